@@ -1,0 +1,212 @@
+"""Every record that crosses a topic, defined once.
+
+A record is a frozen dataclass. Its annotations give the polars schema (`schema_of`), hence the
+Arrow body on the wire, the ClickHouse column and the API model. Conventions:
+
+* an instant (`*_at`) is an int: milliseconds since 1970-01-01T00:00:00Z;
+* `minute` is an int: whole minutes since 1970-01-01T00:00:00Z (instant // 60_000);
+* an address is 16 octets, IPv4 as ``::ffff:a.b.c.d`` (RFC 4291 §2.5.5.2);
+* octets and packets are signed: a correction is a difference, never a rewrite;
+* `received_at` is when the collector received the cause, so lateness is a property of the data;
+* up is from the subscriber, down is to the subscriber (RADIUS *Input* is up, RFC 2866 §5.3).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+UNCLASSIFIED = "unclassified"
+UNATTRIBUTED_PREFIX = "unattributed:"
+
+CHARGE_DTYPE = pl.Decimal(38, 18)
+"""Charges on the wire: signed, 18 decimals, so a telescoping sum stays exact (DESIGN §7)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowMinute:
+    """What one own address moved in one minute in one traffic class: topic `flow.minutes`.
+
+    octets_* are scaled by the sampling rate; octets_exported is unscaled; rate_known is false
+    where no sampling rate had been announced (1 was used).
+    """
+
+    address: bytes
+    port_block: int
+    minute: int
+    traffic_class: str
+    octets_up: int
+    octets_down: int
+    packets_up: int
+    packets_down: int
+    octets_exported: int
+    rate_known: bool
+    exporter: str
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionBinding:
+    """Who holds an address or prefix, and when: topic `session.bindings`.
+
+    The row with the greatest `revision` of one binding_id stands; valid_until_at is None while
+    the session lives. prefix_length counts over the 16-octet form (IPv4 /32 is 128).
+    """
+
+    binding_id: str
+    revision: int
+    address: bytes
+    prefix_length: int
+    port_block: int
+    subscriber_id: str
+    session_id: str
+    valid_from_at: int
+    valid_until_at: int | None
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """Signed usage of one subscriber in one minute: topic `usage.measured`.
+
+    source is ``accounting`` or ``flows``; rating_key is the outermost party that shares a counter
+    at that minute, or ``unattributed:<source>``.
+    """
+
+    rating_key: str
+    subscriber_id: str
+    source: str
+    session_id: str
+    traffic_class: str
+    minute: int
+    octets_up: int
+    octets_down: int
+    packets_up: int
+    packets_down: int
+    seconds: int
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RatedUsage:
+    """Usage with its price: topic `usage.rated`, the warehouse's base table.
+
+    A row either carries octets of one traffic class (meter_id ``volume``) with charge 0, or the
+    charge of one meter (quantity in the meter's unit). Class rows of one cell sum to the measured
+    octets exactly; reclassification rows sum to zero. `charge` is in major currency units.
+    """
+
+    rating_key: str
+    subscriber_id: str
+    source: str
+    session_id: str
+    traffic_class: str
+    minute: int
+    octets_up: int
+    octets_down: int
+    packets_up: int
+    packets_down: int
+    seconds: int
+    meter_id: str
+    quantity: int
+    charge: Decimal
+    currency: str
+    balance_effect: Decimal
+    plan_id: str
+    plan_version: int
+    period_start_at: int
+    is_late: bool
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """One fact that stages look up at event time: topic `directory`.
+
+    kind          match                              target
+    identity      ``user_name:alice`` | ``mac:…``    subscriber_id
+    static_prefix ``203.0.113.8/29``                 subscriber_id
+    membership    subscriber_id                      rating_key
+    own_prefix    ``10.0.0.0/8``                     ``""``
+    class_rule    JSON of `rating.classes.ClassRule` traffic class
+
+    The entry with the greatest `revision` of one entry_id stands. Valid in [from, until).
+    """
+
+    entry_id: str
+    revision: int
+    kind: str
+    match: str
+    target: str
+    priority: int
+    valid_from_at: int
+    valid_until_at: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """Something decided about a rating key: topic `account.events`.
+
+    kind is one of `rating.events.KINDS`; payload is that kind's JSON. `event_id` is the business
+    key: a repeated event_id is a duplicate and has no second effect.
+    """
+
+    event_id: str
+    rating_key: str
+    kind: str
+    payload: str
+    effective_at: int
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What was refused, why and from where: topic `dead.letters`."""
+
+    source: str
+    reason: str
+    detail: str
+    body: bytes
+    received_at: int
+
+
+_DTYPES: dict[Any, Any] = {
+    int: pl.Int64(),
+    str: pl.String(),
+    bytes: pl.Binary(),
+    bool: pl.Boolean(),
+    Decimal: CHARGE_DTYPE,
+}
+
+
+@functools.cache
+def schema_of(record: type) -> pl.Schema:
+    """Return the polars schema of a record class, columns in field order.
+
+    Raises TypeError for an annotation that has no column type.
+    """
+    columns: dict[str, Any] = {}
+    for name, annotation in typing.get_type_hints(record).items():
+        members = [a for a in typing.get_args(annotation) if a is not type(None)]
+        scalar = members[0] if members else annotation
+        if scalar not in _DTYPES:
+            raise TypeError(f"{record.__name__}.{name}: no column type for {annotation!r}")
+        columns[name] = _DTYPES[scalar]
+    return pl.Schema(columns)
+
+
+def empty_frame(record: type) -> pl.DataFrame:
+    """Return a frame of no rows with the record's columns."""
+    return pl.DataFrame(schema=schema_of(record))
+
+
+def frame_of(record: type, rows: typing.Sequence[Any]) -> pl.DataFrame:
+    """Return a frame with one row per record instance, columns as `schema_of`."""
+    schema = schema_of(record)
+    columns = {name: [getattr(row, name) for row in rows] for name in schema}
+    return pl.DataFrame(columns, schema=schema)

@@ -1,0 +1,185 @@
+"""Business rows that stages write: each is upserted by its key in the step's transaction.
+
+One writer each (DESIGN §5): the engine process writes these, everyone else reads them. The SQL
+tables in `billing/adapters/tables.py` carry the same column names. `KEYS` gives the primary keys.
+Instants are ms since 1970 UTC; exact money is a Fraction's ``numerator/denominator`` string.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveSession:
+    """The newest state of one accounting session (stage sessions).
+
+    rate_*_bps is the mean over the interval between the last two knots, whose start is
+    interval_start_at: a throttle is verified by an interval that began after its ACK.
+    """
+
+    session_id: str
+    nas_id: str
+    nas_address: str
+    acct_session_id: str
+    subscriber_id: str
+    user_name: str
+    framed_address: str
+    delegated_prefix: str
+    started_at: int
+    last_seen_at: int
+    ended_at: int | None
+    end_cause: str
+    octets_up: int
+    octets_down: int
+    rate_up_bps: int
+    rate_down_bps: int
+    interval_start_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UsageCounter:
+    """The running total of one meter in one period's segment (stage rate)."""
+
+    rating_key: str
+    period_start_at: int
+    segment_number: int
+    meter_id: str
+    period_end_at: int
+    plan_id: str
+    plan_version: int
+    quantity: int
+    allowance: int | None
+    amount_exact: str
+    amount_minor: int
+    currency: str
+    updated_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UsageDay:
+    """One meter's total of one local day: the ledger's posting unit (DESIGN §7) (stage rate).
+
+    revision rises with each posting of late usage; amount_minor is the difference to post.
+    """
+
+    rating_key: str
+    meter_id: str
+    day_on: str
+    segment_number: int
+    revision: int
+    period_start_at: int
+    quantity: int
+    amount_minor: int
+    currency: str
+    posted_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UsageCharge:
+    """An invoice line's truth: F(q) of one meter and segment at closing, and each late revision.
+
+    quantity and amount_* are cumulative for (rating_key, period, segment, meter); the line of
+    revision n bills amount_minor(n) - amount_minor(n-1).
+    """
+
+    rating_key: str
+    period_start_at: int
+    segment_number: int
+    meter_id: str
+    revision: int
+    period_end_at: int
+    plan_id: str
+    plan_version: int
+    quantity: int
+    amount_exact: str
+    amount_minor: int
+    currency: str
+    description: str
+    closed_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeriodClosing:
+    """A period that is complete: billing may draft and finalize from it (stage rate)."""
+
+    rating_key: str
+    period_start_at: int
+    period_end_at: int
+    closed_at: int
+    is_complete: bool
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Balance:
+    """A prepaid money balance: credits minus charges; rate's own state, shown (stage rate)."""
+
+    rating_key: str
+    currency: str
+    amount_exact: str
+    amount_minor: int
+    updated_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alert:
+    """A threshold crossed once per period (stage rate). percent 0 is a balance exhausted."""
+
+    alert_id: str
+    rating_key: str
+    period_start_at: int
+    meter_id: str
+    percent: int
+    quantity: int
+    threshold: int
+    raised_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DesiredService:
+    """What every session of a rating key should get (stage rate); acting makes it so.
+
+    target is ``active``, ``profile:<name>`` or ``blocked``.
+    """
+
+    rating_key: str
+    target: str
+    reason: str
+    decided_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountEventResult:
+    """Rate's answer to an account event: outcome is ``applied``, ``duplicate`` or ``refused``."""
+
+    event_id: str
+    outcome: str
+    reason: str
+    decided_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnattributedMinute:
+    """What matched nobody, per source and minute, kept and reported (stages sessions, attribute)."""
+
+    source: str
+    detail: str
+    minute: int
+    octets_up: int
+    octets_down: int
+
+
+KEYS: dict[type, tuple[str, ...]] = {
+    LiveSession: ("session_id",),
+    UsageCounter: ("rating_key", "period_start_at", "segment_number", "meter_id"),
+    UsageDay: ("rating_key", "meter_id", "day_on", "segment_number", "revision"),
+    UsageCharge: ("rating_key", "period_start_at", "segment_number", "meter_id", "revision"),
+    PeriodClosing: ("rating_key", "period_start_at"),
+    Balance: ("rating_key", "currency"),
+    Alert: ("alert_id",),
+    DesiredService: ("rating_key",),
+    AccountEventResult: ("event_id",),
+    UnattributedMinute: ("source", "detail", "minute"),
+}
+"""Primary key of each row class. All rows replace, except UnattributedMinute, which adds."""
