@@ -161,7 +161,7 @@ class AccountEventResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnattributedMinute:
-    """What matched nobody, per source and minute, kept and reported (stages sessions, attribute)."""
+    """What matched nobody, per source and minute (stages sessions, attribute)."""
 
     source: str
     detail: str
