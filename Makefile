@@ -1,0 +1,62 @@
+# Flowrate's commands. `make help` lists them; nothing else is needed to work here.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+SEEDS ?= 20
+PACKAGES := rating billing collectors streams warehouse api dashboards infra
+
+# The stamp carries the lock file's checksum: another lock is another stamp, whatever the clock says.
+LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
+STAMP := $(VENV)/.installed-$(LOCK_SUM)
+
+.PHONY: help run serve test check bench simulate format lock venv clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(STAMP) ## start Flowrate with a simulated network and print the page's address
+	@$(BIN)/flowrate demo
+
+serve: $(STAMP) ## start Flowrate on real input (flowrate.toml; `flowrate init` writes one)
+	@$(BIN)/flowrate serve
+
+test: $(STAMP) ## run every test that this machine's peers allow; names what was skipped and why
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+check: $(STAMP) ## check format, lint, types, the import rule and the style rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES) tests
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/tidy
+
+bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
+	@$(BIN)/python -m tests.benchmarks
+
+simulate: $(STAMP) ## run SEEDS=N simulated networks against the auditor
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+format: $(STAMP) ## format the code and apply lint's safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## resolve the dependencies anew into requirements.lock (needs uv)
+	@command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 2; }
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+
+venv: $(STAMP) ## build .venv from requirements.lock
+
+clean: ## remove .venv and every cache (flowrate-data stays)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache
+
+$(STAMP):
+	@infra/peers/venv $(VENV) requirements.lock
+	@rm -f $(VENV)/.installed-* && touch $@
