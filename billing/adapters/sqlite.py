@@ -1,0 +1,68 @@
+"""The one place that knows SQLite: pragmas, and transactions that take the write lock first.
+
+A deferred transaction that reads and then writes fails at once with "database is locked",
+whatever the timeout (DESIGN §5): every writer here begins IMMEDIATE. PostgreSQL needs neither;
+the same functions then open ordinary transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+BEGIN_OPTION = "flowrate_begin"
+"""Execution option of a connection: the statement that opens its transactions."""
+
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
+
+
+def open_database(url: str, *, busy_timeout_ms: int = 15_000, synchronous: str = "full") -> Engine:
+    """Return an engine for the business database (`sqlite:///path` or a PostgreSQL URL).
+
+    busy_timeout_ms is how long a writer waits for another process's transaction. synchronous is
+    ``full`` (a commit survives a power cut) or ``normal``; KeyError otherwise.
+    """
+    if not url.startswith("sqlite"):
+        return create_engine(url)
+    engine = create_engine(url, connect_args={"timeout": busy_timeout_ms / 1000})
+    level = _SYNCHRONOUS[synchronous]
+
+    @event.listens_for(engine, "connect")
+    def _prepare(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # this module writes BEGIN, not the driver
+        for pragma in (
+            f"busy_timeout={busy_timeout_ms}",
+            "journal_mode=WAL",
+            f"synchronous={level}",
+            "foreign_keys=ON",
+        ):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        statement = connection.get_execution_options().get(BEGIN_OPTION, "BEGIN IMMEDIATE")
+        connection.exec_driver_sql(statement)
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open one short write transaction: commits on leaving, rolls back on an exception.
+
+    Takes the write lock before the first read. Never do network IO inside.
+    """
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open one read transaction: every query inside sees the same snapshot."""
+    with engine.connect() as connection:
+        connection = connection.execution_options(**{BEGIN_OPTION: "BEGIN DEFERRED"})
+        with connection.begin():
+            yield connection
