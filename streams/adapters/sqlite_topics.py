@@ -1,0 +1,155 @@
+"""Topics as rows of the engine's SQLite file, read and appended inside its transactions.
+
+Positions ascend over all topics of the file. Appending takes the file's write lock first
+(`BEGIN IMMEDIATE`), so a reader that saw position n has seen everything below n.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from sqlalchemy import Connection
+
+from rating.records import schema_of
+from streams.codec import decode_frame, encode_frame
+from streams.topics import TOPICS, route
+
+_DDL = (
+    "create table if not exists topic_record("
+    " position integer primary key autoincrement,"
+    " topic text not null, partition integer not null, producer text not null,"
+    " row_count integer not null, watermark_at integer, body blob)",
+    "create index if not exists topic_record_order on topic_record(topic, partition, position)",
+    "create table if not exists topic_position("
+    " task text not null, topic text not null, position integer not null,"
+    " primary key(task, topic))",
+    "create table if not exists topic_watermark("
+    " task text not null, topic text not null, producer text not null,"
+    " watermark_at integer not null, primary key(task, topic, producer))",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TopicRead:
+    """What a task read of one topic partition.
+
+    frames are in order; watermarks holds the newest watermark (ms) per producer; position is the
+    last record taken (the given one where nothing was new).
+    """
+
+    frames: Sequence[pl.DataFrame]
+    watermarks: Mapping[str, int]
+    position: int
+
+
+def create_tables(connection: Connection) -> None:
+    """Make the topic tables where absent."""
+    for statement in _DDL:
+        connection.exec_driver_sql(statement)
+
+
+def append_rows(
+    connection: Connection, topic: str, producer: str, frame: pl.DataFrame, *, partitions: int
+) -> None:
+    """Append a frame to the partitions that its rows belong to. Raises KeyError: no such topic."""
+    records = [
+        (topic, partition, producer, part.height, encode_frame(part))
+        for partition, part in route(TOPICS[topic], frame, partitions)
+        if part.height
+    ]
+    if records:
+        connection.exec_driver_sql(
+            "insert into topic_record(topic, partition, producer, row_count, body)"
+            " values(?, ?, ?, ?, ?)",
+            records,
+        )
+
+
+def append_watermark(
+    connection: Connection, topic: str, producer: str, watermark_at: int, *, partitions: int
+) -> None:
+    """Append "received through" (ms) behind a producer's rows, to every partition."""
+    connection.exec_driver_sql(
+        "insert into topic_record(topic, partition, producer, row_count, watermark_at)"
+        " values(?, ?, ?, 0, ?)",
+        [(topic, partition, producer, watermark_at) for partition in range(partitions)],
+    )
+
+
+def read_topic(
+    connection: Connection, topic: str, partition: int, *, after: int, rows_max: int
+) -> TopicRead:
+    """Return what stands behind a position, whole records until rows_max rows are reached."""
+    schema = schema_of(TOPICS[topic].record)
+    frames: list[pl.DataFrame] = []
+    watermarks: dict[str, int] = {}
+    position, rows = after, 0
+    cursor = connection.exec_driver_sql(
+        "select position, producer, row_count, watermark_at, body from topic_record"
+        " where topic = ? and partition = ? and position > ? order by position",
+        (topic, partition, after),
+    )
+    for position_, producer, row_count, watermark_at, body in cursor:
+        if rows and rows + row_count > rows_max:
+            break
+        position = position_
+        if watermark_at is not None:
+            watermarks[producer] = watermark_at
+        else:
+            frames.append(decode_frame(body, schema))
+            rows += row_count
+    cursor.close()
+    return TopicRead(frames, watermarks, position)
+
+
+def load_positions(connection: Connection, task: str) -> dict[str, int]:
+    """Return the last position that a task committed, per topic (or raw log)."""
+    rows = connection.exec_driver_sql(
+        "select topic, position from topic_position where task = ?", (task,)
+    )
+    return {str(row[0]): int(row[1]) for row in rows}
+
+
+def save_positions(connection: Connection, task: str, positions: Mapping[str, int]) -> None:
+    """Commit a task's positions with its transaction."""
+    connection.exec_driver_sql(
+        "insert into topic_position values(?, ?, ?)"
+        " on conflict(task, topic) do update set position = excluded.position",
+        [(task, topic, position) for topic, position in positions.items()],
+    )
+
+
+def load_watermarks(connection: Connection, task: str) -> dict[tuple[str, str], int]:
+    """Return the newest watermark (ms) that a task read, per (topic, producer)."""
+    rows = connection.exec_driver_sql(
+        "select topic, producer, watermark_at from topic_watermark where task = ?", (task,)
+    )
+    return {(topic, producer): watermark_at for topic, producer, watermark_at in rows}
+
+
+def save_watermarks(
+    connection: Connection, task: str, watermarks: Mapping[tuple[str, str], int]
+) -> None:
+    """Commit the watermarks that a task read with its transaction."""
+    connection.exec_driver_sql(
+        "insert into topic_watermark values(?, ?, ?, ?) on conflict(task, topic, producer)"
+        " do update set watermark_at = excluded.watermark_at",
+        [(task, topic, producer, at) for (topic, producer), at in watermarks.items()],
+    )
+
+
+def trim_topic(connection: Connection, topic: str, partition: int, *, through: int) -> int:
+    """Delete records of a partition up to a position that everyone consumed; return how many."""
+    cursor = connection.exec_driver_sql(
+        "delete from topic_record where topic = ? and partition = ? and position <= ?",
+        (topic, partition, through),
+    )
+    return int(cursor.rowcount)
+
+
+def consumed_position(connection: Connection, topic: str, tasks: Sequence[str]) -> int:
+    """Return the least position of a topic that all those tasks committed (0: one has none)."""
+    positions = [load_positions(connection, task).get(topic, 0) for task in tasks]
+    return min(positions, default=0)

@@ -1,0 +1,42 @@
+"""Frames and state values as octets: Arrow IPC for rows, MessagePack for keyed state."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any
+
+import msgspec
+import polars as pl
+
+
+def encode_frame(frame: pl.DataFrame) -> bytes:
+    """Return the frame as an Arrow IPC stream (LZ4)."""
+    buffer = io.BytesIO()
+    frame.write_ipc_stream(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+def decode_frame(body: bytes, schema: pl.Schema) -> pl.DataFrame:
+    """Return the frame of an Arrow IPC stream, checked against the record's schema.
+
+    Raises ValueError where the columns are not the record's: a record changed without a new
+    topic generation.
+    """
+    frame = pl.read_ipc_stream(io.BytesIO(body))
+    if frame.schema != schema:
+        raise ValueError(f"frame has columns {frame.schema}, expected {schema}")
+    return frame
+
+
+encode_value = msgspec.msgpack.Encoder().encode
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def decode_value(body: bytes, kind: Any) -> Any:
+    """Return a state value as its declared type. Raises msgspec.ValidationError otherwise."""
+    return _decoder(kind).decode(body)

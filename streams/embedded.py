@@ -1,0 +1,265 @@
+"""The runner of one machine: every task's state, outputs and positions in one transaction.
+
+One pass takes each stage in topology order, so a datagram that came in leaves as rated usage in
+the same commit. Any exception ends the process (crash-only): the transaction is gone, and the
+supervisor starts again from what was committed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from rating.ports import Batch, Block, StepResult, TopicReader
+from streams.adapters import sqlite_topics
+from streams.adapters.sqlite_state import TaskState
+from streams.adapters.sqlite_state import create_tables as create_state_tables
+from streams.config import StreamsConfig
+from streams.stage import Stage, consumers_of, producers_of
+
+_OWNER_DDL = (
+    "create table if not exists engine_owner("
+    " only integer primary key check(only = 1), epoch integer not null)"
+)
+
+
+class OwnershipLostError(RuntimeError):
+    """Another engine took this data over: this one may write nothing more."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Task:
+    """One stage on one partition and where it stands."""
+
+    name: str
+    stage: Stage
+    partition: int
+    state: TaskState
+    positions: dict[str, int] = dataclasses.field(default_factory=dict)
+    watermarks: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    watermark_at: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class _Input:
+    """What one task found to do in one pass."""
+
+    batch: Batch
+    positions: dict[str, int]
+    watermarks: dict[tuple[str, str], int]
+    rows: int
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.positions
+
+
+class EmbeddedRunner:
+    """Runs the stages over one SQLite file.
+
+    begin opens a write transaction (`BEGIN IMMEDIATE`) and commits or rolls back at its end;
+    readers maps raw log names to their readers; write_rows upserts `rating.rows` instances.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[Connection]],
+        stages: Sequence[Stage],
+        readers: Mapping[str, TopicReader],
+        write_rows: Callable[[Connection, Sequence[Any]], None],
+        config: StreamsConfig,
+    ) -> None:
+        """Create the tables, take the ownership and load every task's position."""
+        self._begin = begin
+        self._stages = tuple(stages)
+        self._readers = readers
+        self._write_rows = write_rows
+        self._config = config
+        self.counters: Counter[str] = Counter()
+        self._expected = {
+            topic: producers_of(topic, self._stages, config.partitions)
+            for stage in stages
+            for topic in stage.topics
+        }
+        self._tasks = [
+            _Task(name, stage, partition, self._state(name, stage))
+            for stage in stages
+            for partition, name in enumerate(stage.tasks(config.partitions))
+        ]
+        with begin() as connection:
+            self._epoch = self._take_ownership(connection)
+            for task in self._tasks:
+                self._load(connection, task)
+
+    def _state(self, name: str, stage: Stage) -> TaskState:
+        limit = self._config.state_cache_entries_max
+        return TaskState(name, stage.collections, entries_max=limit)
+
+    def _take_ownership(self, connection: Connection) -> int:
+        sqlite_topics.create_tables(connection)
+        create_state_tables(connection)
+        connection.exec_driver_sql(_OWNER_DDL)
+        connection.exec_driver_sql(
+            "insert into engine_owner values(1, 1)"
+            " on conflict(only) do update set epoch = epoch + 1"
+        )
+        return self._current_epoch(connection)
+
+    @staticmethod
+    def _current_epoch(connection: Connection) -> int:
+        return int(connection.exec_driver_sql("select epoch from engine_owner").scalar_one())
+
+    def _load(self, connection: Connection, task: _Task) -> None:
+        task.state.bind(connection)
+        task.positions = sqlite_topics.load_positions(connection, task.name)
+        task.watermarks = sqlite_topics.load_watermarks(connection, task.name)
+        task.watermark_at = self._watermark(task, task.watermarks)
+
+    def _watermark(self, task: _Task, watermarks: Mapping[tuple[str, str], int]) -> int:
+        """Return the least watermark (ms) of all a task's inputs; 0 while one is silent."""
+        bounds = [
+            watermarks.get((topic, producer), 0)
+            for topic in task.stage.topics
+            for producer in self._expected[topic]
+        ]
+        if task.stage.raw_log:
+            bounds.append(watermarks.get((task.stage.raw_log, "collector"), 0))
+        return min(bounds, default=0)
+
+    def run_once(self) -> bool:
+        """Take every task one batch further in one transaction; return whether any had work.
+
+        Raises OwnershipLostError where another engine has taken over; nothing is then written.
+        """
+        with self._begin() as connection:
+            if self._current_epoch(connection) != self._epoch:
+                raise OwnershipLostError(f"epoch {self._epoch} was taken over")
+            worked = [self._advance(connection, task) for task in self._tasks]
+        if any(worked):
+            self.counters["stream_commits"] += 1
+        return any(worked)
+
+    def _advance(self, connection: Connection, task: _Task) -> bool:
+        task.state.bind(connection)
+        found = self._read(connection, task)
+        if found.is_empty:
+            return False
+        watermarks = {**task.watermarks, **found.watermarks}
+        watermark_at = max(task.watermark_at, self._watermark(task, watermarks))
+        has_data = bool(found.batch.blocks) or any(found.batch.frames.values())
+        if has_data or watermark_at > task.watermark_at:
+            result = task.stage.step(task.state, found.batch, watermark_at=watermark_at)
+            self._commit(connection, task, result)
+            self.counters["stream_steps"] += 1
+        if watermark_at > task.watermark_at:
+            self._pass_on(connection, task, watermark_at)
+        sqlite_topics.save_positions(connection, task.name, found.positions)
+        if found.watermarks:
+            sqlite_topics.save_watermarks(connection, task.name, found.watermarks)
+        task.positions.update(found.positions)
+        task.watermarks = watermarks
+        task.watermark_at = watermark_at
+        self.counters["stream_rows_read"] += found.rows
+        return True
+
+    def _read(self, connection: Connection, task: _Task) -> _Input:
+        positions: dict[str, int] = {}
+        watermarks: dict[tuple[str, str], int] = {}
+        blocks: list[Block] = []
+        log = task.stage.raw_log
+        if log:
+            read = self._readers[log].read(
+                task.positions.get(log, 0), self._config.batch_blocks_max
+            )
+            if read:
+                positions[log] = read[-1].number
+            blocks = [block for block in read if block.kind == "data"]
+            markers = [block.received_at for block in read if block.kind == "marker"]
+            if markers:
+                watermarks[log, "collector"] = max(markers)
+            self.counters["stream_blocks_read"] += len(read)
+        frames = {}
+        rows = 0
+        for topic in task.stage.topics:
+            after = task.positions.get(topic, 0)
+            part = sqlite_topics.read_topic(
+                connection,
+                topic,
+                task.partition,
+                after=after,
+                rows_max=self._config.batch_rows_max,
+            )
+            if part.position != after:
+                positions[topic] = part.position
+            frames[topic] = part.frames
+            rows += sum(frame.height for frame in part.frames)
+            watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
+        return _Input(Batch(frames=frames, blocks=blocks), positions, watermarks, rows)
+
+    def _commit(self, connection: Connection, task: _Task, result: StepResult) -> None:
+        task.state.apply(result.changes)
+        for output in result.outputs:
+            if output.topic not in task.stage.produces and output.topic != "dead.letters":
+                raise ValueError(f"{task.name} may not produce {output.topic}")
+            sqlite_topics.append_rows(
+                connection,
+                output.topic,
+                task.name,
+                output.frame,
+                partitions=self._config.partitions,
+            )
+            self.counters["stream_rows_appended"] += output.frame.height
+        if result.rows:
+            self._write_rows(connection, result.rows)
+        self.counters.update(result.counters)
+
+    def _pass_on(self, connection: Connection, task: _Task, watermark_at: int) -> None:
+        for topic in task.stage.produces:
+            if consumers_of(topic, self._stages):
+                sqlite_topics.append_watermark(
+                    connection,
+                    topic,
+                    task.name,
+                    watermark_at,
+                    partitions=self._config.partitions,
+                )
+
+    def trim(self, outside_positions: Mapping[str, int]) -> int:
+        """Delete records that every stage and the outside reader of a topic consumed.
+
+        outside_positions gives the last position that a reader outside the engine (the sink)
+        committed, per topic. `directory` and `account.events` are kept: they are history.
+        """
+        deleted = 0
+        with self._begin() as connection:
+            for topic in ("flow.minutes", "session.bindings", "usage.measured", "usage.rated"):
+                for partition in range(self._config.partitions):
+                    through = [
+                        task.positions.get(topic, 0)
+                        for task in self._tasks
+                        if topic in task.stage.topics and task.partition == partition
+                    ]
+                    if topic == "usage.rated":
+                        through.append(outside_positions.get(topic, 0))
+                    deleted += sqlite_topics.trim_topic(
+                        connection, topic, partition, through=min(through, default=0)
+                    )
+        self.counters["stream_records_trimmed"] += deleted
+        return deleted
+
+    def raw_positions(self) -> dict[str, int]:
+        """Return the last block number consumed of each raw log."""
+        return {
+            task.stage.raw_log: task.positions.get(task.stage.raw_log, 0)
+            for task in self._tasks
+            if task.stage.raw_log
+        }
+
+    def watermarks(self) -> dict[str, int]:
+        """Return every task's watermark (ms), for pages and metrics."""
+        return {task.name: task.watermark_at for task in self._tasks}

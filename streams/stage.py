@@ -1,0 +1,42 @@
+"""What a stage is: a pure step with its inputs, its outputs and the types of its state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rating.ports import Step
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """One pure step with its inputs, outputs and the types of its keyed state.
+
+    raw_log names the log whose blocks it reads (its only partition); topics its input topics;
+    produces its output topics; collections the value type of each state collection.
+    """
+
+    name: str
+    step: Step
+    collections: Mapping[str, Any]
+    raw_log: str | None = None
+    topics: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
+
+    def tasks(self, partitions: int) -> tuple[str, ...]:
+        """Return the stage's task names: one per partition, one in all for a raw log."""
+        count = 1 if self.raw_log else partitions
+        return tuple(f"{self.name}/{partition}" for partition in range(count))
+
+
+def producers_of(topic: str, stages: tuple[Stage, ...], partitions: int) -> tuple[str, ...]:
+    """Return the tasks whose watermarks bound a topic; none for topics that the API writes."""
+    return tuple(
+        task for stage in stages if topic in stage.produces for task in stage.tasks(partitions)
+    )
+
+
+def consumers_of(topic: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return the stages that read a topic."""
+    return tuple(stage for stage in stages if topic in stage.topics)

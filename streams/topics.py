@@ -1,0 +1,128 @@
+"""The topics: what each carries and how its rows find their partition (DESIGN §2).
+
+A partition is chosen so that whatever must be counted together meets in one: by rating key, or
+by the routing block of an address. `every` copies a row to all partitions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from rating.records import (
+    AccountEvent,
+    DeadLetter,
+    DirectoryEntry,
+    FlowMinute,
+    RatedUsage,
+    SessionBinding,
+    Usage,
+)
+
+IPV4_MAPPED = b"\x00" * 10 + b"\xff\xff"
+IPV4_BLOCK_OCTETS = 15
+"""A /24 in the 16-octet form."""
+IPV6_BLOCK_OCTETS = 5
+"""A /40."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Topic:
+    """A named stream of one record class.
+
+    route says how a row finds its partition: ``key`` (hash of key_column), ``block`` (routing
+    block of the address column), ``every`` (a copy to all).
+    """
+
+    name: str
+    record: type
+    route: str
+    key_column: str = ""
+
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic("flow.minutes", FlowMinute, "block", "address"),
+        Topic("session.bindings", SessionBinding, "block", "address"),
+        Topic("usage.measured", Usage, "key", "rating_key"),
+        Topic("usage.rated", RatedUsage, "key", "rating_key"),
+        Topic("directory", DirectoryEntry, "every"),
+        Topic("account.events", AccountEvent, "key", "rating_key"),
+        Topic("dead.letters", DeadLetter, "key", "source"),
+    )
+}
+
+
+def key_partition(key: str, partitions: int) -> int:
+    """Return the partition of a key: CRC-32 of its UTF-8, so every process and run agrees."""
+    return zlib.crc32(key.encode()) % partitions
+
+
+def block_of(address: bytes) -> bytes:
+    """Return the routing block of a 16-octet address: IPv4 /24, IPv6 /40."""
+    is_ipv4 = address.startswith(IPV4_MAPPED)
+    return address[: IPV4_BLOCK_OCTETS if is_ipv4 else IPV6_BLOCK_OCTETS]
+
+
+def block_partition(address: bytes, partitions: int) -> int:
+    """Return the partition of an address by its routing block."""
+    return zlib.crc32(block_of(address)) % partitions
+
+
+def _is_wider_than_block(address: bytes, prefix_length: int) -> bool:
+    is_ipv4 = address.startswith(IPV4_MAPPED)
+    return prefix_length < 8 * (IPV4_BLOCK_OCTETS if is_ipv4 else IPV6_BLOCK_OCTETS)
+
+
+def _split(
+    frame: pl.DataFrame, column: str, partition_of: Callable[[str], int] | Callable[[bytes], int]
+) -> list[tuple[int, pl.DataFrame]]:
+    keys = frame[column].unique().to_list()
+    table = pl.DataFrame(
+        {column: keys, "_partition": [partition_of(key) for key in keys]},
+        schema={column: frame.schema[column], "_partition": pl.Int64},
+    )
+    split = frame.join(table, on=column, how="left", maintain_order="left")
+    parts = split.partition_by("_partition", as_dict=True, maintain_order=True)
+    return sorted(((key[0], part.drop("_partition")) for key, part in parts.items()), key=_first)
+
+
+def _first(item: tuple[int, pl.DataFrame]) -> int:
+    return item[0]
+
+
+def route(topic: Topic, frame: pl.DataFrame, partitions: int) -> Sequence[tuple[int, pl.DataFrame]]:
+    """Return (partition, rows) for a frame of the topic; rows keep their order.
+
+    A binding wider than a routing block is copied to every partition, since its addresses
+    may lie in any.
+    """
+    if frame.height == 0:
+        return []
+    if partitions == 1:
+        return [(0, frame)]
+    if topic.route == "every":
+        return [(partition, frame) for partition in range(partitions)]
+    if topic.route == "key":
+        return _split(frame, topic.key_column, lambda key: key_partition(key, partitions))
+    narrow = frame
+    wide: list[tuple[int, pl.DataFrame]] = []
+    if "prefix_length" in frame.columns:
+        is_wide = pl.Series(
+            [
+                _is_wider_than_block(address, length)
+                for address, length in frame.select("address", "prefix_length").iter_rows()
+            ],
+            dtype=pl.Boolean,
+        )
+        narrow, copied = frame.filter(~is_wide), frame.filter(is_wide)
+        if copied.height:
+            wide = [(partition, copied) for partition in range(partitions)]
+    return [
+        *_split(narrow, topic.key_column, lambda key: block_partition(key, partitions)),
+        *wide,
+    ]

@@ -1,0 +1,72 @@
+"""READ FIRST: the stages, what each consumes and produces, and in which order they stand.
+
+A datagram becomes an invoice line by passing this table from top to bottom:
+
+    flow.datagrams ────▶ decode ───▶ flow.minutes ─────▶ attribute ─▶ usage.measured ─▶ rate
+    radius.accounting ─▶ sessions ─▶ session.bindings ─▶ attribute
+                         sessions ─▶ usage.measured ──────────────────────────────────▶ rate
+    directory ─────────▶ decode, sessions, attribute
+    account.events ───────────────────────────────────────────────────────────────────▶ rate
+                                                             rate ─▶ usage.rated ─▶ warehouse
+
+Both runners (`streams.embedded`, `streams.cluster`) execute exactly this table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import rating.attribute_step
+import rating.rate_step
+
+import streams.decode
+import streams.sessions
+from streams.stage import Stage
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageConfigs:
+    """The settings of every stage, handed over by wiring."""
+
+    decode: Any
+    sessions: Any
+    attribute: Any
+    rate: Any
+
+
+def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
+    """Return the stages in the order in which data passes them."""
+    return (
+        Stage(
+            name="decode",
+            step=functools.partial(streams.decode.step, config=configs.decode),
+            collections=streams.decode.COLLECTIONS,
+            raw_log="flow.datagrams",
+            topics=("directory",),
+            produces=("flow.minutes",),
+        ),
+        Stage(
+            name="sessions",
+            step=functools.partial(streams.sessions.step, config=configs.sessions),
+            collections=streams.sessions.COLLECTIONS,
+            raw_log="radius.accounting",
+            topics=("directory",),
+            produces=("session.bindings", "usage.measured"),
+        ),
+        Stage(
+            name="attribute",
+            step=functools.partial(rating.attribute_step.step, config=configs.attribute),
+            collections=rating.attribute_step.COLLECTIONS,
+            topics=("flow.minutes", "session.bindings", "directory"),
+            produces=("usage.measured",),
+        ),
+        Stage(
+            name="rate",
+            step=functools.partial(rating.rate_step.step, config=configs.rate),
+            collections=rating.rate_step.COLLECTIONS,
+            topics=("usage.measured", "account.events"),
+            produces=("usage.rated",),
+        ),
+    )

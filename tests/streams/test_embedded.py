@@ -1,0 +1,187 @@
+"""The runner: state, outputs and positions of a task stand or fall together."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import Connection, create_engine, event
+
+from collectors.adapters.segments import SegmentReader, SegmentWriter
+from rating.ports import Batch, Output, Put, StateView, StepResult
+from rating.records import Usage, empty_frame, frame_of, schema_of
+from streams.adapters.sqlite_topics import read_topic
+from streams.config import StreamsConfig
+from streams.embedded import EmbeddedRunner, OwnershipLostError
+from streams.stage import Stage
+
+
+class CrashError(Exception):
+    """The process dies here."""
+
+
+def begin_on(path: Path) -> Any:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def manual(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @contextlib.contextmanager
+    def begin() -> Iterator[Connection]:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("begin immediate")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("rollback")
+                raise
+            connection.exec_driver_sql("commit")
+
+    return begin
+
+
+class Chance:
+    """Dies now and then, as told by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.is_armed = True
+
+    def strike(self) -> None:
+        if self.is_armed and self.random.random() < 0.15:
+            raise CrashError
+
+
+def stages(chance: Chance) -> tuple[Stage, ...]:
+    def measure(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        total = view.get("total", "octets") or 0
+        rows = []
+        for block in batch.blocks:
+            octets = int(block.body)
+            total += octets
+            rows.append(Usage(f"k{octets % 5}", "s", "flows", "", "c", 0, octets, 0, 0, 0, 0, 0))
+        chance.strike()
+        return StepResult(
+            changes=[Put("total", "octets", total)],
+            outputs=[Output("usage.measured", frame_of(Usage, rows))],
+        )
+
+    def count(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        frame = batch.frame("usage.measured", schema_of(Usage))
+        sums = frame.group_by("rating_key").agg(pl.col("octets_up").sum())
+        changes = [
+            Put("sums", key, (view.get("sums", key) or 0) + octets)
+            for key, octets in sums.iter_rows()
+        ]
+        chance.strike()
+        return StepResult(changes=changes, rows=[("watermark", watermark_at)])
+
+    return (
+        Stage("measure", measure, {"total": int}, "radius.accounting", (), ("usage.measured",)),
+        Stage("count", count, {"sums": int}, None, ("usage.measured",), ()),
+    )
+
+
+def build(tmp_path: Path, chance: Chance, partitions: int, seen: list[Any]) -> EmbeddedRunner:
+    def write(_connection: Connection, rows: Sequence[Any]) -> None:
+        seen.extend(rows)
+
+    return EmbeddedRunner(
+        begin_on(tmp_path / "engine.sqlite"),
+        stages(chance),
+        {"radius.accounting": SegmentReader(tmp_path / "log")},
+        write,
+        StreamsConfig(partitions=partitions, batch_blocks_max=7, state_cache_entries_max=3),
+    )
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_death_at_any_step_loses_and_repeats_nothing(
+    tmp_path: Path, seed: int, partitions: int
+) -> None:
+    chance = Chance(seed)
+    writer = SegmentWriter(tmp_path / "log")
+    seen: list[Any] = []
+    runner = build(tmp_path, chance, partitions, seen)
+    sent = 0
+    for n in range(60):
+        for octets in range(n % 4):
+            writer.append("data", n, str(octets * n).encode())
+            sent += octets * n
+        writer.append("marker", n, b"")
+        try:
+            runner.run_once()
+        except CrashError:
+            runner = build(tmp_path, chance, partitions, seen)
+    chance.is_armed = False
+    while runner.run_once():
+        pass
+    counted = {
+        key: value
+        for task in runner._tasks
+        if task.stage.name == "count"
+        for key, value in _scan(runner, tmp_path, task)
+    }
+    assert sum(counted.values()) == sent
+    assert runner.watermarks()["count/0"] == 59
+    assert ("watermark", 59) in seen
+
+
+def _scan(runner: EmbeddedRunner, tmp_path: Path, task: Any) -> list[Any]:
+    with begin_on(tmp_path / "engine.sqlite")() as connection:
+        task.state.bind(connection)
+        return list(task.state.scan("sums"))
+
+
+def test_an_engine_that_was_taken_over_writes_nothing(tmp_path: Path) -> None:
+    chance = Chance(0)
+    chance.is_armed = False
+    seen: list[Any] = []
+    old = build(tmp_path, chance, 1, seen)
+    new = build(tmp_path, chance, 1, seen)
+    SegmentWriter(tmp_path / "log").append("data", 1, b"7")
+    with pytest.raises(OwnershipLostError):
+        old.run_once()
+    assert new.run_once()
+
+
+def test_trim_waits_for_the_slowest_reader(tmp_path: Path) -> None:
+    chance = Chance(0)
+    chance.is_armed = False
+    runner = build(tmp_path, chance, 1, [])
+    writer = SegmentWriter(tmp_path / "log")
+    for n in range(5):
+        writer.append("data", n, b"3")
+    runner.run_once()
+    assert runner.trim({}) == 1
+    with begin_on(tmp_path / "engine.sqlite")() as connection:
+        assert read_topic(connection, "usage.measured", 0, after=0, rows_max=9).frames == []
+
+
+def test_a_stage_may_not_write_to_a_topic_that_it_does_not_declare(tmp_path: Path) -> None:
+    def stray(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        row = Usage("k", "s", "flows", "", "c", 0, 1, 0, 0, 0, 0, 0)
+        return StepResult(outputs=[Output("usage.rated", frame_of(Usage, [row]))])
+
+    stage = Stage("stray", stray, {}, "radius.accounting", (), ("usage.measured",))
+    SegmentWriter(tmp_path / "log").append("data", 1, b"7")
+    runner = EmbeddedRunner(
+        begin_on(tmp_path / "engine.sqlite"),
+        (stage,),
+        {"radius.accounting": SegmentReader(tmp_path / "log")},
+        lambda _connection, _rows: None,
+        StreamsConfig(),
+    )
+    with pytest.raises(ValueError, match=r"may not produce usage\.rated"):
+        runner.run_once()
+
+
+def test_an_empty_frame_is_no_record() -> None:
+    assert empty_frame(Usage).schema == schema_of(Usage)
