@@ -1,0 +1,79 @@
+"""Settings of the collectors: where they listen, how much they hold, which NAS they believe."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowReceiverConfig:
+    """The process that receives NetFlow and IPFIX over UDP."""
+
+    listen: tuple[str, ...] = ("*:2055", "*:4739")
+    """Addresses as ``host:port``; ``*`` is every IPv4 and IPv6 address, ``[::1]:2055`` is one."""
+    receive_buffer_octets: int = 33_554_432
+    """Socket receive buffer to ask the system for (SO_RCVBUF)."""
+    block_octets: int = 524_288
+    """A block is appended when its payloads reach this size."""
+    block_milliseconds: int = 200
+    """A block is appended when its first datagram is this old."""
+    queue_octets: int = 67_108_864
+    """Payload waiting for the disk; beyond it whole blocks are dropped and counted."""
+    marker_interval_milliseconds: int = 1_000
+    """How often "received through T" is written behind the data."""
+    append_retry_milliseconds: int = 1_000
+    """Wait before a failed append (full disk) is tried again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NasConfig:
+    """One NAS, or several of one kind, and the secret shared with it."""
+
+    nas_id: str
+    """Identity of the NAS; where `address` spans several, ``@<source address>`` is added."""
+    address: str
+    """Source address or prefix its packets come from: ``192.0.2.1``, ``2001:db8::/48``."""
+    secret: str = dataclasses.field(repr=False)
+    """Shared secret (RFC 2865 §3)."""
+    nas_identifier: str = ""
+    """Only packets with this NAS-Identifier match: for several NASes behind one address."""
+    vendor: str = "generic"
+    """Vendor profile for CoA and Disconnect: generic, mikrotik, cisco, juniper, huawei, …"""
+    coa_port: int = 3799
+    """UDP port the NAS takes CoA and Disconnect on (RFC 5176 §3; some use 1700)."""
+    swap_input_output: bool = False
+    """True where the NAS sends download as Input (against RFC 2866 §5.3)."""
+    unit_octets: int = 1
+    """Octets that one step of the volume counters stands for (1024 where the NAS counts KiB)."""
+    has_gigawords: bool = True
+    """False where the 32-bit counters wrap without Acct-*-Gigawords (RFC 2869 §5.1)."""
+    require_message_authenticator: bool = False
+    """True: refuse Accounting-Requests without Message-Authenticator."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RadiusConfig:
+    """The process that receives RADIUS accounting."""
+
+    listen: tuple[str, ...] = ("*:1813",)
+    """Addresses as ``host:port``; ``*`` is every IPv4 and IPv6 address."""
+    clients: tuple[NasConfig, ...] = ()
+    """The NASes that are believed; anyone else is counted and never answered."""
+    receive_buffer_octets: int = 16_777_216
+    """Socket receive buffer to ask the system for (SO_RCVBUF)."""
+    batch_packets: int = 1_024
+    """Most packets that one durable append holds (group commit)."""
+    marker_interval_milliseconds: int = 1_000
+    """How often "received through T" is written behind the data."""
+    duplicate_cache_seconds: int = 30
+    """How long an answer is kept for retransmissions (RFC 5080 §2.2.2)."""
+    duplicate_cache_entries: int = 100_000
+    """Most answers kept; the oldest go first."""
+    event_time_behind_seconds: int = 3_600
+    """Event-Timestamp is trusted less than this far before the receive time (zone errors)."""
+    event_time_ahead_seconds: int = 300
+    """Event-Timestamp is trusted less than this far after the receive time."""
+    delay_limit_seconds: int = 604_800
+    """A greater Acct-Delay-Time is ignored as impossible."""
+    log_lines_per_minute: int = 30
+    """Most log lines about refused packets; the rest is only counted."""

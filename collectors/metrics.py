@@ -1,0 +1,68 @@
+"""Every counter of the collectors, with its meaning."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+METRICS: Mapping[str, str] = {
+    "flow_received_datagrams": "Flow datagrams read from the sockets.",
+    "flow_received_octets": "Octets of those datagrams' payloads.",
+    "flow_appended_datagrams": "Flow datagrams made durable.",
+    "flow_appended_blocks": "Blocks of flow datagrams made durable.",
+    "flow_append_failures": "Appends that failed (full disk) and were or will be tried again.",
+    "flow_overflow_datagrams": "Flow datagrams dropped because the queue to the disk was full.",
+    "flow_kernel_drops": "Flow datagrams the kernel dropped: socket buffer full (gauge).",
+    "flow_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
+    "flow_queue_octets": "Payload waiting for the disk (gauge).",
+    "flow_received_through_at": "Newest durable `received through T`, ms (gauge).",
+    "radius_received_packets": "Datagrams read from the accounting sockets.",
+    "radius_accepted_packets": "Accounting-Requests verified, not yet durable.",
+    "radius_durable_packets": "Accounting-Requests made durable and answered.",
+    "radius_duplicate_packets": "Retransmissions: dropped while waiting, else answered again.",
+    "radius_status_server_packets": "Status-Server requests (RFC 5997).",
+    "radius_refused_packets": "Packets refused and not answered, by reason.",
+    "radius_append_failures": "Appends that failed (full disk); nothing of them was answered.",
+    "radius_unanswered_packets": "Verified packets not answered because an append failed.",
+    "radius_send_failures": "Answers the system would not send.",
+    "radius_duplicate_cache_entries": "Answers held for retransmissions (gauge).",
+    "radius_kernel_drops": "Accounting datagrams the kernel dropped (gauge).",
+    "radius_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
+    "radius_received_through_at": "Newest durable `received through T`, ms (gauge).",
+}
+"""NAME -> meaning. A gauge is set, everything else only rises."""
+
+
+class Counters:
+    """Counts by metric name and, where a metric is split, by one label; safe between threads.
+
+    A name outside METRICS is an error of ours: KeyError.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing counted."""
+        self._lock = threading.Lock()
+        self._values: dict[tuple[str, str], int] = {}
+
+    def add(self, name: str, count: int = 1, label: str = "") -> None:
+        """Raise a counter."""
+        METRICS[name]
+        key = (name, label)
+        with self._lock:
+            self._values[key] = self._values.get(key, 0) + count
+
+    def set(self, name: str, value: int, label: str = "") -> None:
+        """Set a gauge."""
+        METRICS[name]
+        with self._lock:
+            self._values[(name, label)] = value
+
+    def get(self, name: str, label: str = "") -> int:
+        """Return one count, 0 where nothing was counted."""
+        METRICS[name]
+        return self._values.get((name, label), 0)
+
+    def snapshot(self) -> dict[tuple[str, str], int]:
+        """Return every (name, label) with its count, as of now."""
+        with self._lock:
+            return dict(self._values)
