@@ -130,7 +130,7 @@ class Network:
         self._random = random.Random(config.seed)
         self._boot_id = boot_id
         self._session_count = 0
-        self._was_announced = False
+        self.is_announced = False
         self._addresses = ipaddress.ip_network(ACCESS_PREFIX_IPV4)
         self._last_export_seconds: int | None = None
         self.subscribers = [self._line(index) for index in range(config.subscribers)]
@@ -156,8 +156,8 @@ class Network:
     def advance(self, seconds: int) -> Tick:
         """Live through the second that ends at `seconds` (Unix time) and return what is sent."""
         accounting: list[AccountingEvent] = []
-        if not self._was_announced:
-            self._was_announced = True
+        if not self.is_announced:
+            self.is_announced = True
             accounting.append(self._announcement("on", seconds))
         for line in self.subscribers:
             accounting.extend(self._live(line, seconds))
