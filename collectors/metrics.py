@@ -12,6 +12,7 @@ METRICS: Mapping[str, str] = {
     "flow_appended_blocks": "Blocks of flow datagrams made durable.",
     "flow_append_failures": "Appends that failed (full disk) and were or will be tried again.",
     "flow_overflow_datagrams": "Flow datagrams dropped because the queue to the disk was full.",
+    "flow_abandoned_datagrams": "Flow datagrams lost at stop: the log would not take them.",
     "flow_kernel_drops": "Flow datagrams the kernel dropped: socket buffer full (gauge).",
     "flow_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
     "flow_queue_octets": "Payload waiting for the disk (gauge).",

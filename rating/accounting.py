@@ -42,7 +42,8 @@ class AccountingRecord:
     nas_address          16 octets: NAS-IPv6-Address, NAS-IP-Address, else the packet's source
     user_name, *_id      "" where the attribute is absent; octets that are not UTF-8 are escaped
     classes              every Class attribute in order (RFC 2865 §5.25)
-    framed_address       16 octets (IPv4 mapped), b"" where absent or 0.0.0.0 or 255.255.255.254
+    framed_address       16 octets (IPv4 mapped), b"" where absent or not an address of the user's
+                         (0.0.0.0, 255.255.255.254 and .255, RFC 2865 §5.8)
     framed_ipv6_*        Framed-IPv6-Address (RFC 6911), Framed-IPv6-Prefix (RFC 3162)
     interface_id         8 octets Framed-Interface-Id (RFC 3162 §2.2) or b""
     delegated_prefixes   Delegated-IPv6-Prefix (RFC 4818)

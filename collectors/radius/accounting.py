@@ -177,12 +177,16 @@ def decode_record(
         return fault
     found, faults = _fields(decoded.attributes)
     up, down = ("output", "input") if nas.swap_input_output else ("input", "output")
+    fields: dict[str, Any] = {name: found[name] for name in _COPIED if name in found}
+    for name, _ in _MANY.values():
+        if name in found:
+            fields[name] = tuple(found[name])
+    fields.update(_event_time(found, packet.received_at, config, faults))
     return AccountingRecord(
         status=STATUSES.get(found["status_type"], accounting.OTHER),
         nas_id=packet.nas_id,
         acct_session_id=found.get("acct_session_id", ""),
         received_at=packet.received_at,
-        **_event_time(found, packet.received_at, config, faults),
         nas_address=found.get("nas_address6") or found.get("nas_address4") or packet.source_address,
         octets_up=_octets(found, up, nas, faults),
         octets_down=_octets(found, down, nas, faults),
@@ -190,9 +194,8 @@ def decode_record(
         packets_down=found.get(f"{down}_packets"),
         has_gigawords="input_gigawords" in found or "output_gigawords" in found,
         octets_modulus=None if nas.has_gigawords else (nas.unit_octets << 32),
-        **{name: found[name] for name in _COPIED if name in found},
-        **{name: tuple(found[name]) for name, _ in _MANY.values() if name in found},
         faults=tuple(faults),
+        **fields,
     )
 
 

@@ -1,0 +1,335 @@
+"""The flow collector's shell: UDP datagrams into blocks, blocks into the log, nothing parsed.
+
+Receiving is urgent, writing is not: each socket has a thread that only copies datagrams into its
+own buffer; the calling thread appends full or old blocks. Between them is a queue bounded in
+octets; where the disk stands still for longer than it lasts, whole blocks are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from collectors.adapters.sockets import (
+    DATAGRAM_OCTETS_MAX,
+    BoundSocket,
+    kernel_drops,
+    open_all,
+    to_address,
+)
+from collectors.config import FlowReceiverConfig
+from collectors.datagrams import encode_columns
+from collectors.metrics import Counters
+from rating.ports import TopicWriter
+
+log = logging.getLogger(__name__)
+
+_SOURCES_MAX = 65_536
+_IDLE_ITEMS_MAX = 256
+_DRAIN_BLOCKS_MAX = 256
+
+
+class _Block:
+    """What one socket has received and not yet handed over: payloads and, per datagram, a row."""
+
+    def __init__(self, block_octets: int, local_port: int) -> None:
+        # The largest datagram always fits behind a block that is just below its limit.
+        self.view = memoryview(bytearray(block_octets + DATAGRAM_OCTETS_MAX))
+        self.local_port = local_port
+        self.used = 0
+        self.times: list[int] = []
+        self.sources: list[tuple[str, int]] = []
+        self.lengths: list[int] = []
+        self._addresses: dict[str, bytes] = {}
+
+    def take(self) -> bytes:
+        """Return the block's body and begin an empty one."""
+        count = len(self.lengths)
+        ports = np.empty((2, count), np.uint16)
+        ports[0] = [source[1] for source in self.sources]
+        ports[1] = self.local_port
+        body = encode_columns(
+            np.array(self.times, np.int64),
+            b"".join([self._address(source[0]) for source in self.sources]),
+            ports,
+            np.array(self.lengths, np.uint32),
+            self.view[: self.used],
+        )
+        self.used = 0
+        self.times, self.sources, self.lengths = [], [], []
+        return body
+
+    def _address(self, host: str) -> bytes:
+        found = self._addresses.get(host)
+        if found is None:
+            if len(self._addresses) >= _SOURCES_MAX:  # Forged sources must not grow it for ever.
+                self._addresses.clear()
+            found = self._addresses[host] = to_address(host)
+        return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Item:
+    """What a receive thread hands over; body is None where nothing came.
+
+    Everything the thread received before `through` (ms) is in here or was handed over earlier.
+    """
+
+    thread: int
+    through: int
+    body: bytes | None
+    datagrams: int
+
+
+class _Handover:
+    """The queue between receive threads and the append loop, bounded in octets and in items."""
+
+    def __init__(self, octets_max: int, counters: Counters) -> None:
+        self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._octets = 0
+        self._octets_max = octets_max
+        self._counters = counters
+
+    def put(self, item: _Item) -> None:
+        if item.body is None:
+            # A later item says the same and more, so this one may be left out.
+            if self._items.qsize() < _IDLE_ITEMS_MAX:
+                self._items.put(item)
+            return
+        with self._lock:
+            fits = self._octets + len(item.body) <= self._octets_max
+            if fits:
+                self._octets += len(item.body)
+        if fits:
+            self._items.put(item)
+        else:
+            self._counters.add("flow_overflow_datagrams", item.datagrams)
+
+    def get(self, timeout_seconds: float) -> _Item | None:
+        try:
+            return self._items.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+
+    def done(self, body: bytes) -> None:
+        with self._lock:
+            self._octets -= len(body)
+
+    @property
+    def octets(self) -> int:
+        return self._octets
+
+
+class _Receiver(threading.Thread):
+    """Drains one socket into blocks until told to stop, then what the kernel still holds."""
+
+    def __init__(
+        self,
+        number: int,
+        bound: BoundSocket,
+        config: FlowReceiverConfig,
+        handover: _Handover,
+        now_ms: Callable[[], int],
+        stop: threading.Event,
+    ) -> None:
+        super().__init__(name=f"receive-{bound.port}", daemon=True)
+        self.failure: BaseException | None = None
+        self.received_datagrams = 0
+        self.received_octets = 0
+        self._number = number
+        self._socket = bound.socket
+        self._config = config
+        self._handover = handover
+        self._now_ms = now_ms
+        self._stopping = stop
+        self._block = _Block(config.block_octets, bound.port)
+        self._last_at = 0
+
+    def run(self) -> None:
+        try:
+            # A receive timeout of the kernel's costs no extra system call per datagram.
+            _set_receive_timeout(self._socket, max(self._config.block_milliseconds // 2, 1))
+            while not self._stopping.is_set():
+                self._receive_block()
+            self._socket.setblocking(False)
+            for _ in range(_DRAIN_BLOCKS_MAX):
+                if not self._receive_block():
+                    break
+        except BaseException as error:
+            self.failure = error
+            self._stopping.set()
+
+    def _receive_block(self) -> int:
+        """Receive until the block is full or old, or nothing comes; hand it over.
+
+        Returns how many datagrams it holds.
+        """
+        block = self._block
+        view, receive, now_ms = block.view, self._socket.recvfrom_into, self._now_ms
+        times, sources, lengths = block.times, block.sources, block.lengths
+        limit = self._config.block_octets
+        last_at = max(now_ms(), self._last_at)
+        until = last_at + self._config.block_milliseconds
+        used = 0
+        try:
+            while used < limit and last_at < until:
+                size, source = receive(view[used:])
+                now = now_ms()
+                # The clock may step back; "received through" must not.
+                if now > last_at:
+                    last_at = now
+                times.append(last_at)
+                sources.append(source)
+                lengths.append(size)
+                used += size
+        except BlockingIOError:
+            last_at = max(now_ms(), last_at)
+        self._last_at = last_at
+        block.used = used
+        count = len(lengths)
+        self.received_datagrams += count
+        self.received_octets += used
+        body = block.take() if count else None
+        self._handover.put(_Item(self._number, last_at, body, count))
+        return count
+
+
+def _set_receive_timeout(opened: socket.socket, milliseconds: int) -> None:
+    seconds, rest = divmod(milliseconds, 1000)
+    opened.setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, rest * 1000)
+    )
+
+
+class _Appender:
+    """Appends what the receivers hand over, and "received through T" behind it."""
+
+    def __init__(
+        self,
+        config: FlowReceiverConfig,
+        writer: TopicWriter,
+        handover: _Handover,
+        stop: threading.Event,
+        counters: Counters,
+    ) -> None:
+        self._config = config
+        self._writer = writer
+        self._handover = handover
+        self._stopping = stop
+        self._counters = counters
+        self._through: dict[int, int] = {}
+        self._marked_at = 0
+
+    def append_next(self, timeout_seconds: float) -> bool:
+        """Make the next item durable, retrying while the disk is full; False where none came.
+
+        When stopping, an append that fails is given up: there is nobody left to wait for.
+        """
+        item = self._handover.get(timeout_seconds)
+        if item is None:
+            return False
+        if item.body is not None:
+            self._append_body(item, item.body)
+            self._handover.done(item.body)
+        self._through[item.thread] = item.through
+        return True
+
+    def _append_body(self, item: _Item, body: bytes) -> None:
+        while not self._append("data", item.through, body):
+            if self._stopping.wait(self._config.append_retry_milliseconds / 1000):
+                self._counters.add("flow_abandoned_datagrams", item.datagrams)
+                return
+        self._counters.add("flow_appended_blocks")
+        self._counters.add("flow_appended_datagrams", item.datagrams)
+
+    def mark(self, threads: int, *, force: bool = False) -> bool:
+        """Append "received through T" where it is due: T is the least of the threads'.
+
+        Returns whether it did.
+        """
+        if len(self._through) < threads:
+            return False
+        through = min(self._through.values())
+        due = force or through >= self._marked_at + self._config.marker_interval_milliseconds
+        if not (due and through > self._marked_at and self._append("marker", through, b"")):
+            return False
+        self._marked_at = through
+        self._counters.set("flow_received_through_at", through)
+        return True
+
+    def _append(self, kind: str, received_at: int, body: bytes) -> bool:
+        try:
+            self._writer.append(kind, received_at, body)
+        except OSError as error:
+            self._counters.add("flow_append_failures")
+            log.warning("flow log: append failed, datagrams are kept and tried again: %s", error)
+            return False
+        return True
+
+
+def _observe(threads: list[_Receiver], handover: _Handover, counters: Counters) -> None:
+    counters.set("flow_received_datagrams", sum(t.received_datagrams for t in threads))
+    counters.set("flow_received_octets", sum(t.received_octets for t in threads))
+    counters.set("flow_queue_octets", handover.octets)
+
+
+def run(
+    config: FlowReceiverConfig,
+    writer: TopicWriter,
+    *,
+    now_ms: Callable[[], int],
+    stop: threading.Event,
+    counters: Counters,
+    on_listening: Callable[[list[int]], None] = lambda ports: None,
+) -> None:
+    """Receive flows until `stop` is set; blocks the caller, who is the append thread.
+
+    writer appends to `flow.datagrams`. on_listening is given the local ports in the order of
+    `config.listen` once every socket is bound. Raises OSError where an address cannot be bound,
+    ValueError for a malformed one, and whatever ended a receive thread. A full disk raises
+    nothing: blocks wait, bounded, and are appended when it has room.
+    """
+    bound = open_all(config.listen, config.receive_buffer_octets)
+    handover = _Handover(config.queue_octets, counters)
+    threads = [
+        _Receiver(number, each, config, handover, now_ms, stop) for number, each in enumerate(bound)
+    ]
+    appender = _Appender(config, writer, handover, stop, counters)
+    for each in bound:
+        if each.warning:
+            log.warning("%s", each.warning)
+    counters.set("flow_receive_buffer_octets", min(b.receive_buffer_octets for b in bound))
+    try:
+        for thread in threads:
+            thread.start()
+        on_listening([each.port for each in bound])
+        while not stop.is_set():
+            appender.append_next(config.block_milliseconds / 1000)
+            if appender.mark(len(threads)):
+                counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
+            _observe(threads, handover, counters)
+        for thread in threads:
+            thread.join()
+        while appender.append_next(0):
+            pass
+        appender.mark(len(threads), force=True)
+        counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
+        _observe(threads, handover, counters)
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+        for each in bound:
+            each.socket.close()
+    for thread in threads:
+        if thread.failure is not None:
+            raise thread.failure

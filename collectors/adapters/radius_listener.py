@@ -1,0 +1,239 @@
+"""The accounting server's shell: sockets around `AccountingServer`, group commit into the log.
+
+One loop: read everything that waits, append what was accepted as one durable block, then send the
+answers. While the disk is syncing, the kernel's receive buffer gathers the next group. Where the
+append fails nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all, to_address
+from collectors.config import RadiusConfig
+from collectors.metrics import Counters
+from collectors.radius.clients import format_address
+from collectors.radius.log_codec import encode_packets
+from collectors.radius.packet import PACKET_OCTETS_MAX
+from collectors.radius.server import Accepted, AccountingServer, Duplicate, Refused
+from rating.ports import TopicWriter
+
+log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 0.1
+_ANCILLARY_OCTETS = 128
+_IP_PKTINFO = 8
+_PKTINFO4 = struct.Struct("@i4s4s")
+_PKTINFO6 = struct.Struct("@16si")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Peer:
+    """Where an answer goes: socket, remote address, and the local address that was asked."""
+
+    socket: socket.socket
+    address: Any
+    ancillary: list[tuple[int, int, bytes]]
+
+
+class _LogLimit:
+    """Lets so many lines a minute through and says how many it kept back."""
+
+    def __init__(self, lines_per_minute: int) -> None:
+        self._lines = lines_per_minute
+        self._minute = -1
+        self._written = 0
+        self._kept_back = 0
+
+    def refused(self, source: str, reason: str, now_at: int) -> None:
+        if now_at // 60_000 != self._minute:
+            if self._kept_back:
+                log.warning("radius: %d more refused packets were not logged", self._kept_back)
+            self._minute, self._written, self._kept_back = now_at // 60_000, 0, 0
+        if self._written >= self._lines:
+            self._kept_back += 1
+            return
+        self._written += 1
+        log.warning("radius: refused a packet from %s: %s", source, reason)
+
+
+class _Listener:
+    """The loop's parts; `turn` is one group: read, judge, append, answer."""
+
+    def __init__(
+        self,
+        config: RadiusConfig,
+        bound: list[BoundSocket],
+        writer: TopicWriter,
+        now_ms: Callable[[], int],
+        counters: Counters,
+    ) -> None:
+        self._config = config
+        self._bound = bound
+        self._writer = writer
+        self._now_ms = now_ms
+        self._counters = counters
+        self._server = AccountingServer(config)
+        self._limit = _LogLimit(config.log_lines_per_minute)
+        self._buffer = bytearray(PACKET_OCTETS_MAX)
+        self._last_at = 0
+        self._marked_at = 0
+        self._log_works = True
+        self._selector = selectors.DefaultSelector()
+        for each in bound:
+            each.socket.setblocking(False)
+            _ask_for_local_address(each.socket)
+            self._selector.register(each.socket, selectors.EVENT_READ)
+
+    def turn(self) -> None:
+        """Wait a little for packets, and make and answer one group of what waits."""
+        group: list[tuple[Accepted, _Peer]] = []
+        for key, _ in self._selector.select(_WAIT_SECONDS):
+            if isinstance(key.fileobj, socket.socket):
+                self._read(key.fileobj, group)
+        if group:
+            self._commit(group)
+
+    def _now(self) -> int:
+        # The clock may step back; "received through" must not.
+        self._last_at = max(self._last_at, self._now_ms())
+        return self._last_at
+
+    def _read(self, opened: socket.socket, group: list[tuple[Accepted, _Peer]]) -> None:
+        for _ in range(self._config.batch_packets):
+            try:
+                size, ancillary, _, source = opened.recvmsg_into([self._buffer], _ANCILLARY_OCTETS)
+            except BlockingIOError:
+                return
+            self._counters.add("radius_received_packets")
+            address = to_address(source[0])
+            datagram = bytes(self._buffer[:size])
+            now = self._now()
+            judged = self._server.handle(datagram, address, source[1], now)
+            peer = _Peer(opened, source, _answer_from(ancillary))
+            if isinstance(judged, Accepted):
+                group.append((judged, peer))
+            elif isinstance(judged, Duplicate):
+                self._counters.add("radius_duplicate_packets")
+                if judged.response is not None:
+                    self._send(peer, judged.response)
+            else:
+                self._refuse(judged, address, source[1], now)
+
+    def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
+        self._counters.add("radius_refused_packets", 1, refused.reason)
+        self._limit.refused(f"{format_address(address)} port {port}", refused.reason, now)
+
+    def _commit(self, group: list[tuple[Accepted, _Peer]]) -> None:
+        packets = [accepted.packet for accepted, _ in group if accepted.packet is not None]
+        self._counters.add("radius_accepted_packets", len(packets))
+        if packets:
+            self._log_works = self._append("data", self._last_at, encode_packets(packets))
+        if not self._log_works:
+            # Status-Server too stays unanswered: a server that cannot record is not alive.
+            for accepted, _ in group:
+                self._server.abandon(accepted)
+            self._counters.add("radius_unanswered_packets", len(group))
+            return
+        self._counters.add("radius_durable_packets", len(packets))
+        self._counters.add("radius_status_server_packets", len(group) - len(packets))
+        for accepted, peer in group:
+            self._send(peer, self._server.release(accepted))
+
+    def mark(self, *, force: bool = False) -> None:
+        """Append "received through T" where it is due, and set the gauges.
+
+        Nothing waits between turns, so every packet stamped before T is in the log or refused.
+        """
+        now = self._now()
+        if not force and now < self._marked_at + self._config.marker_interval_milliseconds:
+            return
+        self._log_works = self._append("marker", now, b"")
+        self._marked_at = now
+        counters = self._counters
+        if self._log_works:
+            counters.set("radius_received_through_at", now)
+        counters.set("radius_duplicate_cache_entries", self._server.cached)
+        counters.set("radius_kernel_drops", kernel_drops([b.socket for b in self._bound]))
+
+    def _append(self, kind: str, received_at: int, body: bytes) -> bool:
+        try:
+            self._writer.append(kind, received_at, body)
+        except OSError as error:
+            self._counters.add("radius_append_failures")
+            log.warning("radius log: append failed, nothing is answered: %s", error)
+            return False
+        return True
+
+    def _send(self, peer: _Peer, response: bytes) -> None:
+        try:
+            peer.socket.sendmsg([response], peer.ancillary, 0, peer.address)
+        except OSError as error:
+            # The request is durable; the NAS asks again and gets the kept answer.
+            self._counters.add("radius_send_failures")
+            log.debug("radius: cannot answer %s: %s", peer.address, error)
+
+
+def _ask_for_local_address(opened: socket.socket) -> None:
+    """Have the kernel say which local address each datagram came to (ip(7), RFC 3542 §6)."""
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _answer_from(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    """Return ancillary data that sends the answer from the address that was asked.
+
+    A NAS drops answers from another address; on a host with several, routing would pick any. The
+    interface is left to routing, except for link-local addresses, which mean nothing without it.
+    """
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            address, interface = _PKTINFO6.unpack(data[: _PKTINFO6.size])
+            link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
+            return [(level, kind, _PKTINFO6.pack(address, interface if link_local else 0))]
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            _, local, _ = _PKTINFO4.unpack(data[: _PKTINFO4.size])
+            return [(level, kind, _PKTINFO4.pack(0, local, bytes(4)))]
+    return []
+
+
+def run(
+    config: RadiusConfig,
+    writer: TopicWriter,
+    *,
+    now_ms: Callable[[], int],
+    stop: threading.Event,
+    counters: Counters,
+    on_listening: Callable[[list[int]], None] = lambda ports: None,
+) -> None:
+    """Serve accounting until `stop` is set; blocks the caller.
+
+    writer appends to `radius.accounting`. on_listening is given the local ports in the order of
+    `config.listen` once every socket is bound. Raises OSError where an address cannot be bound and
+    ValueError for a bad address or client. A full disk raises nothing: there are no answers until
+    it has room again.
+    """
+    bound = open_all(config.listen, config.receive_buffer_octets)
+    try:
+        listener = _Listener(config, bound, writer, now_ms, counters)
+        for each in bound:
+            if each.warning:
+                log.warning("%s", each.warning)
+        counters.set("radius_receive_buffer_octets", min(b.receive_buffer_octets for b in bound))
+        on_listening([each.port for each in bound])
+        while not stop.is_set():
+            listener.turn()
+            listener.mark()
+        listener.mark(force=True)
+    finally:
+        for each in bound:
+            each.socket.close()

@@ -1,0 +1,174 @@
+"""The accounting server without IO: what to do with a datagram, and what to answer when (RFC 2866).
+
+Two steps, because a request is acknowledged only when it is recorded (RFC 2866 §4.1):
+`AccountingServer.handle` judges a datagram; what it accepts goes to the log; then `release` gives
+the answer to send, or, where the log failed, `abandon` forgets the request so that the NAS's
+retransmission is a new one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from collectors.config import RadiusConfig
+from collectors.radius.accounting import record_fault
+from collectors.radius.attributes import decode_text
+from collectors.radius.clients import Client, ClientTable, choose
+from collectors.radius.log_codec import AccountingPacket
+from collectors.radius.packet import (
+    ACCOUNTING_REQUEST,
+    ACCOUNTING_RESPONSE,
+    FAULTS,
+    MESSAGE_AUTHENTICATOR,
+    STATUS_SERVER,
+    Attribute,
+    Packet,
+    decode_packet,
+    sign_response,
+    verify_request,
+)
+
+NAS_IDENTIFIER = 32
+PROXY_STATE = 33
+
+REFUSALS: Mapping[str, str] = {
+    **FAULTS,
+    "unknown_nas": "no configured client has this source address and NAS-Identifier",
+    "unexpected_code": "not an Accounting-Request or Status-Server",
+    "wrong_secret": "the Request Authenticator does not fit the secret (RFC 2866 §3)",
+    "message_authenticator_wrong": "Message-Authenticator does not fit the secret",
+    "message_authenticator_required": "the client must send Message-Authenticator and did not",
+    "status_type_missing": "no usable Acct-Status-Type (RFC 2866 §5.1)",
+    "session_id_missing": "no Acct-Session-Id (RFC 2866 §5.5)",
+}
+"""Why a datagram is not answered: reason -> meaning."""
+
+RequestKey = tuple[bytes, int, int, bytes]
+"""Source address, source port, identifier, authenticator: what a retransmission repeats."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accepted:
+    """A verified request; the answer is given out by `AccountingServer.release` only.
+
+    packet is what to record, None for Status-Server, which records nothing (RFC 5997).
+    """
+
+    key: RequestKey
+    packet: AccountingPacket | None
+    response: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A retransmission: the same answer again, or None while the request is not yet durable."""
+
+    response: bytes | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """A datagram that gets no answer; reason is a key of REFUSALS."""
+
+    reason: str
+
+
+class AccountingServer:
+    """Judges accounting datagrams; holds nothing but the clients and recent answers."""
+
+    def __init__(self, config: RadiusConfig) -> None:
+        """Take clients and limits from the settings. Raises ValueError for a bad client."""
+        self.clients = ClientTable(config.clients)
+        self._keep_ms = config.duplicate_cache_seconds * 1000
+        self._keep_entries = config.duplicate_cache_entries
+        # Insertion order is time order: pending and answered requests, oldest first.
+        self._recent: dict[RequestKey, tuple[int, bytes | None]] = {}
+
+    @property
+    def cached(self) -> int:
+        """How many requests are remembered."""
+        return len(self._recent)
+
+    def handle(
+        self, datagram: bytes, source_address: bytes, source_port: int, received_at: int
+    ) -> Accepted | Duplicate | Refused:
+        """Judge one datagram from 16 octets of address and a port, received at an instant in ms."""
+        candidates = self.clients.candidates(source_address)
+        if not candidates:
+            return Refused("unknown_nas")
+        request = decode_packet(datagram)
+        if request.fault:
+            return Refused(request.fault)
+        if request.code not in (ACCOUNTING_REQUEST, STATUS_SERVER):
+            return Refused("unexpected_code")
+        client = choose(candidates, decode_text(request.first(NAS_IDENTIFIER) or b""))
+        if client is None:
+            return Refused("unknown_nas")
+        reason = _verify(datagram, request, client)
+        if reason:
+            return Refused(reason)
+        key = (source_address, source_port, request.identifier, request.authenticator)
+        self._expire(received_at)
+        known = self._recent.get(key)
+        if known is not None:
+            return Duplicate(known[1])
+        packet = None
+        if request.code == ACCOUNTING_REQUEST:
+            self._remember(key, received_at, None)
+            packet = AccountingPacket(
+                received_at,
+                client.nas_id_at(source_address),
+                source_address,
+                source_port,
+                datagram[: request.length],
+            )
+        return Accepted(key, packet, _answer(request, client.secret))
+
+    def release(self, accepted: Accepted) -> bytes:
+        """Return the answer to a request that is now durable, and keep it for retransmissions."""
+        known = self._recent.get(accepted.key)
+        if known is not None:
+            self._recent[accepted.key] = (known[0], accepted.response)
+        return accepted.response
+
+    def abandon(self, accepted: Accepted) -> None:
+        """Forget a request that could not be made durable."""
+        self._recent.pop(accepted.key, None)
+
+    def _remember(self, key: RequestKey, received_at: int, response: bytes | None) -> None:
+        while self._recent and len(self._recent) >= self._keep_entries:
+            del self._recent[next(iter(self._recent))]
+        self._recent[key] = (received_at, response)
+
+    def _expire(self, now_at: int) -> None:
+        while self._recent:
+            oldest = next(iter(self._recent))
+            if self._recent[oldest][0] + self._keep_ms > now_at:
+                return
+            del self._recent[oldest]
+
+
+def _verify(datagram: bytes, request: Packet, client: Client) -> str:
+    reason = verify_request(datagram, request, client.secret)
+    if reason:
+        return reason
+    if request.code == STATUS_SERVER:
+        return ""
+    if client.config.require_message_authenticator and (
+        request.first(MESSAGE_AUTHENTICATOR) is None
+    ):
+        return "message_authenticator_required"
+    return record_fault(request.attributes)
+
+
+def _answer(request: Packet, secret: bytes) -> bytes:
+    # Proxy-State comes back unmodified and in order (RFC 2865 §5.33); nothing else is needed.
+    echoed: list[Attribute] = [a for a in request.attributes if a[0] == PROXY_STATE]
+    return sign_response(
+        ACCOUNTING_RESPONSE,
+        request,
+        echoed,
+        secret,
+        with_message_authenticator=request.first(MESSAGE_AUTHENTICATOR) is not None,
+    )
