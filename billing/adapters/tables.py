@@ -124,11 +124,12 @@ account = Table(
     _text("phone"),
     _number("created_at"),
     _text("address", default=""),
-    _text("cycle", default="month"),
+    _text("cycle", default="monthly"),
     _number("anchor_day", default="1"),
+    _number("anchor_month", default="1"),
     Index(None, "branch_id", "account_id"),
 )
-"""Who owes: kind is ``person`` or ``company``; cycle and anchor_day make its billing periods."""
+"""Who owes: kind is ``person`` or ``company``; cycle and anchors make its billing periods."""
 
 plan = Table(
     "plan",
@@ -411,6 +412,7 @@ command = Table(
     _text("nas_id", default=""),
     _text("kind"),
     _text("target"),
+    _text("previous_target", default=""),
     _number("attempt"),
     _text("vendor_profile"),
     _maybe("identifier"),

@@ -48,6 +48,7 @@ CREATE TABLE command (
     nas_id TEXT DEFAULT '' NOT NULL,
     kind TEXT NOT NULL,
     target TEXT NOT NULL,
+    previous_target TEXT DEFAULT '' NOT NULL,
     attempt BIGINT NOT NULL,
     vendor_profile TEXT NOT NULL,
     identifier BIGINT,
@@ -198,8 +199,9 @@ CREATE TABLE account (
     phone TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     address TEXT DEFAULT '' NOT NULL,
-    cycle TEXT DEFAULT 'month' NOT NULL,
+    cycle TEXT DEFAULT 'monthly' NOT NULL,
     anchor_day BIGINT DEFAULT '1' NOT NULL,
+    anchor_month BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT pk_account PRIMARY KEY (account_id),
     CONSTRAINT fk_account_branch_id_branch FOREIGN KEY(branch_id) REFERENCES branch (branch_id)
 );

@@ -1,0 +1,93 @@
+"""What a session should get: rate's decision, unless a clerk decided otherwise.
+
+A target is ``active``, ``profile:<name>``, ``blocked`` or ``disconnected`` (once, for sessions
+that lived when it was asked for).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from billing.acting.profiles import SpeedProfile
+from billing.canonical import content_hash
+from rating.rows import DesiredService, LiveSession
+
+ACTIVE = "active"
+BLOCKED = "blocked"
+DISCONNECTED = "disconnected"
+PROFILE_PREFIX = "profile:"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """What a clerk asked for: action is throttle (to a profile), restore or disconnect."""
+
+    request_id: str
+    branch_id: str
+    subscriber_id: str
+    action: str
+    profile: str
+    requested_by: str
+    requested_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Desired:
+    """The target of one session, and why, in words for the commands page.
+
+    request_id names the clerk's request behind it, empty where rate decided: a clerk who asks
+    again after a failure is heard again.
+    """
+
+    target: str
+    reason: str
+    request_id: str = ""
+
+
+def desired_of(
+    session: LiveSession, service: DesiredService | None, requests: Sequence[CommandRequest]
+) -> Desired:
+    """Return what a session should get; requests are one subscriber's, in any order.
+
+    A clerk's disconnect ends each session that had begun by then. A clerk's throttle stands until
+    a clerk's restore. A restore stands until rate decides anew, so the next period throttles
+    again. Blocked by rate beats a clerk's throttle, never a later restore.
+    """
+    decided = Desired(service.target, service.reason) if service else Desired(ACTIVE, "")
+    newest: CommandRequest | None = None
+    for request in sorted(requests, key=lambda r: (r.requested_at, r.request_id)):
+        if request.action == "disconnect":
+            if session.started_at <= request.requested_at:
+                by = f"asked for by {request.requested_by}"
+                return Desired(DISCONNECTED, by, request.request_id)
+        else:
+            newest = request
+    if newest is None:
+        return decided
+    by = f"asked for by {newest.requested_by}"
+    if newest.action == "throttle":
+        throttled = Desired(PROFILE_PREFIX + newest.profile, by, newest.request_id)
+        return decided if decided.target == BLOCKED else throttled
+    if service is not None and service.decided_at > newest.requested_at:
+        return decided
+    is_older = session.started_at <= newest.requested_at
+    return Desired(ACTIVE, by, newest.request_id if is_older else "")
+
+
+def speed_of(
+    target: str, speeds: Mapping[str, SpeedProfile], restore_profile: str
+) -> SpeedProfile | None:
+    """Return the speed that a target means; None where the session should end.
+
+    KeyError where the settings name no such profile.
+    """
+    if target in (BLOCKED, DISCONNECTED):
+        return None
+    return speeds[restore_profile if target == ACTIVE else target.removeprefix(PROFILE_PREFIX)]
+
+
+def desired_hash(session_id: str, desired: Desired, speed: SpeedProfile | None) -> str:
+    """Return what makes commands idempotent: equal for the same session, target and speed."""
+    limits = [speed.up_bps, speed.down_bps] if speed else None
+    return content_hash([session_id, desired.target, desired.request_id, limits])[:16]

@@ -1,0 +1,370 @@
+"""An invoice from its inputs: a pure function, so the same usage makes the same document.
+
+The document holds no processing time and no number: those belong to the row beside it. Every
+line carries evidence, the keys under which its sum can be computed again (billing.adapters.
+evidence follows them down to days, sessions and minutes).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from billing.accounts import Account, Branch, Subscription
+from billing.canonical import canonical_json, content_hash
+from billing.catalog import Terms
+from billing.proration import local_day, portion, whole_days
+from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
+from rating.money import to_minor
+from rating.rows import UsageCharge
+
+DOCUMENT_SCHEMA = "flowrate.invoice/1"
+
+RECURRING = "recurring"
+USAGE = "usage"
+ADJUSTMENT = "adjustment"
+TAX = "tax"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecurringInput:
+    """A subscription that touches the period; subject is who it serves, as printed."""
+
+    subscription: Subscription
+    terms: Terms
+    subject: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UsageInput:
+    """One meter's total at closing (revision 0); allowance is what was included, or None."""
+
+    charge: UsageCharge
+    terms: Terms
+    subject: str
+    allowance: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LateInput:
+    """A later revision of an earlier period, and the total billed before it (None: nothing)."""
+
+    charge: UsageCharge
+    before: UsageCharge | None
+    terms: Terms
+    subject: str
+    corrects_invoice_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceInputs:
+    """All that an invoice is made of; the period is [start, end) in ms."""
+
+    branch: Branch
+    account: Account
+    currency: str
+    period_start_at: int
+    period_end_at: int
+    recurring: Sequence[RecurringInput]
+    usage: Sequence[UsageInput]
+    late: Sequence[LateInput]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One line. tax_rate is percent text, empty where none; is_prepaid marks settled usage."""
+
+    kind: str
+    description: str
+    rating_key: str
+    meter_id: str
+    quantity: int
+    unit: str
+    amount_minor: int
+    tax_rate: str
+    evidence: Mapping[str, Any]
+    tax: TaxTreatment | None = None
+    is_prepaid: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceDraft:
+    """An invoice before it has a number. document is canonical JSON text, hash its SHA-256."""
+
+    invoice_id: str
+    inputs: InvoiceInputs
+    lines: tuple[InvoiceLine, ...]
+    taxes: tuple[TaxAmount, ...]
+    subtotal_minor: int
+    tax_minor: int
+    total_minor: int
+    document: str
+    hash: str
+
+
+def invoice_id_of(account_id: str, period_end_at: int, currency: str) -> str:
+    """Return the business key of an invoice: an account has one per period and currency."""
+    return f"{account_id}:{period_end_at}:{currency}"
+
+
+def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
+    """Return the invoice of these inputs; their order does not matter.
+
+    ValueError where a line's currency is not the invoice's.
+    """
+    _require_one_currency(inputs)
+    charged = [
+        *(_recurring_line(item, inputs) for item in inputs.recurring),
+        *(_usage_line(item) for item in inputs.usage),
+        *(_late_line(item, inputs) for item in inputs.late),
+    ]
+    lines = [line for line in charged if line.amount_minor or line.quantity]
+    lines.sort(key=_line_order)
+    lines += _prepaid_lines(lines)
+    taxes = tax_amounts((line.tax, line.amount_minor) for line in lines if line.tax)
+    lines += [_tax_line(tax) for tax in taxes if tax.tax_minor]
+    subtotal = sum(tax.net_minor for tax in taxes)
+    tax_sum = sum(tax.tax_minor for tax in taxes)
+    invoice_id = invoice_id_of(inputs.account.account_id, inputs.period_end_at, inputs.currency)
+    document = _document(invoice_id, inputs, lines, taxes)
+    return InvoiceDraft(
+        invoice_id,
+        inputs,
+        tuple(lines),
+        tuple(taxes),
+        subtotal,
+        tax_sum,
+        subtotal + tax_sum,
+        canonical_json(document),
+        content_hash(document),
+    )
+
+
+def _require_one_currency(inputs: InvoiceInputs) -> None:
+    """Raise ValueError where amounts of different currencies would be added."""
+    found = {item.terms.currency for item in inputs.recurring}
+    found |= {item.charge.currency for item in inputs.usage}
+    found |= {item.charge.currency for item in inputs.late}
+    if found - {inputs.currency}:
+        raise ValueError(f"an invoice in {inputs.currency} cannot hold {sorted(found)}")
+
+
+def _line_order(line: InvoiceLine) -> tuple[Any, ...]:
+    """Return the sort key of a line: kind as printed, then business keys."""
+    kinds = (RECURRING, USAGE, ADJUSTMENT, TAX)
+    evidence = line.evidence
+    return (
+        kinds.index(line.kind),
+        line.rating_key,
+        evidence.get("period_start_at", 0),
+        evidence.get("segment_number", 0),
+        line.meter_id,
+        evidence.get("revision", 0),
+        evidence.get("subscription_id", ""),
+    )
+
+
+def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
+    """Return the fee of one subscription, prorated once and rounded once."""
+    subscription, terms = item.subscription, item.terms
+    zone = inputs.branch.timezone
+    period = (inputs.period_start_at, inputs.period_end_at)
+    part = portion((subscription.starts_at, subscription.ends_at), period, zone, terms.proration)
+    days_in_period = whole_days(*period, zone)
+    days = part * days_in_period
+    description = f"{terms.name}, {item.subject}"
+    if part != 1 and days.denominator == 1:
+        description += f" ({days} of {days_in_period} days)"
+    return InvoiceLine(
+        RECURRING,
+        description,
+        subscription.rating_key,
+        "",
+        1 if part else 0,
+        "period",
+        to_minor(terms.recurring_fee * part, inputs.currency),
+        terms.tax.percent,
+        {
+            "subscription_id": subscription.subscription_id,
+            "plan_id": terms.plan_id,
+            "plan_version": terms.plan_version,
+            "fee": f"{terms.recurring_fee.numerator}/{terms.recurring_fee.denominator}",
+            "portion": f"{part.numerator}/{part.denominator}",
+            "proration": terms.proration,
+        },
+        terms.tax,
+    )
+
+
+def _charge_evidence(charge: UsageCharge) -> dict[str, Any]:
+    """Return the keys that lead from a line to its usage, and F(q) as it was at closing."""
+    return {
+        "rating_key": charge.rating_key,
+        "period_start_at": charge.period_start_at,
+        "period_end_at": charge.period_end_at,
+        "segment_number": charge.segment_number,
+        "meter_id": charge.meter_id,
+        "revision": charge.revision,
+        "quantity": charge.quantity,
+        "amount_exact": charge.amount_exact,
+        "plan_id": charge.plan_id,
+        "plan_version": charge.plan_version,
+    }
+
+
+def _usage_line(item: UsageInput) -> InvoiceLine:
+    """Return the line of one meter: round(F(q)), as the rate stage rounded it."""
+    charge = item.charge
+    meter = item.terms.meters[charge.meter_id]
+    evidence = _charge_evidence(charge)
+    if item.allowance is not None:
+        evidence["allowance"] = item.allowance
+    return InvoiceLine(
+        USAGE,
+        f"{charge.description or meter.name}, {item.subject}",
+        charge.rating_key,
+        charge.meter_id,
+        charge.quantity,
+        meter.unit,
+        charge.amount_minor,
+        item.terms.tax.percent,
+        evidence,
+        item.terms.tax,
+        item.terms.is_prepaid,
+    )
+
+
+def _late_line(item: LateInput, inputs: InvoiceInputs) -> InvoiceLine:
+    """Return what a later revision adds to, or takes from, an invoice that was already sent."""
+    charge, before = item.charge, item.before
+    meter = item.terms.meters[charge.meter_id]
+    zone = inputs.branch.timezone
+    first = local_day(charge.period_start_at, zone).isoformat()
+    last = local_day(charge.period_end_at - 1, zone).isoformat()
+    evidence = _charge_evidence(charge)
+    evidence["quantity_before"] = before.quantity if before else 0
+    evidence["amount_exact_before"] = before.amount_exact if before else "0/1"
+    evidence["corrects_invoice_id"] = item.corrects_invoice_id
+    amount = charge.amount_minor - (before.amount_minor if before else 0)
+    words = "Late usage" if amount >= 0 else "Correction"
+    return InvoiceLine(
+        ADJUSTMENT,
+        f"{words} {first} to {last}: {charge.description or meter.name}, {item.subject}",
+        charge.rating_key,
+        charge.meter_id,
+        charge.quantity - (before.quantity if before else 0),
+        meter.unit,
+        amount,
+        item.terms.tax.percent,
+        evidence,
+        item.terms.tax,
+        item.terms.is_prepaid,
+    )
+
+
+def _prepaid_lines(lines: Sequence[InvoiceLine]) -> list[InvoiceLine]:
+    """Return, per tax treatment, the line that takes prepaid usage out of what is asked for."""
+    sums: dict[TaxTreatment, int] = {}
+    for line in lines:
+        if line.is_prepaid and line.tax:
+            sums[line.tax] = sums.get(line.tax, 0) + line.amount_minor
+    return [
+        InvoiceLine(
+            ADJUSTMENT,
+            "Paid from prepaid balance",
+            "",
+            "",
+            1,
+            "",
+            -amount,
+            tax.percent,
+            {"prepaid": True},
+            tax,
+            True,
+        )
+        for tax, amount in sorted(sums.items(), key=lambda pair: (pair[0].rate, pair[0].percent))
+        if amount
+    ]
+
+
+def _tax_line(tax: TaxAmount) -> InvoiceLine:
+    """Return the line of one rate. An inclusive tax is shown, not added: prices hold it."""
+    words = "included" if tax.treatment.is_inclusive else "added"
+    return InvoiceLine(
+        TAX,
+        f"Tax {tax.treatment.percent} %",
+        "",
+        "",
+        1,
+        "",
+        tax.tax_minor,
+        tax.treatment.percent,
+        {"net_minor": tax.net_minor, "treatment": words},
+    )
+
+
+def _document(
+    invoice_id: str,
+    inputs: InvoiceInputs,
+    lines: Sequence[InvoiceLine],
+    taxes: Sequence[TaxAmount],
+) -> dict[str, Any]:
+    """Return the invoice as data: what is printed and hashed."""
+    zone = inputs.branch.timezone
+    branch, account = inputs.branch, inputs.account
+    net, tax_sum = sum(t.net_minor for t in taxes), sum(t.tax_minor for t in taxes)
+    return {
+        "schema": DOCUMENT_SCHEMA,
+        "invoice_id": invoice_id,
+        "branch": {
+            "branch_id": branch.branch_id,
+            "name": branch.name,
+            "address": branch.address,
+            "tax_number": branch.tax_number,
+            "phone": branch.phone,
+            "email": branch.email,
+            "language": branch.language,
+            "timezone": zone,
+        },
+        "account": {
+            "account_id": account.account_id,
+            "name": account.name,
+            "address": account.address,
+            "email": account.email,
+            "phone": account.phone,
+        },
+        "currency": inputs.currency,
+        "period": {
+            "start_at": inputs.period_start_at,
+            "end_at": inputs.period_end_at,
+            "first_on": local_day(inputs.period_start_at, zone).isoformat(),
+            "last_on": local_day(inputs.period_end_at - 1, zone).isoformat(),
+        },
+        "lines": [
+            {
+                "kind": line.kind,
+                "description": line.description,
+                "rating_key": line.rating_key,
+                "meter_id": line.meter_id,
+                "quantity": line.quantity,
+                "unit": line.unit,
+                "amount_minor": line.amount_minor,
+                "tax_rate": line.tax_rate,
+                "evidence": dict(line.evidence),
+            }
+            for line in lines
+        ],
+        "taxes": [
+            {
+                "percent": tax.treatment.percent,
+                "is_inclusive": tax.treatment.is_inclusive,
+                "net_minor": tax.net_minor,
+                "tax_minor": tax.tax_minor,
+            }
+            for tax in taxes
+        ],
+        "subtotal_minor": net,
+        "tax_minor": tax_sum,
+        "total_minor": net + tax_sum,
+    }

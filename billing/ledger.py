@@ -1,0 +1,181 @@
+"""The double-entry ledger: frozen transactions whose entries sum to zero per currency.
+
+A debit is positive, a credit negative. A transaction is never changed: a mistake is answered by
+another transaction. Its business key `(source, idempotency_key)` makes a repeat a duplicate, and
+each branch's transactions form a hash chain, so a row changed behind our back is found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+from billing.canonical import content_hash
+
+GENESIS_HASH = "0" * 64
+"""What stands before the first transaction of a branch's chain."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChartLine:
+    """One line of the chart: kind is asset, liability, income or expense.
+
+    per_customer says that each customer has a sub-account of it.
+    """
+
+    code: str
+    kind: str
+    name: str
+    per_customer: bool
+
+
+RECEIVABLE = "receivable"
+UNBILLED = "unbilled"
+CASH = "cash"
+PREPAID = "prepaid"
+TAX_PAYABLE = "tax_payable"
+REVENUE_USAGE = "revenue_usage"
+REVENUE_RECURRING = "revenue_recurring"
+ADJUSTMENTS = "adjustments"
+
+CHART: Mapping[str, ChartLine] = {
+    line.code: line
+    for line in (
+        ChartLine(RECEIVABLE, "asset", "Trade receivables", per_customer=True),
+        ChartLine(UNBILLED, "asset", "Usage not yet invoiced", per_customer=True),
+        ChartLine(CASH, "asset", "Cash and bank", per_customer=False),
+        ChartLine(PREPAID, "liability", "Prepaid balances", per_customer=True),
+        ChartLine(TAX_PAYABLE, "liability", "Tax payable", per_customer=False),
+        ChartLine(REVENUE_USAGE, "income", "Usage revenue", per_customer=False),
+        ChartLine(REVENUE_RECURRING, "income", "Recurring revenue", per_customer=False),
+        ChartLine(ADJUSTMENTS, "income", "Adjustments", per_customer=False),
+    )
+}
+"""The chart of accounts of every branch."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LedgerAccount:
+    """One account of one branch; account_id names the customer of a sub-account, else None."""
+
+    branch_id: str
+    code: str
+    account_id: str | None
+
+    @property
+    def ledger_account_id(self) -> str:
+        """Return the id: ``branch/code`` or ``branch/code/customer``."""
+        return "/".join(part for part in (self.branch_id, self.code, self.account_id) if part)
+
+
+def ledger_account(branch_id: str, code: str, account_id: str) -> LedgerAccount:
+    """Return the account that a posting for a customer touches. KeyError: no such code."""
+    return LedgerAccount(branch_id, code, account_id if CHART[code].per_customer else None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One leg: debit positive, credit negative, in minor units of the currency."""
+
+    account: LedgerAccount
+    amount_minor: int
+    currency: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transaction:
+    """A posting, balanced by construction. ValueError where it is not, or where it says nothing.
+
+    occurred_at is the business instant (ms), never the processing time.
+    """
+
+    branch_id: str
+    source: str
+    idempotency_key: str
+    occurred_at: int
+    description: str
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise ValueError(f"{self.transaction_id} has no entries")
+        sums: dict[str, int] = {}
+        for entry in self.entries:
+            if entry.amount_minor == 0:
+                raise ValueError(f"{self.transaction_id} has an entry of zero")
+            if entry.account.branch_id != self.branch_id:
+                raise ValueError(f"{self.transaction_id} touches another branch")
+            sums[entry.currency] = sums.get(entry.currency, 0) + entry.amount_minor
+        if any(sums.values()):
+            raise ValueError(f"{self.transaction_id} does not balance: {sums}")
+
+    @property
+    def transaction_id(self) -> str:
+        """Return the id, made of the business key: ``source:idempotency_key``."""
+        return f"{self.source}:{self.idempotency_key}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChainLink:
+    """A transaction's place in its branch's chain: a dense number from 1, and the hash so far."""
+
+    number: int
+    hash: str
+
+
+def entries_of(
+    branch_id: str, account_id: str, currency: str, amounts: Mapping[str, int]
+) -> tuple[Entry, ...]:
+    """Return entries from amounts per chart code, zeros left out, in the chart's order."""
+    return tuple(
+        Entry(ledger_account(branch_id, code, account_id), amounts[code], currency)
+        for code in CHART
+        if amounts.get(code)
+    )
+
+
+def link(previous: ChainLink | None, transaction: Transaction) -> ChainLink:
+    """Return the link that appends a transaction behind `previous` (None: the chain's first)."""
+    number = previous.number + 1 if previous else 1
+    body = [
+        previous.hash if previous else GENESIS_HASH,
+        number,
+        transaction.branch_id,
+        transaction.source,
+        transaction.idempotency_key,
+        transaction.occurred_at,
+        transaction.description,
+        [[e.account.ledger_account_id, e.amount_minor, e.currency] for e in transaction.entries],
+    ]
+    return ChainLink(number, content_hash(body))
+
+
+def chain(
+    previous: ChainLink | None, transactions: Iterable[Transaction]
+) -> Iterator[tuple[Transaction, ChainLink]]:
+    """Yield each transaction of one branch with its link, in order."""
+    for transaction in transactions:
+        previous = link(previous, transaction)
+        yield transaction, previous
+
+
+def first_broken_link(stored: Iterable[tuple[Transaction, ChainLink]]) -> int | None:
+    """Return the number of the first transaction that its hash or number contradicts, or None.
+
+    `stored` is one branch's whole ledger, ascending.
+    """
+    previous: ChainLink | None = None
+    for transaction, found in stored:
+        previous = link(previous, transaction)
+        if previous != found:
+            return previous.number
+    return None
+
+
+def trial_balance(entries: Iterable[Entry]) -> dict[tuple[str, str], int]:
+    """Return the balance per (chart code, currency); each currency sums to zero."""
+    balances: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        key = (entry.account.code, entry.currency)
+        balances[key] = balances.get(key, 0) + entry.amount_minor
+    return balances
