@@ -15,7 +15,7 @@ PACKAGES := rating billing collectors streams warehouse api dashboards infra
 LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
-.PHONY: help run serve test check bench simulate format lock venv clean
+.PHONY: help run serve test check bench simulate format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ simulate: $(STAMP) ## run SEEDS=N simulated networks against the auditor
 format: $(STAMP) ## format the code and apply lint's safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+example: $(STAMP) ## write flowrate.example.toml anew from the packages' config dataclasses
+	$(BIN)/python -c 'from infra.init import example_text; print(example_text(), end="")' \
+	  > flowrate.example.toml
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements.lock (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 2; }

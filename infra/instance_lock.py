@@ -34,7 +34,7 @@ class InstanceLock:
         deadline = time.monotonic() + ending_wait_seconds
         while not self._try_lock():
             holder = holder_of(data_dir)
-            if (holder and _is_alive(holder)) or time.monotonic() > deadline:
+            if (holder and is_alive(holder)) or time.monotonic() > deadline:
                 os.close(self.descriptor)
                 raise InstanceRunning(_refusal(data_dir, holder))
             time.sleep(0.05)
@@ -76,7 +76,8 @@ def holder_of(data_dir: Path) -> int | None:
         return None
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether a process with this id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -87,7 +88,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _refusal(data_dir: Path, holder: int | None) -> str:
-    if holder is None or _is_alive(holder):
+    if holder is None or is_alive(holder):
         by = f"pid {holder}" if holder else "a process that has not said its pid"
         return (
             f"another Flowrate is running on {data_dir} ({by});"

@@ -174,15 +174,14 @@ def _crash_on_thread_exceptions() -> None:
     def end(failure: threading.ExceptHookArgs) -> None:
         if failure.exc_type is SystemExit:
             return
-        LOG.critical(
-            "crashed in a thread",
-            extra={"thread": failure.thread.name if failure.thread else ""},
-            exc_info=(
-                failure.exc_type,
-                failure.exc_value or failure.exc_type(),
-                failure.exc_traceback,
-            ),
-        )
-        os._exit(EXIT_CRASHED)
+        try:
+            error = failure.exc_value or failure.exc_type()
+            LOG.critical(
+                "crashed in a thread",
+                extra={"in_thread": failure.thread.name if failure.thread else ""},
+                exc_info=(failure.exc_type, error, failure.exc_traceback),
+            )
+        finally:
+            os._exit(EXIT_CRASHED)
 
     threading.excepthook = end

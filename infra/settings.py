@@ -21,9 +21,12 @@ from typing import Any
 
 from api.config import ApiConfig
 from collectors.config import FlowReceiverConfig, RadiusConfig
+from collectors.netflow.config import FlowDecodeConfig
+from infra import clock
 from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfig
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
 from infra.schema import Key, keys_of, walk
+from infra.simulation.config import SimulationConfig
 from streams import config as streams_config
 
 DEFAULT_FILE = Path("flowrate.toml")
@@ -44,6 +47,7 @@ class CollectorsSettings:
     """What comes in: flows and RADIUS."""
 
     flows: FlowReceiverConfig = section(FlowReceiverConfig)
+    netflow: FlowDecodeConfig = section(FlowDecodeConfig)
     radius: RadiusConfig = section(RadiusConfig)
 
 
@@ -61,10 +65,12 @@ class Settings:
     logs: LogsConfig = section(LogsConfig)
     metrics: MetricsConfig = section(MetricsConfig)
     supervisor: SupervisorConfig = section(SupervisorConfig)
+    simulation: SimulationConfig = section(SimulationConfig)
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("streams", lambda settings: streams_config.check(settings.streams)),
+    ("clock", lambda settings: clock.check(settings.clock)),
 )
 """What types cannot say: (section, function that returns one message per finding)."""
 
@@ -227,7 +233,7 @@ def _meant(path: KeyPath) -> str:
     dotted = ".".join(path)
     parent = ".".join(path[:-1])
     siblings = [name for name in (*leaves, *sections) if name.rpartition(".")[0] == parent]
-    guess = nearest(dotted, siblings) or (elsewhere[0] if len(elsewhere) == 1 else None)
+    guess = elsewhere[0] if len(elsewhere) == 1 else nearest(dotted, siblings)
     guess = guess or nearest(dotted, [*leaves, *sections])
     return f"; did you mean {guess}?" if guess else ""
 

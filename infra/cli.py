@@ -1,0 +1,179 @@
+"""The command `flowrate`. Each subcommand imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+
+DELEGATED = {
+    ("demo",): ("infra.demo", "run Flowrate with a simulated network (what `make run` does)"),
+    ("inspect", "flows"): ("infra.inspect_flows", "decode NetFlow and IPFIX captures"),
+    ("inspect", "radius"): ("infra.inspect_radius", "decode RADIUS captures"),
+    ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
+}
+"""Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""
+
+EPILOG = """\
+settings come from a TOML file, then variables FLOWRATE_SECTION__KEY, then --set flags; the later
+one wins. `flowrate init` writes a file with every setting explained.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 refused, 2 used or set wrongly."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for path, (module, _) in DELEGATED.items():
+        if tuple(words[: len(path)]) == path:
+            return _call(module, words[len(path) :])
+    options = _parser().parse_args(words)
+    command: Callable[[argparse.Namespace], int] = options.run
+    return _told(lambda: command(options))
+
+
+def _told(command: Callable[[], int]) -> int:
+    """Run a command; what is the operator's to mend is one message, never a traceback."""
+    from infra.instance_lock import InstanceRunning
+    from infra.secrets import SecretsError
+    from infra.settings import SettingsError
+
+    try:
+        return command()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    except (InstanceRunning, SecretsError) as error:
+        print(f"flowrate: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _call(module: str, words: list[str]) -> int:
+    status = _told(lambda: importlib.import_module(module).main(words))
+    return int(status or 0)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from infra.init import write_settings
+
+    try:
+        done = write_settings(options.dir)
+    except FileExistsError as error:
+        print(f"flowrate: {error.filename} exists and is left as it is", file=sys.stderr)
+        return EXIT_REFUSED
+    except OSError as error:
+        print(f"flowrate: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_REFUSED
+    print("\n".join(done))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from infra.serve import serve
+    from infra.settings import find_file
+
+    wiring = importlib.import_module("infra.wiring")
+    serve(find_file(options.config), options.set, prepare=wiring.prepare)
+    return 0
+
+
+def _check_settings(options: argparse.Namespace) -> int:
+    from infra.settings import find_file, load_settings
+
+    file = find_file(options.config)
+    settings = load_settings(file, options.set)
+    print(f"{file or 'defaults'}: all settings can be used; data_dir is {settings.data_dir}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from infra.settings import find_file, load_settings
+    from infra.supervisor import read_status
+
+    settings = load_settings(find_file(options.config), options.set)
+    status = read_status(settings.data_dir)
+    if status is None:
+        print(f"nothing has run on {settings.data_dir} yet")
+        return EXIT_REFUSED
+    print(f"supervisor {status.state}, pid {status.pid}")
+    for process in status.processes:
+        last = f", last ended: {process.last_exit}" if process.last_exit else ""
+        pid = f"pid {process.pid}" if process.pid else "no process"
+        print(f"{process.name:10} {process.state}, {pid}, {process.restarts} restarts{last}")
+    return 0 if status.state == "running" else EXIT_REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flowrate",
+        description="Usage rating and billing for internet service providers.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"flowrate {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    init = commands.add_parser("init", help="write a commented flowrate.toml and make the secrets")
+    init.add_argument(
+        "--dir", type=Path, default=Path(), metavar="DIRECTORY", help="where to (default: here)"
+    )
+    init.set_defaults(run=_init)
+
+    for name, run, text in (
+        ("serve", _serve, "run Flowrate: every process, supervised, until Ctrl-C"),
+        ("status", _status, "say how the processes of a data directory are"),
+        ("check-settings", _check_settings, "read the settings and say what is wrong with them"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
+        _add_settings_flags(command)
+        command.set_defaults(run=run)
+
+    groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for path, (_, text) in DELEGATED.items():
+        if len(path) == 1:
+            commands.add_parser(path[0], help=text)
+            continue
+        if path[0] not in groups:
+            names = ", ".join(" ".join(other[1:]) for other in DELEGATED if other[0] == path[0])
+            group = commands.add_parser(path[0], help=names)
+            groups[path[0]] = group.add_subparsers(title="commands", metavar="WHAT", required=True)
+        groups[path[0]].add_parser(path[1], help=text)
+    return parser
+
+
+def _add_settings_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings file (default: $FLOWRATE_CONFIG, else flowrate.toml here if it exists)",
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, api.listen_port=8080; may be repeated",
+    )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("flowrate")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
