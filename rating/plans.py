@@ -1,0 +1,205 @@
+"""The rate plan: what an ISP sells, as one frozen document.
+
+A plan is JSON at every border (API, `account.events`, the table `plan`) and this record inside.
+Amounts are exact decimal strings in major units; quantities are whole base units (octets or
+seconds), so ``{"unit_price": "5.00", "unit": 1000000000}`` is five per decimal gigabyte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Literal
+
+import msgspec
+
+from rating.curves import Curve, allowance_of, never_decreases
+from rating.curves.tiers import ZERO
+from rating.money import format_amount, minor_decimals, parse_amount
+
+OCTETS_PER_GIGABYTE = {"decimal": 10**9, "binary": 2**30}
+"""What a page and a form of a plan call one GB, by `Plan.octets_unit`."""
+
+VOLUME_METER = "volume"
+"""meter_id of the `usage.rated` rows that carry octets and no charge; no plan may use it."""
+
+Weight = tuple[int, int]
+"""(numerator, denominator): (0, 1) is zero-rated, (1, 2) counts half."""
+
+
+class PlanError(ValueError):
+    """A plan document is not valid; the message names the field and what was expected."""
+
+
+class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One counted quantity and its price.
+
+    unit says what is counted; class_weights multiplies the octets of a traffic class (others
+    count default_weight); scope says over what the curve runs: a day's or a session's quantity is
+    priced by itself and the prices are summed. Only period curves are prorated.
+    """
+
+    meter_id: str
+    curve: Curve
+    unit: Literal["octets", "octets_up", "octets_down", "seconds"] = "octets"
+    name: str = ""
+    class_weights: Mapping[str, Weight] = {}
+    default_weight: Weight = (1, 1)
+    scope: Literal["period", "day", "session"] = "period"
+
+
+class ThrottleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fair use: from at_octets, or at_percent of the meter's allowance, the named profile."""
+
+    meter_id: str
+    profile: str
+    at_octets: int | None = None
+    at_percent: int | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version of a rate plan. See docs/decisions/0201 for what is prorated and how.
+
+    measured_by null means the NAS's default, accounting. tax_rate is a part of one ("0.15").
+    recurring_fee is invoiced by billing; a prepaid plan takes a flat meter instead, so that the
+    fee meets the balance. balance_floor is where a prepaid service is blocked.
+    """
+
+    plan_id: str
+    version: int
+    name: str
+    currency: str
+    kind: Literal["postpaid", "prepaid"] = "postpaid"
+    measured_by: Literal["accounting", "flows"] | None = None
+    recurring_fee: Fraction = ZERO
+    proration: Literal["none", "day", "second"] = "day"
+    tax_rate: Fraction = ZERO
+    tax_inclusive: bool = False
+    octets_unit: Literal["decimal", "binary"] = "decimal"
+    meters: tuple[Meter, ...] = ()
+    throttle_steps: tuple[ThrottleStep, ...] = ()
+    alert_percents: tuple[int, ...] = (50, 80, 100)
+    speed_profile: str = ""
+    balance_floor: Fraction = ZERO
+
+    def __post_init__(self) -> None:
+        _check_plan(self)
+
+
+def decode_plan(document: str | bytes) -> Plan:
+    """Return the plan of a JSON document; PlanError names the field that is wrong."""
+    try:
+        return msgspec.json.decode(document, type=Plan, dec_hook=decode_hook)
+    except msgspec.DecodeError as error:
+        raise PlanError(str(error)) from None
+
+
+def encode_plan(plan: Plan) -> str:
+    """Return the JSON document of a plan; equal plans give equal text."""
+    return msgspec.json.encode(plan, enc_hook=encode_hook).decode()
+
+
+def plan_from(document: Mapping[str, Any]) -> Plan:
+    """Return the plan of a document of plain dicts and lists; PlanError as `decode_plan`."""
+    try:
+        return msgspec.convert(document, type=Plan, dec_hook=decode_hook)
+    except msgspec.ValidationError as error:
+        raise PlanError(str(error)) from None
+
+
+def decode_hook(kind: type, value: object) -> object:
+    """Turn an exact decimal string of a document into a Fraction (msgspec's dec_hook)."""
+    if kind is Fraction:
+        if not isinstance(value, str):
+            raise ValueError(f"expected an exact decimal as a string, got {value!r}")
+        return parse_amount(value)
+    raise NotImplementedError(kind)
+
+
+def encode_hook(value: object) -> object:
+    """Turn a Fraction into its exact decimal string (msgspec's enc_hook)."""
+    if isinstance(value, Fraction):
+        return format_amount(value)
+    raise NotImplementedError(type(value))
+
+
+def is_class_weighted(meter: Meter) -> bool:
+    """Return whether traffic classes count differently, so that the split must be known."""
+    default = Fraction(*meter.default_weight)
+    return any(Fraction(*weight) != default for weight in meter.class_weights.values())
+
+
+def weight_denominator(meter: Meter) -> int:
+    """Return the least common denominator of a meter's weights, 1 without fractions."""
+    denominators = [weight[1] for weight in meter.class_weights.values()]
+    return math.lcm(meter.default_weight[1], *denominators)
+
+
+def weight_of(meter: Meter, traffic_class: str, denominator: int) -> int:
+    """Return a class's weight as a whole multiple of 1/denominator."""
+    numerator, divisor = meter.class_weights.get(traffic_class, meter.default_weight)
+    return numerator * (denominator // divisor)
+
+
+def measured_by(plan: Plan) -> str:
+    """Return the source that is charged: ``accounting`` or ``flows``."""
+    return plan.measured_by or "accounting"
+
+
+def _check_plan(plan: Plan) -> None:
+    try:
+        minor_decimals(plan.currency)
+    except ValueError as error:
+        raise ValueError(f"currency: {error}") from None
+    for field in ("plan_id", "name"):
+        if not getattr(plan, field):
+            raise ValueError(f"{field}: may not be empty")
+    if plan.version < 1:
+        raise ValueError("version: must be 1 or more")
+    if plan.recurring_fee < 0:
+        raise ValueError("recurring_fee: may not be negative")
+    if not 0 <= plan.tax_rate <= 1:
+        raise ValueError("tax_rate: expected a part of one, such as '0.15'")
+    if any(not 1 <= percent <= 1000 for percent in plan.alert_percents):
+        raise ValueError("alert_percents: expected 1 to 1000 each")
+    seen: set[str] = set()
+    for number, meter in enumerate(plan.meters):
+        _check_meter(plan, meter, f"meters[{number}]")
+        if meter.meter_id in seen:
+            raise ValueError(f"meters[{number}].meter_id: {meter.meter_id!r} is repeated")
+        seen.add(meter.meter_id)
+    for number, step in enumerate(plan.throttle_steps):
+        _check_step(plan, step, f"throttle_steps[{number}]")
+    if plan.kind == "prepaid" and plan.recurring_fee:
+        raise ValueError("recurring_fee: a prepaid plan charges its fee by a flat meter")
+
+
+def _check_meter(plan: Plan, meter: Meter, field: str) -> None:
+    if not meter.meter_id or "|" in meter.meter_id or meter.meter_id == VOLUME_METER:
+        raise ValueError(f"{field}.meter_id: expected a name without '|', not {VOLUME_METER!r}")
+    weights = {**meter.class_weights, "default_weight": meter.default_weight}
+    for name, (numerator, denominator) in weights.items():
+        if numerator < 0 or denominator < 1:
+            raise ValueError(f"{field}.class_weights.{name}: expected [0 or more, 1 or more]")
+    if meter.unit == "seconds" and (meter.class_weights or measured_by(plan) == "flows"):
+        raise ValueError(f"{field}.unit: seconds come from accounting and have no classes")
+    if plan.kind == "prepaid" and not never_decreases(meter.curve):
+        raise ValueError(f"{field}.curve: a prepaid price may not fall as usage grows")
+
+
+def _check_step(plan: Plan, step: ThrottleStep, field: str) -> None:
+    meters = {meter.meter_id: meter for meter in plan.meters}
+    meter = meters.get(step.meter_id)
+    if meter is None:
+        raise ValueError(f"{field}.meter_id: no meter {step.meter_id!r} in this plan")
+    if meter.scope == "session":
+        raise ValueError(f"{field}.meter_id: a session's quantity cannot throttle")
+    if not step.profile:
+        raise ValueError(f"{field}.profile: may not be empty")
+    if (step.at_octets is None) == (step.at_percent is None):
+        raise ValueError(f"{field}: give either at_octets or at_percent")
+    if step.at_percent is not None and not allowance_of(meter.curve):
+        raise ValueError(f"{field}.at_percent: the meter's curve has no allowance")
+    if (step.at_octets or step.at_percent or 0) < 1:
+        raise ValueError(f"{field}: the threshold must be 1 or more")

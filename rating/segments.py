@@ -1,0 +1,131 @@
+"""Segments: the stretches of a period that one plan and one set of members rate.
+
+What happened to a rating key is its history: account events sorted by effective time. From it,
+and nothing else, follow the segments of any period and the part of the period that each covers.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
+
+from rating.periods import MINUTE_MS, Calendar, Period, local_day
+from rating.shares import Share
+
+OPENING_KINDS = (
+    "subscription_started",
+    "plan_changed",
+    "subscription_ended",
+    "pool_joined",
+    "pool_left",
+)
+"""Kinds that end the running segment at their effective time, and mostly open another."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """An accepted account event, as kept in state.
+
+    plan_ref names the plan document that it brings ("" for none); ordered by
+    (effective_at, received_at, event_id), so arrival order does not matter.
+    """
+
+    effective_at: int
+    received_at: int
+    event_id: str
+    kind: str
+    plan_ref: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch [start_at, end_at) of one period under one plan; numbered from 0 in its period."""
+
+    period: Period
+    number: int
+    start_at: int
+    end_at: int
+    plan_ref: str
+
+
+def sort_key(event: HistoryEvent) -> tuple[int, int, str]:
+    """Return what orders a history."""
+    return event.effective_at, event.received_at, event.event_id
+
+
+def plan_cuts(history: Sequence[HistoryEvent]) -> list[tuple[int, str]]:
+    """Return (start_at, plan_ref) of every stretch, ascending; "" means that no plan applies.
+
+    Several events of one minute are one cut; the last one's plan stands.
+    """
+    cuts: list[tuple[int, str]] = []
+    plan_ref = ""
+    for event in history:
+        if event.kind not in OPENING_KINDS:
+            continue
+        if event.kind == "subscription_ended":
+            plan_ref = ""
+        elif event.plan_ref and (plan_ref or event.kind == "subscription_started"):
+            plan_ref = event.plan_ref
+        elif not plan_ref:
+            continue
+        if cuts and cuts[-1][0] == event.effective_at:
+            cuts.pop()
+        cuts.append((event.effective_at, plan_ref))
+    return cuts
+
+
+def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment]:
+    """Return the segments of a period, ascending; stretches without a plan leave gaps."""
+    first = max(0, bisect.bisect_right(cuts, period.start_at, key=lambda cut: cut[0]) - 1)
+    segments: list[Segment] = []
+    for index in range(first, len(cuts)):
+        start_at, plan_ref = cuts[index]
+        end_at = cuts[index + 1][0] if index + 1 < len(cuts) else period.end_at
+        start_at, end_at = max(start_at, period.start_at), min(end_at, period.end_at)
+        if start_at >= period.end_at:
+            break
+        if plan_ref and start_at < end_at:
+            segments.append(Segment(period, len(segments), start_at, end_at, plan_ref))
+    return segments
+
+
+def calendar_share(
+    proration: Literal["none", "day", "second"],
+    timezone: str,
+    period: Period,
+    start_at: int,
+    end_at: int,
+) -> Share:
+    """Return the part of a period that [start_at, end_at) covers.
+
+    ``day`` counts whole local calendar days, [start, end): the day of a change belongs wholly to
+    the new segment. ``second`` counts elapsed time, which a clock change stretches. ``none``
+    gives every segment the whole.
+    """
+    if proration == "none":
+        return Share(Fraction(0), Fraction(1))
+    if proration == "second":
+        length = period.end_at - period.start_at
+        return Share(
+            Fraction(start_at - period.start_at, length), Fraction(end_at - period.start_at, length)
+        )
+    return Share(_days_into(timezone, period, start_at), _days_into(timezone, period, end_at))
+
+
+def segment_share(
+    proration: Literal["none", "day", "second"], calendar: Calendar, segment: Segment
+) -> Share:
+    """Return the part of its period that a segment covers."""
+    return calendar_share(
+        proration, calendar.timezone, segment.period, segment.start_at, segment.end_at
+    )
+
+
+def _days_into(timezone: str, period: Period, instant: int) -> Fraction:
+    day: datetime.date = local_day(timezone, instant // MINUTE_MS)
+    return Fraction((day - period.start_on).days, period.days)
