@@ -7,6 +7,7 @@ beside it. Vendors' attributes need a dictionary file (`collectors.radius.dictio
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import ipaddress
 from collections.abc import Mapping
 
@@ -208,7 +209,10 @@ def render_kind(kind: str, value: bytes, values: Mapping[int, str]) -> str:
         shown = decode_text(value)
     elif kind in ("integer", "time"):
         number = decode_integer(value)
-        shown = None if number is None else values.get(number, str(number))
+        if number is not None and kind == "time":
+            shown = datetime.datetime.fromtimestamp(number, datetime.UTC).isoformat()
+        elif number is not None:
+            shown = values.get(number, str(number))
     elif (kind == "address" and len(value) == 4) or (kind == "address6" and len(value) == 16):
         shown = str(ipaddress.ip_address(value))
     elif kind == "prefix6":
