@@ -244,9 +244,10 @@ class _Appender:
 
     def _append_body(self, item: _Item, body: bytes) -> None:
         while not self._append("data", item.through, body):
-            if self._stopping.wait(self._config.append_retry_milliseconds / 1000):
+            if self._stopping.is_set():
                 self._counters.add("flow_abandoned_datagrams", item.datagrams)
                 return
+            self._stopping.wait(self._config.append_retry_milliseconds / 1000)
         self._counters.add("flow_appended_blocks")
         self._counters.add("flow_appended_datagrams", item.datagrams)
 

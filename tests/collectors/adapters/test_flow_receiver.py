@@ -1,0 +1,156 @@
+"""The flow receiver: every datagram once into the log, whatever the disk does."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+
+import pytest
+
+from collectors.adapters import flow_receiver
+from collectors.adapters.sockets import to_address
+from collectors.config import FlowReceiverConfig
+from tests.collectors.adapters.running import eventually, now_ms, running
+
+QUICK = FlowReceiverConfig(
+    listen=("127.0.0.1:0", "[::1]:0"),
+    receive_buffer_octets=1_048_576,
+    block_milliseconds=20,
+    marker_interval_milliseconds=50,
+    append_retry_milliseconds=20,
+)
+
+
+def send(port: int, payloads: list[bytes], host: str = "127.0.0.1") -> tuple[bytes, int]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        sender.bind((host, 0))
+        for payload in payloads:
+            sender.sendto(payload, (host, port))
+        return to_address(host), sender.getsockname()[1]
+
+
+def test_datagrams_are_logged_in_order_with_where_they_came_from() -> None:
+    payloads = [bytes((n % 256,)) * n for n in range(0, 1_400, 7)]
+    before = now_ms()
+    with running(flow_receiver.run, QUICK) as shell:
+        four = send(shell.ports[0], payloads)
+        six = send(shell.ports[1], [b"six"], "::1")
+        assert eventually(lambda: len(shell.log.datagrams()) == len(payloads) + 1)
+    found = [d for d in shell.log.datagrams() if d.local_port == shell.ports[0]]
+    assert [d.payload for d in found] == payloads
+    assert {(d.source_address, d.source_port) for d in found} == {four}
+    (other,) = [d for d in shell.log.datagrams() if d.local_port == shell.ports[1]]
+    assert (other.payload, other.source_address, other.source_port) == (b"six", *six)
+    assert all(before <= d.received_at <= now_ms() for d in shell.log.datagrams())
+
+
+def test_the_largest_datagram_fits() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        send(shell.ports[0], [bytes(65_507)] * 20)
+        assert eventually(lambda: len(shell.log.datagrams()) == 20)
+
+
+def test_what_is_sent_before_the_stop_is_in_the_log_after_it() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        send(shell.ports[0], [b"x" * 1_000] * 500)
+    assert len(shell.log.datagrams()) == 500
+
+
+def test_received_through_is_told_also_when_nothing_comes() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        assert eventually(lambda: len(shell.log.markers()) >= 3)
+    markers = shell.log.markers()
+    assert markers == sorted(set(markers))
+
+
+def test_no_datagram_comes_behind_a_marker_that_is_later_than_it() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        for _ in range(30):
+            send(shell.ports[0], [b"four"] * 5)
+            send(shell.ports[1], [b"six"] * 5, "::1")
+            time.sleep(0.005)
+        assert eventually(lambda: len(shell.log.markers()) >= 5)
+    through = 0
+    for block in shell.log.blocks:
+        if block.kind == "marker":
+            through = block.received_at
+            continue
+        log = type(shell.log)()
+        log.blocks = [block]
+        assert all(through <= d.received_at <= block.received_at for d in log.datagrams())
+    assert len(shell.log.datagrams()) == 300
+
+
+def test_a_clock_that_steps_back_does_not_take_markers_back() -> None:
+    steps = itertools.cycle([5_000, 5_040, 5_080, 1_000, 5_200, 5_300, 100, 5_600])
+    base = itertools.count(0, 100)
+    with running(flow_receiver.run, QUICK, lambda: next(base) + next(steps)) as shell:
+        send(shell.ports[0], [b"x"] * 50)
+        assert eventually(lambda: len(shell.log.markers()) >= 4)
+    assert shell.log.markers() == sorted(set(shell.log.markers()))
+
+
+def test_a_full_disk_loses_nothing_that_fits_the_queue() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        shell.log.is_full = True
+        send(shell.ports[0], [b"x" * 1_000] * 300)
+        assert eventually(lambda: shell.counters.get("flow_append_failures") >= 2)
+        marked = len(shell.log.markers())
+        shell.log.is_full = False
+        assert eventually(lambda: len(shell.log.datagrams()) == 300)
+        assert eventually(lambda: len(shell.log.markers()) > marked)
+    assert shell.counters.get("flow_overflow_datagrams") == 0
+    assert shell.counters.get("flow_appended_datagrams") == 300
+
+
+def test_what_does_not_fit_the_queue_is_counted() -> None:
+    small = FlowReceiverConfig(
+        listen=("127.0.0.1:0",),
+        block_octets=2_000,
+        queue_octets=10_000,
+        append_retry_milliseconds=20,
+        receive_buffer_octets=1_048_576,
+    )
+    with running(flow_receiver.run, small) as shell:
+        shell.log.is_full = True
+        send(shell.ports[0], [b"x" * 1_000] * 200)
+        counters = shell.counters
+        assert eventually(lambda: counters.get("flow_overflow_datagrams") > 100)
+        shell.log.is_full = False
+    logged, lost = len(shell.log.datagrams()), counters.get("flow_overflow_datagrams")
+    assert logged > 0
+    assert logged + lost == 200 == counters.get("flow_received_datagrams")
+
+
+def test_what_the_disk_refuses_until_the_end_is_counted_as_lost() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        shell.log.is_full = True
+        send(shell.ports[0], [b"x"] * 10)
+    assert shell.counters.get("flow_abandoned_datagrams") == 10
+    assert shell.log.blocks == [] or not shell.log.datagrams()
+
+
+def test_receiving_goes_on_while_the_disk_is_slow() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        shell.log.pause.clear()
+        send(shell.ports[0], [b"first"])
+        assert shell.log.entered.wait(5)
+        # Thrice the kernel's buffer: a receive thread that stood still would lose most of it.
+        for _ in range(100):
+            send(shell.ports[0], [bytes(30_000)] * 2)
+            time.sleep(0.005)
+        shell.log.pause.set()
+        assert eventually(lambda: len(shell.log.datagrams()) == 201)
+
+
+def test_an_address_that_cannot_be_bound_ends_the_process() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = FlowReceiverConfig(listen=(f"127.0.0.1:{taken.getsockname()[1]}",))
+        with (
+            pytest.raises(OSError, match="cannot listen"),
+            running(flow_receiver.run, config),
+        ):
+            pass
