@@ -1,0 +1,112 @@
+"""Forgetting of a session what lies behind the lateness bound, so that its state stays bounded."""
+
+from __future__ import annotations
+
+import dataclasses
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from rating.bindings import binding_id, forget_before, hold_through
+from rating.endings import Ending
+from rating.session_state import Checkpoint, Holds, Packet, SessionGroup
+from rating.sessions import Session
+from rating.unwrapping import unwrap
+
+
+def compact(
+    group: SessionGroup,
+    sessions: Sequence[tuple[Session, Ending]],
+    horizon_at: int,
+    subscriber_at: Callable[[Session, int], str],
+) -> SessionGroup:
+    """Return the group with every knot that lies behind the horizon (ms) made a checkpoint.
+
+    A knot goes only if it was also received before the horizon, so that a NAS that sends hours of
+    spooled packets at once may send them in any order. sessions are the group's, each with its
+    ending from packets alone. The usage of every minute from a checkpoint's on stays as it was.
+    """
+    packets: list[Packet] = []
+    checkpoints = []
+    forgotten: set[str] = set()
+    for session, ending in sessions:
+        index = _origin_index(session, horizon_at)
+        origin_at = session.curve.times[index]
+        dropped = [p for p in session.packets if p.event_at <= origin_at]
+        if index == 0 and not dropped:
+            packets += [*session.packets, *session.ignored]
+            checkpoints += [session.checkpoint] if session.checkpoint else []
+            continue
+        kept = [p for p in session.packets if p.event_at > origin_at]
+        kept += [p for p in session.ignored if p.received_at > horizon_at]
+        holds = _holds(session, dropped, partial(subscriber_at, session))
+        remembered = forget_before(holds, horizon_at)
+        gone = set(holds.closed) - set(remembered.closed)
+        forgotten |= {binding_id(session.session_id, hold) for hold in gone}
+        settled = ending if not kept else Ending(None, "")
+        checkpoints.append(_checkpoint(session, index, dropped, remembered, settled))
+        packets += kept
+    used = sorted({packet.facts for packet in packets})
+    moved = {old: new for new, old in enumerate(used)}
+    return dataclasses.replace(
+        group,
+        packets=tuple(p._replace(facts=moved[p.facts]) for p in packets),
+        facts=tuple(group.facts[index] for index in used),
+        checkpoints=tuple(checkpoints),
+        sent={
+            key: sent
+            for key, sent in group.sent.items()
+            if key not in forgotten and not (sent.until_at == sent.from_at <= horizon_at)
+        },
+    )
+
+
+def _origin_index(session: Session, horizon_at: int) -> int:
+    """Return the knot that becomes the origin: the last one settled by event and receipt."""
+    fresh = [p.event_at for p in session.packets if p.received_at > horizon_at]
+    limit_at = min([horizon_at, *(event_at - 1 for event_at in fresh)])
+    return max(0, bisect_right(session.curve.times, limit_at) - 1)
+
+
+def _holds(
+    session: Session, dropped: Sequence[Packet], subscriber_at: Callable[[int], str]
+) -> Holds:
+    checkpoint = session.checkpoint
+    if checkpoint is None:
+        return hold_through(Holds(), dropped, session.facts, session.started_at, subscriber_at)
+    new = [p for p in dropped if p.event_at > checkpoint.origin_at]
+    return hold_through(checkpoint.holds, new, session.facts, None, subscriber_at)
+
+
+def _checkpoint(
+    session: Session, index: int, dropped: Sequence[Packet], holds: Holds, ending: Ending
+) -> Checkpoint:
+    former = session.checkpoint
+    had_gigawords = former is not None and former.has_gigawords
+    has_gigawords = had_gigawords or any(packet.has_gigawords for packet in session.packets)
+    unwrapped = unwrap(dropped, former, session.started_at, has_gigawords=has_gigawords)
+    curve = session.curve.compacted(index)
+    is_stopped = session.stop_at is not None and session.stop_at <= curve.times[0]
+    return Checkpoint(
+        generation=session.generation,
+        started_at=session.started_at,
+        implied_first_at=session.extent[0],
+        implied_last_at=session.extent[1],
+        reached_at=session.extent[2],
+        origin_at=curve.times[0],
+        origin=curve.values[0],
+        base=curve.base,
+        tracks=unwrapped.tracks,
+        seconds=unwrapped.seconds,
+        has_gigawords=has_gigawords,
+        stop_at=session.stop_at if is_stopped else None,
+        stop_cause=session.stop_cause if is_stopped else 0,
+        last_event_at=session.last_event_at,
+        last_received_at=session.last_received_at,
+        user_name=session.user_name,
+        identities=session.identities,
+        nas_address=session.nas_address,
+        holds=holds,
+        ended_at=ending.ended_at,
+        end_cause=ending.cause,
+    )

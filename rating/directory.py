@@ -1,0 +1,176 @@
+"""Who is who at an instant: identities, static prefixes and memberships, versioned in time.
+
+A stage keeps the rows of topic `directory` that it needs in two collections of its own state:
+
+* ``directory``: ``kind/match`` -> every standing entry of that match: a lookup is one keyed read;
+* ``directory_entries``: entry_id -> where its standing revision lies, so that a revision that
+  changes the match leaves its old place.
+
+Where several entries of one match hold at an instant, the greatest priority wins, then the latest
+valid_from, then the greatest entry_id: an order that does not depend on arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import polars as pl
+
+from rating.addresses import parse_prefix
+from rating.knots import MINUTE_MS
+from rating.ports import Delete, Put, StateView
+
+IDENTITY = "identity"
+STATIC_PREFIX = "static_prefix"
+MEMBERSHIP = "membership"
+
+
+class Entry(NamedTuple):
+    """One standing directory entry of a match."""
+
+    entry_id: str
+    revision: int
+    target: str
+    priority: int
+    valid_from_at: int
+    valid_until_at: int | None
+
+    def holds_at(self, at_ms: int) -> bool:
+        """Return whether the entry is valid at an instant (ms): from included, until not."""
+        return self.valid_from_at <= at_ms and (
+            self.valid_until_at is None or at_ms < self.valid_until_at
+        )
+
+
+class Place(NamedTuple):
+    """Where the standing revision of an entry_id lies."""
+
+    revision: int
+    key: str
+
+
+COLLECTIONS: dict[str, object] = {
+    "directory": tuple[Entry, ...],
+    "directory_entries": Place,
+}
+"""State that a stage with a directory declares, besides its own."""
+
+
+def standing(entries: Iterable[Entry], at_ms: int) -> str | None:
+    """Return the target of the entry that stands at an instant (ms), or None."""
+    best: Entry | None = None
+    for entry in entries:
+        if entry.holds_at(at_ms) and (best is None or _rank(entry) > _rank(best)):
+            best = entry
+    return None if best is None else best.target
+
+
+def _rank(entry: Entry) -> tuple[int, int, str]:
+    return entry.priority, entry.valid_from_at, entry.entry_id
+
+
+class Directory:
+    """The directory as one step sees it: committed state plus the rows of its own batch.
+
+    `changes` holds what the step has to commit.
+    """
+
+    def __init__(self, view: StateView, kinds: frozenset[str]) -> None:
+        """Look up in `view`; take only rows of `kinds`."""
+        self._view = view
+        self._kinds = kinds
+        self._matches: dict[str, tuple[Entry, ...]] = {}
+        self._places: dict[str, Place] = {}
+        self.changes: list[Put | Delete] = []
+
+    def take(self, rows: pl.DataFrame) -> None:
+        """Take rows of topic `directory`, in any order; of one entry_id the revision stands."""
+        touched: set[str] = set()
+        for row in rows.filter(pl.col("kind").is_in(list(self._kinds))).iter_rows(named=True):
+            entry_id, revision = row["entry_id"], row["revision"]
+            place = self._places.get(entry_id) or self._view.get("directory_entries", entry_id)
+            if place is not None and place.revision >= revision:
+                continue
+            key = f"{row['kind']}/{row['match']}"
+            if place is not None:
+                self._leave(place.key, entry_id)
+                touched.add(place.key)
+            columns = ("target", "priority", "valid_from_at", "valid_until_at")
+            entry = Entry(entry_id, revision, *(row[name] for name in columns))
+            self._matches[key] = (*self._entries(key), entry)
+            self._places[entry_id] = Place(revision, key)
+            touched.add(key)
+            self.changes.append(Put("directory_entries", entry_id, self._places[entry_id]))
+        for key in sorted(touched):
+            entries = self._matches[key]
+            self.changes.append(
+                Put("directory", key, entries) if entries else Delete("directory", key)
+            )
+
+    def _leave(self, key: str, entry_id: str) -> None:
+        self._matches[key] = tuple(e for e in self._entries(key) if e.entry_id != entry_id)
+
+    def _entries(self, key: str) -> tuple[Entry, ...]:
+        entries = self._matches.get(key)
+        if entries is None:
+            entries = self._view.get("directory", key) or ()
+            self._matches[key] = entries
+        return entries
+
+    def subscriber_at(self, identity: str, at_ms: int) -> str | None:
+        """Return the subscriber_id that an identity ``kind:value`` names at an instant, or None."""
+        return standing(self._entries(f"{IDENTITY}/{identity}"), at_ms)
+
+    def first_subscriber_at(self, identities: tuple[str, ...], at_ms: int) -> str:
+        """Return the subscriber_id of the first identity that is known, "" where none is."""
+        for identity in identities:
+            subscriber_id = self.subscriber_at(identity, at_ms)
+            if subscriber_id is not None:
+                return subscriber_id
+        return ""
+
+    def rating_key_at(self, subscriber_id: str, minute: int) -> str:
+        """Return the rating key that a subscriber's usage of a minute belongs to.
+
+        Without a membership that is the subscriber_id itself.
+        """
+        target = standing(self._entries(f"{MEMBERSHIP}/{subscriber_id}"), minute * MINUTE_MS)
+        return subscriber_id if target is None else target
+
+    def load_members(self, subscriber_ids: Iterable[str]) -> None:
+        """Read the memberships of many subscribers at once, for lookups that follow."""
+        keys = [f"{MEMBERSHIP}/{subscriber_id}" for subscriber_id in subscriber_ids]
+        absent = [key for key in keys if key not in self._matches]
+        found = self._view.get_many("directory", absent)
+        for key in absent:
+            self._matches[key] = found.get(key, ())
+
+    def static_prefixes(self) -> list[tuple[str, Entry]]:
+        """Return every (prefix text, entry) of kind static_prefix, in no particular order."""
+        low = f"{STATIC_PREFIX}/"
+        held = dict(self._view.scan("directory", low, f"{STATIC_PREFIX}0"))
+        held.update({key: new for key, new in self._matches.items() if key.startswith(low)})
+        return [(key[len(low) :], entry) for key, entries in held.items() for entry in entries]
+
+    def static_subscriber_at(self, address: bytes, at_ms: int) -> str | None:
+        """Return who holds a 16-octet address by static prefix at an instant: longest match.
+
+        A match that is no prefix is passed over (the API refuses it).
+        """
+        whole = int.from_bytes(address, "big")
+        best: tuple[int, tuple[int, int, str], str] | None = None
+        for text, entry in self.static_prefixes():
+            if not entry.holds_at(at_ms):
+                continue
+            try:
+                prefix = parse_prefix(text)
+            except ValueError:
+                continue
+            shift = 128 - prefix.length
+            if whole >> shift != int.from_bytes(prefix.address, "big") >> shift:
+                continue
+            found = (prefix.length, _rank(entry), entry.target)
+            if best is None or found > best:
+                best = found
+        return None if best is None else best[2]

@@ -1,0 +1,81 @@
+"""Settings of the stages sessions and attribute."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionsConfig:
+    """How accounting packets become sessions, usage and bindings (DESIGN §6)."""
+
+    lateness_bound_seconds: int = 7_200
+    """Knots whose event and receipt lie this far behind the watermark become a checkpoint."""
+    interim_interval_seconds: int = 300
+    """Interval at which a NAS sends interim updates (Acct-Interim-Interval, RFC 2869 §5.16)."""
+    silent_intervals_max: int = 3
+    """Interim intervals of silence after which a session without Stop is presumed ended."""
+    generation_tolerance_seconds: int = 10
+    """Implied starts this close are one start: clocks in whole seconds, delays on the way."""
+    implied_start_reach_seconds: int = 86_400
+    """How long before its first packet a session without Start may have begun and still be charged
+    from zero; beyond, its counters so far are taken as measured before us (installation day)."""
+    marker_window_seconds: int = 60
+    """An Accounting-On or -Off repeated within this time keeps the time of the first."""
+    markers_per_nas_max: int = 32
+    """Accounting-On and -Off remembered per NAS; the oldest go first."""
+    packets_per_session_max: int = 512
+    """Packets kept as knots per Acct-Session-Id; beyond it the oldest are compacted early."""
+    ended_session_retention_seconds: int = 259_200
+    """How long the checkpoint of an ended session is kept: a packet repeated later than this would
+    count as a new session."""
+    silent_session_retention_seconds: int = 3_024_000
+    """How long the checkpoint of a session without Stop is kept."""
+    identity_order: tuple[str, ...] = ("user_name", "mac", "circuit")
+    """Which attributes name the subscriber, first match in the directory wins: ``user_name``
+    (User-Name), ``mac`` (Calling-Station-Id), ``circuit`` (nas_id/NAS-Port-Id)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttributionConfig:
+    """How flow minutes find their subscriber (DESIGN §6)."""
+
+    attribution_delay_seconds: int = 30
+    """A minute is joined when the watermark has passed its end by this much."""
+    lateness_bound_seconds: int = 7_200
+    """How long a joined minute can still be re-attributed by a late binding."""
+    page_chunks_max: int = 64
+    """Chunks of one minute's page after which they are merged into one."""
+
+
+def check_sessions(config: SessionsConfig) -> list[str]:
+    """Return one message per sessions setting that cannot work: the key and what was expected."""
+    problems = []
+    silent_seconds = config.silent_intervals_max * config.interim_interval_seconds
+    if config.interim_interval_seconds < 1 or config.silent_intervals_max < 1:
+        problems.append("interim_interval_seconds and silent_intervals_max: expected at least 1")
+    if config.lateness_bound_seconds < 0:
+        problems.append(f"lateness_bound_seconds = {config.lateness_bound_seconds}: expected >= 0")
+    if config.packets_per_session_max < 8:
+        problems.append("packets_per_session_max: expected at least 8")
+    if config.ended_session_retention_seconds < config.lateness_bound_seconds:
+        problems.append("ended_session_retention_seconds: expected >= lateness_bound_seconds")
+    if config.silent_session_retention_seconds < silent_seconds:
+        problems.append(
+            "silent_session_retention_seconds: expected >= silent_intervals_max"
+            " * interim_interval_seconds"
+        )
+    unknown = sorted(set(config.identity_order) - {"user_name", "mac", "circuit"})
+    if unknown:
+        problems.append(f"identity_order has {unknown}: expected user_name, mac, circuit")
+    return problems
+
+
+def check_attribution(config: AttributionConfig) -> list[str]:
+    """Return one message per attribution setting that cannot work."""
+    problems = []
+    if config.attribution_delay_seconds < 0 or config.lateness_bound_seconds < 0:
+        problems.append("attribution_delay_seconds, lateness_bound_seconds: expected >= 0")
+    if config.page_chunks_max < 2:
+        problems.append(f"page_chunks_max = {config.page_chunks_max}: expected at least 2")
+    return problems

@@ -1,0 +1,148 @@
+"""The state of the sessions stage: what is kept of the packets of one Acct-Session-Id.
+
+Values are tuples by name, so that they are small in the keyed state and never change in place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from rating.accounting import INTERIM, START, STOP
+from rating.knots import Counters
+
+STATUS_START, STATUS_INTERIM, STATUS_STOP = 0, 1, 2
+STATUS_NUMBERS = {START: STATUS_START, INTERIM: STATUS_INTERIM, STOP: STATUS_STOP}
+RUNNING = -1
+"""In `SessionGroup.rows`: the live row has no end."""
+
+
+class Facts(NamedTuple):
+    """What a packet says besides counters; kept once for all packets that agree.
+
+    addresses: (kind, address, prefix length) with kind 0 Framed-IP-Address, 1 Framed-IPv6-Address,
+    2 Framed-IPv6-Prefix, 3 Delegated-IPv6-Prefix.
+    """
+
+    user_name: str
+    identities: tuple[str, ...]
+    nas_address: bytes
+    addresses: tuple[tuple[int, bytes, int], ...]
+
+
+class Packet(NamedTuple):
+    """One kept packet. The first two fields are times and no content; counters are cumulative.
+
+    facts is the index into the group's facts. None: the NAS did not send it.
+    """
+
+    event_at: int
+    received_at: int
+    status: int
+    seconds: int | None
+    octets_up: int | None
+    octets_down: int | None
+    packets_up: int | None
+    packets_down: int | None
+    has_gigawords: bool
+    octets_modulus: int | None
+    terminate_cause: int
+    facts: int
+
+    @property
+    def span_seconds(self) -> int | None:
+        """Return how long the session had run by its own count: 0 for a Start, None unknown."""
+        return 0 if self.status == STATUS_START and self.seconds is None else self.seconds
+
+    def raw(self, counter: int) -> int | None:
+        """Return one counter as sent, in the order of `Counters` (0 octets_up … 3 packets_down)."""
+        return self[4 + counter]
+
+    @property
+    def has_octets(self) -> bool:
+        """Return whether an octet counter is above zero."""
+        return bool(self.octets_up or self.octets_down)
+
+
+class Hold(NamedTuple):
+    """An address or prefix that a session held from an instant until another (None: still)."""
+
+    kind: int
+    address: bytes
+    length: int
+    occurrence: int
+    subscriber_id: str
+    from_at: int
+    until_at: int | None
+
+
+class Holds(NamedTuple):
+    """What a session held so far: open, closed, and how often it got each address."""
+
+    open: tuple[Hold, ...] = ()
+    closed: tuple[Hold, ...] = ()
+    counts: tuple[tuple[bytes, int, int], ...] = ()
+
+
+class Track(NamedTuple):
+    """Where the unwrapping of one counter stands: last raw value, octets of past wraps."""
+
+    raw: int
+    wrapped: int
+
+
+class Checkpoint(NamedTuple):
+    """A generation behind the lateness bound: the origin of its curve and what is settled."""
+
+    generation: str
+    started_at: int
+    implied_first_at: int
+    implied_last_at: int
+    reached_at: int
+    origin_at: int
+    origin: Counters
+    base: Counters
+    tracks: tuple[Track, ...]
+    seconds: int | None
+    has_gigawords: bool
+    stop_at: int | None
+    stop_cause: int
+    last_event_at: int
+    last_received_at: int
+    user_name: str
+    identities: tuple[str, ...]
+    nas_address: bytes
+    holds: Holds
+    ended_at: int | None
+    end_cause: str
+
+
+class SentBinding(NamedTuple):
+    """A binding as last sent to `session.bindings`."""
+
+    address: bytes
+    length: int
+    subscriber_id: str
+    session_id: str
+    from_at: int
+    until_at: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionGroup:
+    """State of one (NAS, Acct-Session-Id): kept packets and the checkpoints of its generations.
+
+    sent: binding_id -> the binding as last sent; revision: of the last one sent. rows: session_id
+    -> the end (ms) that its live row shows, RUNNING while it has none. timer_at: due time (ms) of
+    the group's entry in the timers, 0 where it has none.
+    """
+
+    nas_id: str
+    acct_session_id: str
+    packets: tuple[Packet, ...] = ()
+    facts: tuple[Facts, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    sent: dict[str, SentBinding] = dataclasses.field(default_factory=dict)
+    revision: int = 0
+    rows: dict[str, int] = dataclasses.field(default_factory=dict)
+    timer_at: int = 0

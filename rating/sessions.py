@@ -1,0 +1,305 @@
+"""Accounting packets of one Acct-Session-Id become sessions: a pure function of the packet set.
+
+Nothing here depends on the order in which packets came in. The kept packets of one (NAS,
+Acct-Session-Id) are sorted and cut anew into *generations* each time one is added, and the caller
+sends the difference. The rules, in the order in which they apply:
+
+1. **Retransmission.** RFC 2866 §5.2 gives a repeated packet a new Acct-Delay-Time, hence a new
+   Identifier and Authenticator; what stays is its content. Equal content is one packet and the
+   earliest event time stands. (Without octets or session time the event time is content too: a
+   Start has the same counters in every generation.)
+2. **Generation.** A packet says that its session ran from its implied start (event time minus
+   Acct-Session-Time) to its event time. Two packets are of one session if their implied starts
+   agree within the tolerance, or if the later implied start lies inside the other's span: two
+   sessions with one id do not run at once. So a clock that drifts or a retransmission without
+   Acct-Delay-Time never makes a session anew, and a reused id does as soon as its implied start is
+   later than what the former session reached. Counters that fall without that are a reordered
+   packet, absorbed by the running maximum. A packet without Acct-Session-Time belongs to the latest
+   generation that began before it.
+3. **Stop.** The last Stop ends the generation; an interim update with a later event time is not
+   counted. A Stop without counters (or all zero) lowers nothing.
+4. **Unwrap.** Counters without gigawords begin again at 2**32. Where the NAS is known to do so, a
+   fall while the session time rises is a wrap. Where it is only that no packet of the session has a
+   gigawords attribute, the fall must also be the short way round (at most half the modulus), since
+   a counter that was reset must not be charged as 4 GB. Packets have no gigawords: same rule.
+5. **Origin.** Start with counters 0; without Start, the implied start; where that is longer ago
+   than `implied_start_reach_seconds`, the first packet with its counters as opening balance.
+6. **Compaction.** What lies behind the lateness bound becomes the origin of the curve
+   (`Checkpoint`): a knot from before it can raise the curve, never lower it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from rating.accounting import AccountingRecord
+from rating.addresses import normalise_mac
+from rating.knots import ZERO, Curve, curve_of
+from rating.session_config import SessionsConfig
+from rating.session_state import (
+    STATUS_NUMBERS,
+    STATUS_START,
+    STATUS_STOP,
+    Checkpoint,
+    Facts,
+    Packet,
+    SessionGroup,
+)
+from rating.unwrapping import unwrap
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Session:
+    """One generation as the packets tell it. ended_at is the Stop's event time, None without Stop.
+
+    packets: those that count, in event order; ignored: interim updates after the Stop.
+    """
+
+    session_id: str
+    generation: str
+    started_at: int
+    curve: Curve
+    stop_at: int | None
+    stop_cause: int
+    last_event_at: int
+    last_received_at: int
+    user_name: str
+    identities: tuple[str, ...]
+    nas_address: bytes
+    packets: tuple[Packet, ...]
+    ignored: tuple[Packet, ...]
+    facts: tuple[Facts, ...]
+    checkpoint: Checkpoint | None
+    opened_midway: bool
+    extent: tuple[int, int, int]
+    """First and last implied start and the latest event (ms), for rule 2."""
+
+
+def facts_of(record: AccountingRecord, identity_order: Sequence[str]) -> Facts:
+    """Return what a packet says of user and addresses; identities in the order of the setting."""
+    mac = normalise_mac(record.calling_station_id)
+    known = {
+        "user_name": f"user_name:{record.user_name}" if record.user_name else "",
+        "mac": f"mac:{mac}" if mac else "",
+        "circuit": f"circuit:{record.nas_id}/{record.nas_port_id}" if record.nas_port_id else "",
+    }
+    addresses = [(0, record.framed_address, 128)] if record.framed_address else []
+    addresses += [(1, address, 128) for address in record.framed_ipv6_addresses]
+    addresses += [(2, prefix.address, prefix.length) for prefix in record.framed_ipv6_prefixes]
+    addresses += [(3, prefix.address, prefix.length) for prefix in record.delegated_prefixes]
+    identities = tuple(known[name] for name in identity_order if known[name])
+    return Facts(record.user_name, identities, record.nas_address, tuple(sorted(set(addresses))))
+
+
+def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> SessionGroup:
+    """Return the group with a packet more; the same group where its content was known (rule 1).
+
+    record.status must be start, interim or stop.
+    """
+    held = group.facts
+    index = held.index(facts) if facts in held else len(held)
+    packet = Packet(
+        event_at=record.event_at,
+        received_at=record.received_at,
+        status=STATUS_NUMBERS[record.status],
+        seconds=record.session_seconds,
+        octets_up=record.octets_up,
+        octets_down=record.octets_down,
+        packets_up=record.packets_up,
+        packets_down=record.packets_down,
+        has_gigawords=record.has_gigawords,
+        octets_modulus=record.octets_modulus,
+        terminate_cause=record.terminate_cause,
+        facts=index,
+    )
+    timeless = packet.seconds is not None and packet.has_octets
+    content = packet[2:]
+    for at, known in enumerate(group.packets):
+        if known[2:] != content or (not timeless and known.event_at != packet.event_at):
+            continue
+        earliest = packet._replace(
+            event_at=min(known.event_at, packet.event_at),
+            received_at=min(known.received_at, packet.received_at),
+        )
+        if earliest == known:
+            return group
+        packets = (*group.packets[:at], earliest, *group.packets[at + 1 :])
+        return dataclasses.replace(group, packets=packets)
+    return dataclasses.replace(
+        group,
+        packets=(*group.packets, packet),
+        facts=(*held, facts) if index == len(held) else held,
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Span:
+    """Packets, and at most one checkpoint, of one generation in the making (rule 2)."""
+
+    implied_first_at: int
+    implied_last_at: int
+    reached_at: int
+    packets: list[Packet]
+    checkpoint: Checkpoint | None = None
+
+    def joins(self, later: _Span, tolerance_ms: int) -> bool:
+        """Return whether a span with a later implied start is of this generation."""
+        if self.checkpoint and later.checkpoint:
+            return False
+        first = later.implied_first_at
+        return first <= self.implied_last_at + tolerance_ms or (
+            first < self.reached_at - tolerance_ms
+        )
+
+    def absorb(self, later: _Span) -> None:
+        """Take a later span in."""
+        self.implied_last_at = max(self.implied_last_at, later.implied_last_at)
+        self.reached_at = max(self.reached_at, later.reached_at)
+        self.packets += later.packets
+        self.checkpoint = self.checkpoint or later.checkpoint
+
+
+def _spans(group: SessionGroup, tolerance_ms: int) -> list[_Span]:
+    """Return the generations, ascending by implied start: connected spans, found by one sweep."""
+    parts = [
+        _Span(c.implied_first_at, c.implied_last_at, c.reached_at, [], c) for c in group.checkpoints
+    ]
+    undated = []
+    for packet in group.packets:
+        seconds = packet.span_seconds
+        if seconds is None:
+            undated.append(packet)
+        else:
+            implied_at = packet.event_at - seconds * 1000
+            parts.append(_Span(implied_at, implied_at, packet.event_at, [packet]))
+    parts.sort(key=lambda span: (span.implied_first_at, span.reached_at))
+    spans: list[_Span] = []
+    for part in parts:
+        if spans and spans[-1].joins(part, tolerance_ms):
+            spans[-1].absorb(part)
+        else:
+            spans.append(part)
+    return _attach_undated(spans, undated)
+
+
+def _attach_undated(spans: list[_Span], undated: list[Packet]) -> list[_Span]:
+    early: _Span | None = None
+    for packet in undated:
+        home = next((s for s in reversed(spans) if s.implied_first_at <= packet.event_at), early)
+        at = packet.event_at
+        if home is None:
+            early = _Span(at, at, at, [packet])
+            continue
+        home.packets.append(packet)
+        if home is early:
+            early.implied_first_at = min(early.implied_first_at, at)
+            early.implied_last_at = max(early.implied_last_at, at)
+        home.reached_at = max(home.reached_at, at)
+    return spans if early is None else [early, *spans]
+
+
+def sessions_of(group: SessionGroup, config: SessionsConfig) -> tuple[Session, ...]:
+    """Return the group's sessions, ascending by start: the whole of rules 2 to 5."""
+    facts = group.facts
+
+    def order(packet: Packet) -> tuple[object, ...]:
+        known = tuple((value is not None, value or 0) for value in packet[3:8])
+        return (packet.event_at, packet.status, known, packet[8:11], facts[packet.facts])
+
+    tolerance_ms = config.generation_tolerance_seconds * 1000
+    drafts = []
+    for span in _spans(group, tolerance_ms):
+        span.packets.sort(key=order)
+        drafts.append(_session(span, facts, config))
+    drafts.sort(key=lambda session: session.started_at)
+    taken = {session.generation for session in drafts}
+    sessions = []
+    for session in drafts:
+        generation = session.generation or _name(session.started_at, taken)
+        taken.add(generation)
+        session_id = f"{group.nas_id}/{group.acct_session_id}/{generation}"
+        sessions.append(dataclasses.replace(session, session_id=session_id, generation=generation))
+    return tuple(sessions)
+
+
+def _name(started_at: int, taken: set[str]) -> str:
+    """Return a generation's name: the minute of its start, with a number if that is taken."""
+    minute = str(started_at // 60_000)
+    name, count = minute, 1
+    while name in taken:
+        count += 1
+        name = f"{minute}.{count}"
+    return name
+
+
+def _session(span: _Span, facts: tuple[Facts, ...], config: SessionsConfig) -> Session:
+    checkpoint = span.checkpoint
+    stops = [p for p in span.packets if p.status == STATUS_STOP]
+    stop_at = checkpoint.stop_at if checkpoint else None
+    stop_cause = checkpoint.stop_cause if checkpoint else 0
+    if stops and (stop_at is None or stops[-1].event_at > stop_at):
+        stop_at, stop_cause = stops[-1].event_at, stops[-1].terminate_cause
+    counted = [p for p in span.packets if stop_at is None or p.event_at <= stop_at]
+    ignored = [p for p in span.packets if stop_at is not None and p.event_at > stop_at]
+    started_at = _started_at(span, counted, config)
+    curve, is_midway = _curve(span, counted, started_at, config)
+    named = [facts[p.facts] for p in counted]
+    last = [checkpoint.last_event_at] if checkpoint else []
+    seen = [checkpoint.last_received_at] if checkpoint else []
+    return Session(
+        session_id="",
+        generation=checkpoint.generation if checkpoint else "",
+        started_at=started_at,
+        curve=curve,
+        stop_at=stop_at,
+        stop_cause=stop_cause,
+        last_event_at=max([*last, *(p.event_at for p in counted)]),
+        last_received_at=max([*seen, *(p.received_at for p in span.packets)]),
+        user_name=(checkpoint.user_name if checkpoint else "")
+        or next((f.user_name for f in named if f.user_name), ""),
+        identities=(checkpoint.identities if checkpoint else ())
+        or next((f.identities for f in named if f.identities), ()),
+        nas_address=named[-1].nas_address if named or not checkpoint else checkpoint.nas_address,
+        packets=tuple(counted),
+        ignored=tuple(ignored),
+        facts=facts,
+        checkpoint=checkpoint,
+        opened_midway=is_midway,
+        extent=(span.implied_first_at, span.implied_last_at, span.reached_at),
+    )
+
+
+def _started_at(span: _Span, counted: list[Packet], config: SessionsConfig) -> int:
+    """Return the start: the Start packet's time where the implied start confirms it (rule 5)."""
+    if span.checkpoint:
+        return span.checkpoint.started_at
+    started_at = span.implied_first_at
+    starts = [p.event_at for p in counted if p.status == STATUS_START]
+    if starts and starts[0] <= started_at + config.generation_tolerance_seconds * 1000:
+        started_at = starts[0]
+    return min(started_at, counted[0].event_at)
+
+
+def _curve(
+    span: _Span, counted: list[Packet], started_at: int, config: SessionsConfig
+) -> tuple[Curve, bool]:
+    """Return the session's curve and whether it was opened midway."""
+    had_gigawords = span.checkpoint is not None and span.checkpoint.has_gigawords
+    totals = unwrap(
+        counted,
+        span.checkpoint,
+        started_at,
+        has_gigawords=had_gigawords or any(packet.has_gigawords for packet in counted),
+    ).totals
+    knots = [(packet.event_at, total) for packet, total in zip(counted, totals, strict=True)]
+    if span.checkpoint:
+        checkpoint = span.checkpoint
+        curve = curve_of(checkpoint.origin_at, checkpoint.origin, checkpoint.base, knots)
+        return curve, False
+    has_start = any(packet.status == STATUS_START for packet in counted)
+    reach_ms = config.implied_start_reach_seconds * 1000
+    if not has_start and knots[0][0] - started_at > reach_ms:
+        first_at, opening = knots[0]
+        return curve_of(first_at, opening, opening, knots[1:]), True
+    return curve_of(started_at, ZERO, ZERO, knots), False
