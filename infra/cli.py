@@ -8,6 +8,10 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.serve import Instance
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -82,9 +86,14 @@ def _serve(options: argparse.Namespace) -> int:
     from infra.serve import serve
     from infra.settings import find_file
 
-    wiring = importlib.import_module("infra.wiring")
-    serve(find_file(options.config), options.set, prepare=wiring.prepare)
+    serve(find_file(options.config), options.set, prepare=_prepare)
     return 0
+
+
+def _prepare(instance: Instance) -> None:
+    from infra import wiring
+
+    wiring.prepare(instance)
 
 
 def _check_settings(options: argparse.Namespace) -> int:

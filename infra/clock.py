@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import threading
 import time
@@ -16,6 +15,7 @@ import zoneinfo
 from pathlib import Path
 
 from infra.config import ClockConfig
+from infra.files import create_whole
 
 FILE_NAME = "clock.json"
 
@@ -55,8 +55,7 @@ def open_clock(data_dir: Path, config: ClockConfig) -> Clock:
     """
     path = data_dir / FILE_NAME
     try:
-        kept = json.loads(path.read_text())
-        return Clock(int(kept["offset_ms"]))
+        return Clock(int(json.loads(path.read_text())["offset_ms"]))
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError) as error:
@@ -64,14 +63,9 @@ def open_clock(data_dir: Path, config: ClockConfig) -> Clock:
     now = system_ms()
     offset_ms = starting_instant(config, now) - now if config.starts_at != "now" else 0
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f"{FILE_NAME}.{os.getpid()}")
-    partial.write_text(json.dumps({"offset_ms": offset_ms, "starts_at": config.starts_at}) + "\n")
-    try:
-        os.link(partial, path)  # The first of several processes that start at once wins.
-    except FileExistsError:
+    kept = json.dumps({"offset_ms": offset_ms, "starts_at": config.starts_at}) + "\n"
+    if not create_whole(path, kept):
         return open_clock(data_dir, config)
-    finally:
-        partial.unlink()
     return Clock(offset_ms)
 
 

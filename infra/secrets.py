@@ -14,6 +14,8 @@ import stat
 import tomllib
 from pathlib import Path
 
+from infra.files import create_whole, replace_whole
+
 FILE_NAME = "secrets"
 TOKEN_OCTETS = 24
 
@@ -49,7 +51,11 @@ def open_secrets(data_dir: Path) -> Secrets:
     if missing:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         made = {name: kept.get(name) or _token(name) for name in names}
-        _write(path, made | kept, is_first=not kept)
+        text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in (made | kept).items())
+        if kept:
+            replace_whole(path, text)
+        else:
+            create_whole(path, text)
         return open_secrets(data_dir)
     return Secrets(**{name: kept[name] for name in names})
 
@@ -78,21 +84,3 @@ def _read(path: Path) -> dict[str, str]:
     if wrong:
         raise SecretsError(f"{path}: {', '.join(wrong)}: expected text in quotes")
     return kept
-
-
-def _write(path: Path, values: dict[str, str], *, is_first: bool) -> None:
-    partial = path.with_name(f"{FILE_NAME}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.writelines(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
-        file.flush()
-        os.fsync(file.fileno())
-    if not is_first:
-        partial.replace(path)
-        return
-    try:
-        os.link(partial, path)  # Whoever makes the file first wins; the other reads it.
-    except FileExistsError:
-        pass
-    finally:
-        partial.unlink()

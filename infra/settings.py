@@ -27,6 +27,7 @@ from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfi
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
 from infra.schema import Key, keys_of, walk
 from infra.simulation.config import SimulationConfig
+from rating import session_config
 from streams import config as streams_config
 
 DEFAULT_FILE = Path("flowrate.toml")
@@ -47,8 +48,16 @@ class CollectorsSettings:
     """What comes in: flows and RADIUS."""
 
     flows: FlowReceiverConfig = section(FlowReceiverConfig)
-    netflow: FlowDecodeConfig = section(FlowDecodeConfig)
     radius: RadiusConfig = section(RadiusConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RatingSettings:
+    """The stages, from datagrams to charges."""
+
+    decode: FlowDecodeConfig = section(FlowDecodeConfig)
+    sessions: session_config.SessionsConfig = section(session_config.SessionsConfig)
+    attribution: session_config.AttributionConfig = section(session_config.AttributionConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Settings:
     """Directory of everything Flowrate keeps: logs, database, warehouse, secrets. A relative path
     counts from the folder of this file (without a file: from the working directory)."""
     collectors: CollectorsSettings = section(CollectorsSettings)
+    rating: RatingSettings = section(RatingSettings)
     streams: streams_config.StreamsConfig = section(streams_config.StreamsConfig)
     api: ApiConfig = section(ApiConfig)
     clock: ClockConfig = section(ClockConfig)
@@ -69,6 +79,11 @@ class Settings:
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
+    ("rating.sessions", lambda settings: session_config.check_sessions(settings.rating.sessions)),
+    (
+        "rating.attribution",
+        lambda settings: session_config.check_attribution(settings.rating.attribution),
+    ),
     ("streams", lambda settings: streams_config.check(settings.streams)),
     ("clock", lambda settings: clock.check(settings.clock)),
 )

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from infra.config import SupervisorConfig
+from infra.files import replace_whole
 from infra.instance_lock import is_alive
 
 LOG = logging.getLogger(__name__)
@@ -219,10 +220,9 @@ class Supervisor:
 
         A full disk costs the status, not the service.
         """
-        partial = self.path.with_name(f"{FILE_NAME}.partial")
+        text = json.dumps(dataclasses.asdict(self.status(state)), indent=1) + "\n"
         try:
-            partial.write_text(json.dumps(dataclasses.asdict(self.status(state)), indent=1) + "\n")
-            partial.replace(self.path)
+            replace_whole(self.path, text)
         except OSError as error:
             LOG.warning("status not written", extra={"reason": error.strerror})
 
