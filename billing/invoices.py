@@ -103,9 +103,12 @@ class InvoiceDraft:
     hash: str
 
 
-def invoice_id_of(account_id: str, period_end_at: int, currency: str) -> str:
-    """Return the business key of an invoice: an account has one per period and currency."""
-    return f"{account_id}:{period_end_at}:{currency}"
+def invoice_id_of(account_id: str, period_start_at: int, timezone: str, currency: str) -> str:
+    """Return the business key of an invoice: an account has one per period and currency.
+
+    Such as ``inv_acc-17_2026-11-01_BDT``: the period's first local day.
+    """
+    return f"inv_{account_id}_{local_day(period_start_at, timezone).isoformat()}_{currency}"
 
 
 def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
@@ -126,7 +129,12 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     lines += [_tax_line(tax) for tax in taxes if tax.tax_minor]
     subtotal = sum(tax.net_minor for tax in taxes)
     tax_sum = sum(tax.tax_minor for tax in taxes)
-    invoice_id = invoice_id_of(inputs.account.account_id, inputs.period_end_at, inputs.currency)
+    invoice_id = invoice_id_of(
+        inputs.account.account_id,
+        inputs.period_start_at,
+        inputs.branch.timezone,
+        inputs.currency,
+    )
     document = _document(invoice_id, inputs, lines, taxes)
     return InvoiceDraft(
         invoice_id,

@@ -1,0 +1,261 @@
+"""Reads what an invoice is made of: closings, subscriptions, charges, late revisions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, or_, select
+
+from billing.accounts import Account, Branch, Subscription
+from billing.adapters import tables
+from billing.adapters.repositories import find, find_plan, subject_names, subscriptions_in
+from billing.catalog import Terms, terms_of
+from billing.invoices import (
+    InvoiceInputs,
+    LateInput,
+    RecurringInput,
+    UsageInput,
+    invoice_id_of,
+)
+from rating.rows import UsageCharge
+
+_CHARGE_COLUMNS = [tables.usage_charge.c[f.name] for f in dataclasses.fields(UsageCharge)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DuePeriod:
+    """An account's period of which at least one rating key has closed (ms)."""
+
+    account_id: str
+    period_start_at: int
+    period_end_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeriodState:
+    """How far the closing of an account's period is.
+
+    missing are rating keys that have not closed; problems says why closed ones are incomplete.
+    closed_at is the newest closing's: revisions closed by then belong on this invoice.
+    """
+
+    missing: tuple[str, ...]
+    problems: tuple[str, ...]
+    closed_at: int
+
+
+def due_periods(connection: Connection, closed_since_at: int) -> list[DuePeriod]:
+    """Return periods with closings at or after an instant and no final invoice, oldest first."""
+    closing, subscription = tables.period_closing.c, tables.subscription.c
+    invoice = tables.invoice.c
+    is_final = (
+        select(invoice.invoice_id)
+        .where(
+            invoice.account_id == subscription.account_id,
+            invoice.period_end_at == closing.period_end_at,
+            invoice.status != "draft",
+        )
+        .exists()
+    )
+    query = (
+        select(subscription.account_id, closing.period_start_at, closing.period_end_at)
+        .distinct()
+        .join_from(
+            tables.period_closing,
+            tables.subscription,
+            and_(
+                subscription.rating_key == closing.rating_key,
+                subscription.starts_at < closing.period_end_at,
+                or_(
+                    subscription.ends_at.is_(None),
+                    subscription.ends_at > closing.period_start_at,
+                ),
+            ),
+        )
+        .where(closing.closed_at >= closed_since_at, ~is_final)
+        .order_by(closing.period_end_at, subscription.account_id)
+    )
+    return [DuePeriod(*row._tuple()) for row in connection.execute(query)]
+
+
+def newest_closing_at(connection: Connection) -> int | None:
+    """Return when the newest closing was written (its closed_at, ms), or None."""
+    newest = connection.scalar(select(func.max(tables.period_closing.c.closed_at)))
+    return None if newest is None else int(newest)
+
+
+def period_state(connection: Connection, due: DuePeriod) -> PeriodState:
+    """Return whether every rating key of the account has closed the period, and how well."""
+    keys = {s.rating_key for s in _subscriptions(connection, due)}
+    closing = tables.period_closing.c
+    query = select(
+        closing.rating_key, closing.closed_at, closing.is_complete, closing.reason
+    ).where(closing.rating_key.in_(keys), closing.period_end_at == due.period_end_at)
+    rows = connection.execute(query).all()
+    return PeriodState(
+        missing=tuple(sorted(keys - {row.rating_key for row in rows})),
+        problems=tuple(sorted(f"{r.rating_key}: {r.reason}" for r in rows if not r.is_complete)),
+        closed_at=max((row.closed_at for row in rows), default=0),
+    )
+
+
+def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[InvoiceInputs]:
+    """Return the inputs of an account's period, one per currency, by currency code.
+
+    LookupError where a row names a branch, account or plan that does not exist.
+    """
+    account = _required(find(connection, Account, due.account_id), due.account_id)
+    branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
+    subscriptions = _subscriptions(connection, due)
+    charges = _charges(connection, due, {s.rating_key for s in subscriptions})
+    late = _late_charges(connection, due, closed_at)
+    plans = {(s.plan_id, s.plan_version) for s in subscriptions}
+    plans |= {(c.plan_id, c.plan_version) for c in (*charges, *(c for c, _ in late))}
+    terms = read_terms(connection, plans)
+    keys = {s.rating_key for s in subscriptions}
+    keys |= {c.rating_key for c in charges} | {c.rating_key for c, _ in late}
+    names = subject_names(connection, sorted(keys))
+    allowances = _allowances(connection, charges)
+    recurring = [
+        RecurringInput(s, terms[s.plan_id, s.plan_version], names[s.rating_key])
+        for s in subscriptions
+    ]
+    usage = [
+        UsageInput(
+            c,
+            terms[c.plan_id, c.plan_version],
+            names[c.rating_key],
+            allowances.get((c.rating_key, c.segment_number, c.meter_id)),
+        )
+        for c in charges
+    ]
+    corrections = [
+        LateInput(
+            charge,
+            before,
+            terms[charge.plan_id, charge.plan_version],
+            names[charge.rating_key],
+            invoice_id_of(
+                account.account_id, charge.period_start_at, branch.timezone, charge.currency
+            ),
+        )
+        for charge, before in late
+    ]
+    currencies = {item.terms.currency for item in recurring}
+    currencies |= {c.currency for c in (*charges, *(c for c, _ in late))}
+    return [
+        InvoiceInputs(
+            branch,
+            account,
+            currency,
+            due.period_start_at,
+            due.period_end_at,
+            [item for item in recurring if item.terms.currency == currency],
+            [item for item in usage if item.charge.currency == currency],
+            [item for item in corrections if item.charge.currency == currency],
+        )
+        for currency in sorted(currencies)
+    ]
+
+
+def read_terms(
+    connection: Connection, plans: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], Terms]:
+    """Return the billing side of plan versions. LookupError where one does not exist."""
+    found: dict[tuple[str, int], Terms] = {}
+    for plan_id, version in set(plans):
+        plan = _required(find_plan(connection, plan_id, version), f"{plan_id} {version}")
+        found[plan_id, version] = terms_of(plan.document)
+    return found
+
+
+def _subscriptions(connection: Connection, due: DuePeriod) -> list[Subscription]:
+    """Return the account's subscriptions that touch the period."""
+    return subscriptions_in(connection, due.account_id, due.period_start_at, due.period_end_at)
+
+
+def _charges(connection: Connection, due: DuePeriod, keys: set[str]) -> list[UsageCharge]:
+    """Return the totals at closing of an account's period."""
+    charge = tables.usage_charge.c
+    query = select(*_CHARGE_COLUMNS).where(
+        charge.rating_key.in_(sorted(keys)),
+        charge.period_start_at == due.period_start_at,
+        charge.revision == 0,
+    )
+    return [UsageCharge(*row._tuple()) for row in connection.execute(query)]
+
+
+def _late_charges(
+    connection: Connection, due: DuePeriod, closed_at: int
+) -> list[tuple[UsageCharge, UsageCharge | None]]:
+    """Return unbilled revisions of the account's invoiced periods, with what stood before each.
+
+    A revision of a period whose invoice is still a draft waits: its total at closing comes first.
+    """
+    charge, billed, invoice = (
+        tables.usage_charge.c,
+        tables.billed_charge.c,
+        tables.invoice.c,
+    )
+    key = ("rating_key", "period_start_at", "segment_number", "meter_id")
+    is_billed = (
+        select(billed.invoice_id)
+        .where(*(billed[n] == charge[n] for n in (*key, "revision")))
+        .exists()
+    )
+    is_invoiced = (
+        select(invoice.invoice_id)
+        .where(
+            invoice.account_id == due.account_id,
+            invoice.period_end_at == charge.period_end_at,
+            invoice.status != "draft",
+        )
+        .exists()
+    )
+    subscription = tables.subscription.c
+    keys = select(subscription.rating_key).where(subscription.account_id == due.account_id)
+    query = select(*_CHARGE_COLUMNS).where(
+        charge.rating_key.in_(keys),
+        charge.period_end_at < due.period_end_at,
+        charge.closed_at <= closed_at,
+        ~is_billed,
+        is_invoiced,
+    )
+    pairs: list[tuple[UsageCharge, UsageCharge | None]] = []
+    for row in connection.execute(query).all():
+        late = UsageCharge(*row._tuple())
+        before = connection.execute(
+            select(*_CHARGE_COLUMNS)
+            .where(*(charge[name] == getattr(late, name) for name in key))
+            .where(charge.revision < late.revision)
+            .order_by(charge.revision.desc())
+            .limit(1)
+        ).first()
+        pairs.append((late, UsageCharge(*before._tuple()) if before else None))
+    return pairs
+
+
+def _allowances(
+    connection: Connection, charges: Sequence[UsageCharge]
+) -> Mapping[tuple[str, int, str], int]:
+    """Return the allowance per (rating key, segment, meter) of these charges' period."""
+    if not charges:
+        return {}
+    counter = tables.usage_counter.c
+    query = select(
+        counter.rating_key, counter.segment_number, counter.meter_id, counter.allowance
+    ).where(
+        counter.rating_key.in_(sorted({c.rating_key for c in charges})),
+        counter.period_start_at == charges[0].period_start_at,
+        counter.allowance.is_not(None),
+    )
+    return {(key, segment, meter): n for key, segment, meter, n in connection.execute(query)}
+
+
+def _required(found: Any, name: str) -> Any:
+    """Return what was found. LookupError where nothing was."""
+    if found is None:
+        raise LookupError(f"{name} does not exist")
+    return found

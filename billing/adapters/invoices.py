@@ -1,0 +1,252 @@
+"""Invoices in the database: draft, finalize, release, pay. Each call is part of one transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, func, insert, select, update
+
+from billing.adapters import ledger, tables
+from billing.adapters.usage_postings import post_days, unposted_days_of
+from billing.canonical import canonical_json
+from billing.invoices import InvoiceDraft
+from billing.ledger import Transaction
+from billing.numbering import INVOICE_SERIES, format_number, next_number
+from billing.payments import (
+    Payment,
+    Settlement,
+    TopUp,
+    payment_transaction,
+    settle,
+    topup_transaction,
+)
+from billing.postings import invoice_transaction
+from billing.proration import local_day
+from rating.rows import UsageCharge
+
+
+def save_draft(connection: Connection, draft: InvoiceDraft, hold_reason: str) -> None:
+    """Write or rewrite a draft and its lines; hold_reason says what a clerk must decide.
+
+    ValueError where the invoice was finalized: its document never changes.
+    """
+    _write(connection, draft, {"status": "draft", "hold_reason": hold_reason})
+
+
+def finalize(
+    connection: Connection, draft: InvoiceDraft, *, now_ms: int, payment_terms_days: int
+) -> str:
+    """Give a draft its number, post it to the ledger, mark its charges billed; return the number.
+
+    One transaction holds all of it, so an invoice either exists whole or not at all. ValueError
+    where it was finalized before.
+    """
+    branch = draft.inputs.branch
+    number = _take_number(connection, branch.branch_id, branch.invoice_prefix)
+    issued_on = local_day(now_ms, branch.timezone)
+    due_on = issued_on + datetime.timedelta(days=payment_terms_days)
+    values = {
+        "status": "finalized" if draft.total_minor > 0 else "paid",
+        "hold_reason": "",
+        "number": number,
+        "issued_at": now_ms,
+        "due_on": due_on.isoformat(),
+    }
+    _write(connection, draft, values)
+    true_up, prepaid_true_up = _mark_billed(connection, draft, now_ms)
+    posting = invoice_transaction(
+        draft, true_up_minor=true_up, prepaid_true_up_minor=prepaid_true_up
+    )
+    if posting:
+        _post_once(connection, posting, now_ms)
+    return number
+
+
+def release_draft(connection: Connection, invoice_id: str) -> bool:
+    """Let an incomplete draft be finalized by the next billing run; False where none waits."""
+    table = tables.invoice
+    changed = connection.execute(
+        update(table)
+        .where(
+            table.c.invoice_id == invoice_id,
+            table.c.status == "draft",
+            table.c.hold_reason != "",
+        )
+        .values(hold_reason="")
+    )
+    return bool(changed.rowcount)
+
+
+def record_payment(connection: Connection, payment: Payment, recorded_at: int) -> Settlement | None:
+    """Record money for an invoice and post it; None where this payment was recorded before.
+
+    LookupError: no such invoice of that account and currency, or it is still a draft.
+    """
+    paid = tables.payment.c
+    repeat = select(paid.payment_id).where(
+        paid.branch_id == payment.branch_id,
+        paid.method == payment.method,
+        paid.reference == payment.reference,
+    )
+    if connection.execute(repeat).first():
+        return None
+    invoice = tables.invoice.c
+    row = connection.execute(
+        select(invoice.total_minor, invoice.paid_minor).where(
+            invoice.invoice_id == payment.invoice_id,
+            invoice.account_id == payment.account_id,
+            invoice.currency == payment.currency,
+            invoice.status.in_(("finalized", "paid")),
+        )
+    ).first()
+    if row is None:
+        raise LookupError(f"no invoice {payment.invoice_id} in {payment.currency} to be paid")
+    settlement = settle(row.total_minor, row.paid_minor, payment.amount_minor)
+    values: dict[str, Any] = {"paid_minor": settlement.paid_minor}
+    if settlement.is_paid:
+        values["status"] = "paid"
+        values["paid_at"] = func.coalesce(invoice.paid_at, payment.received_at)
+    connection.execute(
+        update(tables.invoice).where(invoice.invoice_id == payment.invoice_id).values(**values)
+    )
+    connection.execute(
+        insert(tables.payment),
+        [dataclasses.asdict(payment)],
+    )
+    _post_once(connection, payment_transaction(payment, settlement), recorded_at)
+    return settlement
+
+
+def record_topup(connection: Connection, topup: TopUp, recorded_at: int) -> bool:
+    """Post a top-up's money; False for a repeat. The account event is the caller's."""
+    return bool(ledger.post(connection, [topup_transaction(topup)], recorded_at))
+
+
+def _post_once(connection: Connection, transaction: Transaction, recorded_at: int) -> None:
+    """Post a transaction that must be new: its business row is written in the same commit."""
+    if ledger.post(connection, [transaction], recorded_at) != 1:
+        raise ValueError(f"{transaction.transaction_id} was posted before")
+
+
+def _take_number(connection: Connection, branch_id: str, prefix: str) -> str:
+    """Return the next number of the branch's series; a rollback gives it back."""
+    table = tables.document_series
+    where = (table.c.branch_id == branch_id, table.c.series == INVOICE_SERIES)
+    last = connection.scalar(select(table.c.last_number).where(*where).with_for_update())
+    number = next_number(last or 0)
+    if last is None:
+        row = {"branch_id": branch_id, "series": INVOICE_SERIES, "last_number": number}
+        connection.execute(insert(table), [row])
+    else:
+        connection.execute(update(table).where(*where).values(last_number=number))
+    return format_number(prefix, INVOICE_SERIES, number)
+
+
+def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any]) -> None:
+    """Replace the invoice's row and lines. ValueError where it is final."""
+    inputs = draft.inputs
+    table, lines = tables.invoice, tables.invoice_line
+    status = connection.scalar(select(table.c.status).where(table.c.invoice_id == draft.invoice_id))
+    if status not in (None, "draft"):
+        raise ValueError(f"invoice {draft.invoice_id} is {status} and never changes")
+    connection.execute(delete(lines).where(lines.c.invoice_id == draft.invoice_id))
+    connection.execute(delete(table).where(table.c.invoice_id == draft.invoice_id))
+    row = {
+        "invoice_id": draft.invoice_id,
+        "branch_id": inputs.branch.branch_id,
+        "account_id": inputs.account.account_id,
+        "series": INVOICE_SERIES,
+        "period_start_at": inputs.period_start_at,
+        "period_end_at": inputs.period_end_at,
+        "currency": inputs.currency,
+        "subtotal_minor": draft.subtotal_minor,
+        "tax_minor": draft.tax_minor,
+        "total_minor": draft.total_minor,
+        "hash": draft.hash,
+        "document": draft.document,
+    }
+    connection.execute(insert(table), [row | dict(values)])
+    if draft.lines:
+        connection.execute(
+            insert(lines),
+            [
+                {
+                    "invoice_id": draft.invoice_id,
+                    "line": number,
+                    "kind": line.kind,
+                    "description": line.description,
+                    "rating_key": line.rating_key,
+                    "meter_id": line.meter_id,
+                    "quantity": line.quantity,
+                    "unit": line.unit,
+                    "amount_minor": line.amount_minor,
+                    "tax_rate": line.tax_rate,
+                    "evidence": canonical_json(dict(line.evidence)),
+                }
+                for number, line in enumerate(draft.lines, 1)
+            ],
+        )
+
+
+def _mark_billed(connection: Connection, draft: InvoiceDraft, now_ms: int) -> tuple[int, int]:
+    """Write billed_charge; return the true-ups of (unbilled, prepaid) usage, in minor units."""
+    billed: dict[tuple[str, int], list[tuple[UsageCharge, int]]] = {}
+    is_prepaid: dict[tuple[str, int], bool] = {}
+    for usage in draft.inputs.usage:
+        key = (usage.charge.rating_key, usage.charge.period_start_at)
+        billed.setdefault(key, []).append((usage.charge, usage.charge.amount_minor))
+        is_prepaid[key] = usage.terms.is_prepaid
+    for late in draft.inputs.late:
+        key = (late.charge.rating_key, late.charge.period_start_at)
+        before = late.before.amount_minor if late.before else 0
+        billed.setdefault(key, []).append((late.charge, late.charge.amount_minor - before))
+        is_prepaid[key] = late.terms.is_prepaid
+    sums = {False: 0, True: 0}
+    for key, charges in sorted(billed.items()):
+        post_days(connection, unposted_days_of(connection, *key), now_ms)
+        invoiced = sum(amount for _, amount in charges)
+        true_up = _billed_so_far(connection, *key) + invoiced - _posted(connection, *key)
+        sums[is_prepaid[key]] += true_up
+        connection.execute(
+            insert(tables.billed_charge),
+            [
+                {
+                    "rating_key": charge.rating_key,
+                    "period_start_at": charge.period_start_at,
+                    "segment_number": charge.segment_number,
+                    "meter_id": charge.meter_id,
+                    "revision": charge.revision,
+                    "invoice_id": draft.invoice_id,
+                    "amount_minor": amount,
+                    "true_up_minor": true_up if number == 0 else 0,
+                }
+                for number, (charge, amount) in enumerate(charges)
+            ],
+        )
+    # A prepaid balance is a liability: what the days took too much is given back as a credit.
+    return sums[False], sums[True]
+
+
+def _billed_so_far(connection: Connection, rating_key: str, period_start_at: int) -> int:
+    """Return what earlier invoices billed of a period, less their true-ups."""
+    table = tables.billed_charge.c
+    total = connection.scalar(
+        select(func.sum(table.amount_minor - table.true_up_minor)).where(
+            table.rating_key == rating_key, table.period_start_at == period_start_at
+        )
+    )
+    return int(total or 0)
+
+
+def _posted(connection: Connection, rating_key: str, period_start_at: int) -> int:
+    """Return what the days of a period posted."""
+    day = tables.usage_day.c
+    total = connection.scalar(
+        select(func.sum(case((day.amount_minor != 0, day.amount_minor), else_=0))).where(
+            day.rating_key == rating_key, day.period_start_at == period_start_at
+        )
+    )
+    return int(total or 0)

@@ -1,0 +1,204 @@
+"""The ledger's tables: append once, sum, and check the chain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, tuple_
+
+from billing.adapters import tables
+from billing.ledger import (
+    CHART,
+    ChainLink,
+    Entry,
+    LedgerAccount,
+    Transaction,
+    chain,
+    first_broken_link,
+)
+
+_KEYS_PER_QUERY = 400  # SQLite's oldest limit is 999 parameters; two per key
+
+
+def post(connection: Connection, transactions: Sequence[Transaction], recorded_at: int) -> int:
+    """Append those transactions that are not in the ledger yet; return how many were new.
+
+    A repeat of a business key is no second posting, whatever its amounts. The transactions of
+    each branch join its hash chain in the order given. recorded_at is the processing time (ms)
+    and not under the hash. Call inside a transaction that holds the write lock.
+    """
+    known = _known_keys(connection, transactions)
+    fresh: dict[tuple[str, str], Transaction] = {}
+    for transaction in transactions:
+        key = (transaction.source, transaction.idempotency_key)
+        if key not in known:
+            fresh.setdefault(key, transaction)
+    ordered = sorted(fresh.values(), key=lambda t: t.branch_id)  # stable: order within a branch
+    _open_accounts(connection, [e.account for t in ordered for e in t.entries])
+    for branch_id, group in itertools.groupby(ordered, key=lambda t: t.branch_id):
+        linked = list(chain(chain_head(connection, branch_id), group))
+        connection.execute(
+            insert(tables.ledger_transaction),
+            [_transaction_row(transaction, at, recorded_at) for transaction, at in linked],
+        )
+        connection.execute(
+            insert(tables.ledger_entry),
+            [row for transaction, _ in linked for row in _entry_rows(transaction)],
+        )
+    return len(ordered)
+
+
+def chain_head(connection: Connection, branch_id: str) -> ChainLink | None:
+    """Return the last link of a branch's chain, or None where its ledger is empty."""
+    table = tables.ledger_transaction.c
+    row = connection.execute(
+        select(table.chain_number, table.chain_hash)
+        .where(table.branch_id == branch_id)
+        .order_by(table.chain_number.desc())
+        .limit(1)
+    ).first()
+    return ChainLink(row[0], row[1]) if row else None
+
+
+def trial_balance(connection: Connection, branch_id: str) -> dict[tuple[str, str], int]:
+    """Return the balance per (chart code, currency) of a branch; each currency sums to zero."""
+    entry, account = tables.ledger_entry.c, tables.ledger_account.c
+    query = (
+        select(account.code, entry.currency, func.sum(entry.amount_minor))
+        .join_from(tables.ledger_entry, tables.ledger_account)
+        .where(account.branch_id == branch_id)
+        .group_by(account.code, entry.currency)
+        .order_by(account.code, entry.currency)
+    )
+    return {(code, currency): int(total) for code, currency, total in connection.execute(query)}
+
+
+def customer_balance(connection: Connection, account_id: str, code: str) -> dict[str, int]:
+    """Return a customer's balance of one chart code per currency, debit positive."""
+    entry, account = tables.ledger_entry.c, tables.ledger_account.c
+    query = (
+        select(entry.currency, func.sum(entry.amount_minor))
+        .join_from(tables.ledger_entry, tables.ledger_account)
+        .where(account.account_id == account_id, account.code == code)
+        .group_by(entry.currency)
+    )
+    return {currency: int(total) for currency, total in connection.execute(query)}
+
+
+def broken_link(connection: Connection, branch_id: str) -> int | None:
+    """Return the chain number of the first altered transaction of a branch, or None."""
+    return first_broken_link(_stored(connection, branch_id))
+
+
+def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transaction, ChainLink]]:
+    """Yield a branch's transactions with their links, ascending; streams one pass."""
+    transaction, entry, account = (
+        tables.ledger_transaction.c,
+        tables.ledger_entry.c,
+        tables.ledger_account.c,
+    )
+    query = (
+        select(
+            transaction.chain_number,
+            transaction.chain_hash,
+            transaction.source,
+            transaction.idempotency_key,
+            transaction.occurred_at,
+            transaction.description,
+            account.branch_id,
+            account.code,
+            account.account_id,
+            entry.amount_minor,
+            entry.currency,
+        )
+        .select_from(tables.ledger_transaction)
+        .join(tables.ledger_entry)
+        .join(tables.ledger_account)
+        .where(transaction.branch_id == branch_id)
+        .order_by(transaction.chain_number, entry.line)
+    )
+    rows = connection.execute(query).yield_per(1000)
+    for head, group in itertools.groupby(rows, key=lambda row: tuple(row[:6])):
+        entries = tuple(Entry(LedgerAccount(r[6], r[7], r[8]), r[9], r[10]) for r in group)
+        number, chain_hash, source, key, occurred_at, description = head
+        yield (
+            Transaction(branch_id, source, key, occurred_at, description, entries),
+            ChainLink(number, chain_hash),
+        )
+
+
+def _known_keys(
+    connection: Connection, transactions: Sequence[Transaction]
+) -> set[tuple[str, str]]:
+    """Return which business keys the ledger holds already."""
+    table = tables.ledger_transaction.c
+    keys = [(t.source, t.idempotency_key) for t in transactions]
+    known: set[tuple[str, str]] = set()
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        some = keys[start : start + _KEYS_PER_QUERY]
+        query = select(table.source, table.idempotency_key).where(
+            tuple_(table.source, table.idempotency_key).in_(some)
+        )
+        known |= {(source, key) for source, key in connection.execute(query)}
+    return known
+
+
+def _open_accounts(connection: Connection, accounts: Sequence[LedgerAccount]) -> None:
+    """Insert the ledger accounts that do not exist yet."""
+    wanted = {account.ledger_account_id: account for account in accounts}
+    table = tables.ledger_account
+    ids = sorted(wanted)
+    found: set[str] = set()
+    for start in range(0, len(ids), _KEYS_PER_QUERY):
+        some = ids[start : start + _KEYS_PER_QUERY]
+        query = select(table.c.ledger_account_id).where(table.c.ledger_account_id.in_(some))
+        found |= set(connection.scalars(query))
+    missing = [wanted[key] for key in ids if key not in found]
+    if missing:
+        connection.execute(
+            insert(table),
+            [
+                {
+                    "ledger_account_id": account.ledger_account_id,
+                    "branch_id": account.branch_id,
+                    "code": account.code,
+                    "kind": CHART[account.code].kind,
+                    "name": CHART[account.code].name,
+                    "account_id": account.account_id,
+                }
+                for account in missing
+            ],
+        )
+
+
+def _transaction_row(
+    transaction: Transaction, at: ChainLink, recorded_at: int
+) -> Mapping[str, Any]:
+    """Return the row of a transaction."""
+    return {
+        "transaction_id": transaction.transaction_id,
+        "branch_id": transaction.branch_id,
+        "source": transaction.source,
+        "idempotency_key": transaction.idempotency_key,
+        "occurred_at": transaction.occurred_at,
+        "description": transaction.description,
+        "chain_number": at.number,
+        "chain_hash": at.hash,
+        "recorded_at": recorded_at,
+    }
+
+
+def _entry_rows(transaction: Transaction) -> list[Mapping[str, Any]]:
+    """Return the rows of a transaction's entries, numbered from 1."""
+    return [
+        {
+            "transaction_id": transaction.transaction_id,
+            "line": line,
+            "ledger_account_id": entry.account.ledger_account_id,
+            "amount_minor": entry.amount_minor,
+            "currency": entry.currency,
+        }
+        for line, entry in enumerate(transaction.entries, 1)
+    ]

@@ -1,0 +1,103 @@
+"""Settings of billing and of the office process that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BillingConfig:
+    """Invoices and the ledger."""
+
+    payment_terms_days: int = 14
+    """Days from the day of issue until an invoice is due."""
+    interval_seconds: float = 30.0
+    """How often closed periods and new usage days are looked for."""
+    invoices_per_run: int = 2_000
+    """Most invoices that one run finalizes; the next run goes on."""
+    postings_per_run: int = 5_000
+    """Most usage days that one transaction posts to the ledger."""
+    scan_overlap_seconds: int = 3_600
+    """How far behind its position a run looks again, for rows of a slower partition."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpeedProfileConfig:
+    """A speed that sessions can be given."""
+
+    name: str
+    """What plans and clerks call it."""
+    up_bps: int
+    """Limit from the subscriber, in bit/s."""
+    down_bps: int
+    """Limit to the subscriber, in bit/s."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ActingConfig:
+    """Commands to NASes: throttle, restore, disconnect."""
+
+    interval_seconds: float = 1.0
+    """How often desired state is compared with live sessions."""
+    speed_profiles: tuple[SpeedProfileConfig, ...] = (
+        SpeedProfileConfig("full", 1_000_000_000, 1_000_000_000),
+        SpeedProfileConfig("throttled", 1_000_000, 1_000_000),
+    )
+    """Speeds by name, for plans' throttle steps, plans' normal speeds and clerks."""
+    restore_profile: str = "full"
+    """The speed of an active session whose plan names none."""
+    transmission_timeouts_milliseconds: tuple[int, ...] = (2_000, 3_000, 5_000)
+    """Wait after each transmission of one request; their count is how often it is sent."""
+    poll_milliseconds: int = 50
+    """How long one round waits for NASes' answers."""
+    coa_attempts: int = 2
+    """CoA requests per decision before the session is disconnected instead."""
+    disconnect_attempts: int = 2
+    """Disconnect requests per decision before an operator is told."""
+    verify_timeout_seconds: int = 900
+    """How long an acknowledged command may show no effect; above twice the interim interval."""
+    tolerance_percent: int = 15
+    """How far above its profile a throttled session may measure (bursts, link overhead)."""
+    commands_per_round: int = 1_000
+    """Most requests handed to the network in one round."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotificationConfig:
+    """How subscribers and operators are told."""
+
+    interval_seconds: float = 2.0
+    """How often the outbox is looked at."""
+    log_file: str = "notifications.log"
+    """File in the data directory to which every notification is appended; empty: none."""
+    operator_email: str = ""
+    """Where failed commands are reported; empty: in the log only."""
+    smtp_host: str = ""
+    """Mail server; empty: no mail is sent."""
+    smtp_port: int = 25
+    """Port of the mail server."""
+    smtp_sender: str = ""
+    """Sender's address of every mail."""
+    smtp_user: str = ""
+    """User of the mail server; empty: no login. A login needs TLS."""
+    smtp_password: str = dataclasses.field(default="", repr=False)
+    """Password of the mail server."""
+    webhook_url: str = ""
+    """Where each notification is posted as JSON; empty: nowhere."""
+    timeout_seconds: float = 10.0
+    """How long one delivery may take."""
+    attempts_max: int = 5
+    """Deliveries tried before a notification counts as failed."""
+    retry_seconds: int = 60
+    """Wait before a delivery is tried again."""
+    batch_size: int = 50
+    """Most deliveries of one round."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfficeConfig:
+    """The office process: billing, acting, notifications."""
+
+    billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
+    acting: ActingConfig = dataclasses.field(default_factory=ActingConfig)
+    notifications: NotificationConfig = dataclasses.field(default_factory=NotificationConfig)
