@@ -1,0 +1,35 @@
+"""Reads a capture or a raw file from disk; everything else is `collectors.captures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from collectors.captures import Capture, is_capture, raw_datagrams, read_capture
+
+
+def read_file(path: Path, *, port: int | None = None) -> Capture:
+    """Return the datagrams of a file: pcap, pcapng, one raw datagram or a stream of messages.
+
+    With `port`, only datagrams to that UDP port are kept; without it, of a capture those that
+    begin with the version of a flow protocol (5, 9, 10). Raises OSError where the file cannot be
+    read.
+    """
+    data = path.read_bytes()
+    if not is_capture(data):
+        return Capture(raw_datagrams(data, port or 0), {})
+    found = read_capture(data)
+    kept = [
+        datagram
+        for datagram in found.datagrams
+        if (datagram.local_port == port if port is not None else _is_flow(datagram.payload))
+    ]
+    skipped = dict(found.skipped)
+    others = len(found.datagrams) - len(kept)
+    if others:
+        skipped["other_udp"] = others
+    return Capture(kept, skipped)
+
+
+def _is_flow(payload: bytes) -> bool:
+    """Return whether a payload begins like NetFlow v5, v9 or IPFIX."""
+    return payload[:2] in (b"\0\x05", b"\0\x09", b"\0\x0a")

@@ -1,0 +1,59 @@
+"""Settings of the flow decoder: how much it remembers and what it believes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExporterConfig:
+    """What is known about one exporter beyond what it sends."""
+
+    address: str
+    """Source address: ``192.0.2.1`` or ``2001:db8::1``."""
+    sampling_rate: int = 0
+    """Packets per sampled packet, in place of what the exporter announces; 0: believe it."""
+    has_separate_ports: bool = False
+    """True where several exporters share the address and differ by source port."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowDecodeConfig:
+    """Decoding NetFlow v5, v9 and IPFIX."""
+
+    exporters: tuple[ExporterConfig, ...] = ()
+    """Exporters that need a word of their own; all others are decoded as they speak."""
+    default_sampling_rate: int = 0
+    """Rate of records whose exporter announced none; 0: 1, and flagged as not known."""
+    flow_dedup_window_seconds: int = 60
+    """A byte-identical datagram of one exporter within this time is a duplicate."""
+    dedup_digests_limit: int = 2_000_000
+    """Most datagrams remembered for that; the oldest are forgotten first."""
+    held_seconds: int = 1_800
+    """How long a data set waits for its template."""
+    held_octets_limit: int = 67_108_864
+    """Most octets that wait for templates, over all exporters."""
+    held_octets_per_session_limit: int = 8_388_608
+    """Most octets that wait for templates of one exporter and observation domain."""
+    held_sets_per_session_limit: int = 8_192
+    """Most data sets that wait for templates of one exporter and observation domain."""
+    sessions_limit: int = 65_536
+    """Most (exporter, observation domain) remembered; the longest silent are forgotten first."""
+    templates_per_session_limit: int = 1_024
+    """Most templates of one exporter and observation domain."""
+    template_fields_limit: int = 1_024
+    """Most fields of one template."""
+    samplers_per_session_limit: int = 1_024
+    """Most samplers of one exporter and observation domain."""
+    sets_per_datagram_limit: int = 1_024
+    """Most sets read from one datagram."""
+    port_conflict_seconds: int = 300
+    """Two templates of one id from two ports of an address within this time: two exporters."""
+    sequence_reorder_limit: int = 4_096
+    """A sequence number further back than this is a restart of the exporter, not reordering."""
+    sequence_gap_limit: int = 1_048_576
+    """A sequence number further ahead than this is a restart of the exporter, not loss."""
+    sampling_rate_limit: int = 16_777_216
+    """A higher announced rate is not believed."""
+    record_octets_limit: int = 281_474_976_710_656
+    """A record of more octets or packets (after scaling) is refused as implausible."""

@@ -1,0 +1,231 @@
+"""NetFlow v5, v9 and IPFIX datagrams into columns of flows: the decoder, a pure function.
+
+Read in this order: headers (one matrix), sets (walked side by side), learning (templates, one by
+one, they are few), layouts (a numpy dtype per template), gathering (the data sets of one layout
+over all datagrams and exporters become one `numpy.frombuffer`), rates, times, flows. Nothing here
+makes a Python object per flow, and no input raises: what cannot be read is counted with a reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.datagrams import DatagramBlock
+from collectors.netflow import held
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.dedup import drop_duplicates
+from collectors.netflow.flows import Flows, empty_columns, fill_columns, implausible
+from collectors.netflow.gathering import DataSets, Group, gather, join_released
+from collectors.netflow.headers import Headers, Rows, read_headers
+from collectors.netflow.learning import Learned, TemplateReader, commit_templates, resolve_layouts
+from collectors.netflow.rates import boot_times, fill_rates, learn_sampling
+from collectors.netflow.sampling import Timeline
+from collectors.netflow.sequence import advance
+from collectors.netflow.sessions import Origin, Sessions, note_arrivals
+from collectors.netflow.sets import Sets, walk_sets
+from collectors.netflow.templates import IPFIX, V5
+from rating.ports import Delete, Put, StateView
+
+Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+COUNTED = ("datagrams", "templates", "options_templates", "data_records", "option_records", "lost")
+"""What is counted per origin; every other name that is noted is a reason of refusal."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a block held.
+
+    counts: (index in origins, name) -> increment; names are COUNTED (`lost` may be negative: a
+    late datagram takes back a gap) and reasons of refusal. changes are the state's.
+    """
+
+    flows: Flows
+    origins: Sequence[Origin]
+    counts: Mapping[tuple[int, str], int]
+    changes: Sequence[Put | Delete]
+
+
+def decode(
+    view: StateView, block: DatagramBlock, *, watermark_at: int, config: FlowDecodeConfig
+) -> Decoded:
+    """Decode a block of datagrams in arrival order against the state that the view holds.
+
+    watermark_at (ms, "received through") only lets marks and waiting sets expire. Collections are
+    `state.COLLECTIONS`. The caller commits the changes; the same datagrams in other blocks, also
+    with the state written and read again between any two, give the same flows.
+    """
+    return _Decoding(view, block, config).run(watermark_at)
+
+
+class _Decoding:
+    """One call of `decode`: what its steps share."""
+
+    def __init__(self, view: StateView, block: DatagramBlock, config: FlowDecodeConfig) -> None:
+        self.view = view
+        self.block = block
+        self.config = config
+        self.sessions = Sessions(view, config)
+        self.origins: list[Origin] = []
+        self.counts: dict[tuple[int, str], int] = {}
+
+    def note(self, origin: int, name: str, count: int) -> None:
+        """Count something of one origin."""
+        key = (origin, name)
+        self.counts[key] = self.counts.get(key, 0) + count
+
+    def run(self, watermark_at: int) -> Decoded:
+        """Decode the block; see `decode`."""
+        view, block, config, sessions = self.view, self.block, self.config, self.sessions
+        payload = np.frombuffer(block.payload, np.uint8)
+        fresh, changes = drop_duplicates(view, block, watermark_at=watermark_at, config=config)
+        headers = read_headers(block, payload)
+        readable = headers.is_readable & fresh
+        sets = _find_sets(payload, headers, readable, config.sets_per_datagram_limit)
+        rows, learned = self._learn(headers, sets, readable)
+        self._count_arrivals(headers, sets, rows, fresh)
+        released, gone = held.release(view, sessions, learned, rows.received_at[sets.row], config)
+        gone += held.expire(view, sessions, gone, watermark_at=watermark_at, config=config)
+        changes += gone
+        resolution = resolve_layouts(
+            sessions, learned, rows.session[sets.row], headers.version[sets.row], sets.set_id
+        )
+        waiting = np.flatnonzero((resolution.layout < 0) & (sets.set_id >= 256))
+        changes += held.hold(
+            view, sessions, (sets, waiting), (block, rows, self.origins), config, self.note
+        )
+        data = join_released(
+            DataSets.of(block, sets, resolution, rows), released, self._origin_of, learned
+        )
+        groups, counts = gather(data, self.note)
+        self._count_records(data, counts)
+        timelines = learn_sampling(sessions, groups, data.rows, config, self.note)
+        commit_templates(sessions, learned)
+        flows = self._fill(groups, data.rows, timelines)
+        self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
+        return Decoded(flows, self.origins, self.counts, [*changes, *sessions.changes()])
+
+    def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
+        """Return the datagrams' columns and what the template sets teach.
+
+        Where two ports of an address contradict each other, they become two sessions and the
+        learning starts over: a second time at most, since separate ports cannot contradict.
+        """
+        while True:
+            self.origins, origin = self.sessions.origins(self.block, headers)
+            session_of = np.array([o.session for o in self.origins], np.int64)
+            rows = Rows(
+                origin=origin,
+                session=session_of[origin] if len(origin) else origin,
+                received_at=self.block.received_at,
+                export_at=headers.export_at,
+                uptime=headers.uptime,
+                header_rate=headers.header_rate,
+            )
+            note_arrivals(self.sessions, self.origins, origin[readable], rows.received_at[readable])
+            reader = TemplateReader(self.sessions, self.origins, self.config, self.note)
+            learned = reader.learn(sets, self.block.payload, origin, rows.received_at)
+            if not learned.conflicts:
+                return rows, learned
+            self.sessions.split(learned.conflicts)
+            self.counts.clear()
+
+    def _origin_of(self, session: str, port: int) -> tuple[int, int]:
+        """Return the origin and session index of a set that waited, adding an origin if new."""
+        index = self.sessions.index_of(session)
+        for number, origin in enumerate(self.origins):
+            if origin.session == index and origin.source_port == port:
+                return number, index
+        self.origins.append(self.sessions.origin_of(index, port))
+        return len(self.origins) - 1, index
+
+    def _count_arrivals(self, headers: Headers, sets: Sets, rows: Rows, fresh: Bools) -> None:
+        """Count datagrams, duplicates, and what headers and set lengths got wrong."""
+        for number, count in enumerate(np.bincount(rows.origin, minlength=0).tolist()):
+            self.note(number, "datagrams", count)
+        for row in np.flatnonzero(~fresh).tolist():
+            self.note(int(rows.origin[row]), "duplicate", 1)
+        for row, reason in (*headers.refused, *headers.remarks, *sets.refused):
+            if fresh[row]:
+                self.note(int(rows.origin[row]), reason, 1)
+
+    def _count_records(self, data: DataSets, counts: Int64s) -> None:
+        """Count data records and option records by origin."""
+        origin = data.rows.origin[data.row]
+        for index, layout in enumerate(data.layouts):
+            name = "option_records" if layout.is_options else "data_records"
+            of_layout = data.layout == index
+            for number in np.unique(origin[of_layout]).tolist():
+                self.note(number, name, int(counts[of_layout & (origin == number)].sum()))
+
+    def _fill(
+        self, groups: Sequence[Group], rows: Rows, timelines: Mapping[int, Timeline]
+    ) -> Flows:
+        """Return the flows of the traffic groups, without those that cannot be true."""
+        traffic = [group for group in groups if group.layout.is_traffic]
+        columns = empty_columns(sum(len(group.records) for group in traffic))
+        start = 0
+        for group in traffic:
+            part = slice(start, start + len(group.records))
+            start = part.stop
+            boot_at = boot_times(group, rows, timelines)
+            fill_columns(columns, part, group.layout, group.records, (rows, group.row, boot_at))
+            fill_rates(columns, part, group, (rows, timelines, self.sessions), self.config)
+        flows = Flows(rows=rows, **columns)
+        absurd = implausible(flows, self.config.record_octets_limit)
+        if absurd is None:
+            return flows
+        for number in flows.origin[absurd].tolist():
+            self.note(number, "implausible_counter", 1)
+        return flows.take(~absurd)
+
+    def _advance(
+        self,
+        headers: Headers,
+        readable: Bools,
+        rows: Rows,
+        found: tuple[Sets, Int64s, Int64s],
+    ) -> None:
+        """Move the sequence numbers on; found is the sets, their layouts, their record counts."""
+        sets, layout, counts = found
+        records = np.zeros(len(rows.origin), np.int64)
+        np.add.at(records, sets.row, counts)
+        unknown = np.zeros(len(rows.origin), np.bool_)
+        unknown[sets.row[(layout < 0) & (sets.set_id >= 256)]] = True
+        units = np.where(headers.version == V5, headers.count, 1)
+        is_ipfix = headers.version == IPFIX
+        units = np.where(is_ipfix, np.where(unknown, -1, records), units)
+        of = np.flatnonzero(readable)
+        of = of[np.argsort(rows.session[of], kind="stable")]
+        bounds = np.flatnonzero(np.diff(rows.session[of])) + 1
+        for place in np.split(of, bounds) if len(of) else []:
+            session = int(rows.session[place[0]])
+            before = self.sessions.progress[session]
+            after = advance(before, headers.sequence[place], units[place], self.config)
+            self.sessions.progress[session] = after
+            if after.lost != before.lost:
+                self.note(int(rows.origin[place[0]]), "lost", after.lost - before.lost)
+
+
+def _find_sets(
+    payload: NDArray[np.uint8], headers: Headers, readable: Bools, sets_limit: int
+) -> Sets:
+    """Return all sets; the records of a v5 datagram are one set of id 5."""
+    is_v5 = headers.version == V5
+    rows = np.flatnonzero(readable & ~is_v5)
+    sets = walk_sets(payload, rows, headers.start[rows], headers.end[rows], sets_limit)
+    v5 = np.flatnonzero(readable & is_v5)
+    if not len(v5):
+        return sets
+    return Sets(
+        row=np.concatenate([sets.row, v5]),
+        set_id=np.concatenate([sets.set_id, np.full(len(v5), V5)]),
+        start=np.concatenate([sets.start, headers.start[v5]]),
+        length=np.concatenate([sets.length, headers.end[v5] - headers.start[v5]]),
+        refused=sets.refused,
+    )

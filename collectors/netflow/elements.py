@@ -1,0 +1,96 @@
+"""Which information elements a flow's columns are read from, as tables.
+
+An element is (enterprise number, element id): enterprise 0 is IANA's registry (RFC 7012; NetFlow
+v9 uses the same ids up to 127, RFC 3954 §8), 29305 is the reverse direction (RFC 5103 §6.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Element = tuple[int, int]
+
+REVERSE = 29305
+"""Private enterprise number of reverse elements (RFC 5103 §6.1)."""
+
+SCOPE_V9 = -1
+"""Marks a NetFlow v9 option scope, whose types are no elements (RFC 3954 §6.1)."""
+
+
+def _iana(*ids: int) -> tuple[Element, ...]:
+    return tuple((0, number) for number in ids)
+
+
+FIRST: Mapping[str, tuple[Element, ...]] = {
+    "octets": _iana(1, 231, 85, 23, 352, 171),
+    "packets": _iana(2, 298, 86, 24, 172),
+    "octets_reverse": ((REVERSE, 1), (0, 232), (REVERSE, 85)),
+    "packets_reverse": ((REVERSE, 2), (0, 299), (REVERSE, 86)),
+    "tos": _iana(5),
+    "dscp": _iana(195),
+    "direction": _iana(61),
+    "source_as": _iana(16),
+    "destination_as": _iana(17),
+    "selector": _iana(302, 48),
+    "interval": _iana(34),
+    "random_interval": _iana(50),
+    "packet_interval": _iana(305),
+    "packet_space": _iana(306),
+    "sample_size": _iana(309),
+    "sample_population": _iana(310),
+    "sample_probability": _iana(311),
+    "boot_at": _iana(160),
+    "start_ms": _iana(152),
+    "start_us": _iana(154),
+    "start_ns": _iana(156),
+    "start_seconds": _iana(150),
+    "start_delta_us": _iana(158),
+    "start_uptime": _iana(22),
+    "end_ms": _iana(153),
+    "end_us": _iana(155),
+    "end_ns": _iana(157),
+    "end_seconds": _iana(151),
+    "end_delta_us": _iana(159),
+    "end_uptime": _iana(21),
+    "observed_ms": _iana(323),
+    "observed_us": _iana(324),
+    "observed_ns": _iana(325),
+    "observed_seconds": _iana(322),
+    "duration_ms": _iana(161),
+    "duration_us": _iana(162),
+}
+"""Integer columns read from the first element of the list that the template holds; of an element
+that the template repeats, the first occurrence (a counter of the whole packet)."""
+
+LAST: Mapping[str, tuple[Element, ...]] = {
+    "protocol": _iana(4),
+    "source_port": _iana(7, 180, 182),
+    "destination_port": _iana(11, 181, 183),
+    "nat_source_port": _iana(227),
+    "nat_destination_port": _iana(228),
+    "source_v4": _iana(8),
+    "destination_v4": _iana(12),
+    "nat_source_v4": _iana(225),
+    "nat_destination_v4": _iana(226),
+    "source_v6": _iana(27),
+    "destination_v6": _iana(28),
+    "nat_source_v6": _iana(281),
+    "nat_destination_v6": _iana(282),
+}
+"""Columns read from the last occurrence of a repeated element: the metering process lists outer
+headers before inner ones (RFC 7011 §8), and the subscriber's are the inner."""
+
+ADDRESSES = ("source", "destination", "nat_source", "nat_destination")
+"""Ends of a flow that have an address column: ``<end>_v4`` of 4 octets, ``<end>_v6`` of 16."""
+
+OPTIONS = (
+    "selector", "interval", "random_interval", "packet_interval", "packet_space",
+    "sample_size", "sample_population", "sample_probability", "boot_at",
+)  # fmt: skip
+"""Columns that an option record is read for: sampling (RFC 5477 §8) and the boot time."""
+
+V5_FIELDS: tuple[tuple[int, int], ...] = (
+    (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4), (7, 2), (11, 2),
+    (210, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1), (13, 1), (210, 2),
+)  # fmt: skip
+"""A NetFlow v5 record as if a template had announced it: (element, octets); 210 is padding."""

@@ -1,0 +1,157 @@
+"""The data sets of one layout, from all datagrams and exporters, as one array of records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.datagrams import DatagramBlock
+from collectors.netflow.headers import Rows
+from collectors.netflow.layouts import Layout, layout_of, normalise
+from collectors.netflow.learning import Learned, Resolution
+from collectors.netflow.sets import Sets
+from collectors.netflow.state import HeldSet, split_session_key
+
+Int64s = NDArray[np.int64]
+Note = Callable[[int, str, int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DataSets:
+    """Data sets as columns, int64 [m], over one buffer.
+
+    row indexes rows; start and length bound the body in payload; layout indexes layouts (-1: not
+    data, or no template); order is the place in time at which templates and rates are looked up.
+    """
+
+    payload: bytes | memoryview
+    rows: Rows
+    layouts: list[Layout]
+    row: Int64s
+    start: Int64s
+    length: Int64s
+    layout: Int64s
+    order: Int64s
+
+    @classmethod
+    def of(cls, block: DatagramBlock, sets: Sets, resolution: Resolution, rows: Rows) -> DataSets:
+        """Return the data sets of a block."""
+        return cls(
+            payload=block.payload,
+            rows=rows,
+            layouts=resolution.layouts,
+            row=sets.row,
+            start=sets.start,
+            length=sets.length,
+            layout=resolution.layout,
+            order=resolution.order,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """Records of one layout: void [n], with each record's row and order, int64 [n]."""
+
+    layout: Layout
+    records: NDArray[np.void]
+    row: Int64s
+    order: Int64s
+
+
+def join_released(
+    data: DataSets,
+    released: Sequence[tuple[HeldSet, int, int]],
+    origin_of: Callable[[str, int], tuple[int, int]],
+    learned: Learned,
+) -> DataSets:
+    """Return the data sets with those that had waited for a template, behind the others.
+
+    Each counts at the order of its template and brings its own datagram's columns as a new row.
+    """
+    if not released:
+        return data
+    layouts = list(data.layouts)
+    extra: list[tuple[int, int, int, int, int]] = []
+    set_columns: list[tuple[int, int, int, int, int]] = []
+    position = len(data.payload)
+    for held, session, order in released:
+        version = split_session_key(held.session)[1]
+        template = learned.versions[session, held.template_id][1][0]
+        layout = layout_of(version, template.is_options, template.definition)
+        if layout not in layouts:
+            layouts.append(layout)
+        number, index = origin_of(held.session, held.source_port)
+        extra.append((number, index, held.received_at, held.export_at, held.uptime))
+        row = len(data.rows.origin) + len(extra) - 1
+        set_columns.append((row, position, len(held.body), layouts.index(layout), order))
+        position += len(held.body)
+    added = np.array(extra, np.int64).T
+    joined = np.array(set_columns, np.int64).T
+    rows = data.rows
+    return DataSets(
+        payload=b"".join([data.payload, *(held.body for held, _, _ in released)]),
+        rows=Rows(
+            origin=np.concatenate([rows.origin, added[0]]),
+            session=np.concatenate([rows.session, added[1]]),
+            received_at=np.concatenate([rows.received_at, added[2]]),
+            export_at=np.concatenate([rows.export_at, added[3]]),
+            uptime=np.concatenate([rows.uptime, added[4]]),
+            header_rate=np.concatenate([rows.header_rate, np.zeros(len(extra), np.int64)]),
+        ),
+        layouts=layouts,
+        row=np.concatenate([data.row, joined[0]]),
+        start=np.concatenate([data.start, joined[1]]),
+        length=np.concatenate([data.length, joined[2]]),
+        layout=np.concatenate([data.layout, joined[3]]),
+        order=np.concatenate([data.order, joined[4]]),
+    )
+
+
+def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
+    """Return the records by layout, and how many records each set held, int64 [m]."""
+    counts = np.zeros(len(data.row), np.int64)
+    groups: list[Group] = []
+    by_layout = np.argsort(data.layout, kind="stable")
+    bounds = np.searchsorted(data.layout[by_layout], np.arange(len(data.layouts) + 1))
+    for index, layout in enumerate(data.layouts):
+        place = by_layout[bounds[index] : bounds[index + 1]]
+        if layout.record_octets == 0:
+            for row in data.row[place].tolist():
+                note(int(data.rows.origin[row]), "record_length_zero", 1)
+            continue
+        if layout.stretches:
+            body, counts[place] = _normalised(data, layout, place, note)
+        else:
+            counts[place] = data.length[place] // layout.record_octets
+            ends = data.start[place] + counts[place] * layout.record_octets
+            payload = data.payload
+            starts = data.start[place].tolist()
+            body = b"".join(
+                [payload[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+            )
+        groups.append(
+            Group(
+                layout=layout,
+                records=np.frombuffer(body, layout.dtype),
+                row=np.repeat(data.row[place], counts[place]),
+                order=np.repeat(data.order[place], counts[place]),
+            )
+        )
+    return groups, counts
+
+
+def _normalised(data: DataSets, layout: Layout, place: Int64s, note: Note) -> tuple[bytes, Int64s]:
+    """Return the normalised records of variable-length sets, and each set's record count."""
+    bodies: list[bytes] = []
+    counts = np.zeros(len(place), np.int64)
+    for position, index in enumerate(place.tolist()):
+        start = int(data.start[index])
+        end = start + int(data.length[index])
+        body, counts[position], is_cut = normalise(layout, bytes(data.payload[start:end]))
+        bodies.append(body)
+        if is_cut:
+            note(int(data.rows.origin[data.row[index]]), "record_truncated", 1)
+    return b"".join(bodies), counts

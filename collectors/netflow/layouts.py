@@ -1,0 +1,234 @@
+"""A template compiled once: where each column lies in a record, as a numpy structured dtype.
+
+A record of fixed length is read in place. A record with fields of variable length is first
+*normalised*: its fixed stretches are put one after another and each variable integer that a column
+needs follows as 8 octets; then both are read alike. An integer of 3, 5, 6 or 7 octets
+(reduced-size encoding, RFC 7011 §6.2) is read as two or three pieces and put together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.netflow.elements import ADDRESSES, FIRST, LAST, V5_FIELDS, Element
+from collectors.netflow.templates import V5, VARIABLE_OCTETS, Field, read_fields
+
+_PIECES: Mapping[int, tuple[int, ...]] = {
+    1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,),
+}  # fmt: skip
+"""Octets of an integer -> octets of the machine words it is read as, most significant first."""
+
+COUNTERS = ("octets", "packets", "octets_reverse", "packets_reverse")
+"""Columns that make a data record a flow."""
+
+_ADDRESS_OCTETS: Mapping[str, int] = {
+    f"{end}_v{version}": octets for end in ADDRESSES for version, octets in ((4, 4), (6, 16))
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stretch:
+    """A step of normalising a record: `octets` fixed octets, or one variable-length field.
+
+    keeps says that the variable field is a column's integer and must not be dropped.
+    """
+
+    octets: int
+    is_variable: bool
+    keeps: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Layout:
+    """How to read the records of one template.
+
+    record_octets is the length of a record, or the least length where some field is variable
+    (`stretches` is then not empty). dtype describes a (normalised) record; pieces names, for each
+    column that the template has, the dtype fields that make it up, most significant first.
+    """
+
+    is_options: bool
+    record_octets: int
+    dtype: np.dtype[np.void]
+    pieces: Mapping[str, tuple[str, ...]]
+    stretches: tuple[Stretch, ...]
+
+    def has(self, column: str) -> bool:
+        """Return whether the template holds an element for the column."""
+        return column in self.pieces
+
+    @property
+    def is_traffic(self) -> bool:
+        """Return whether records are flows: data, and with some counter of octets or packets."""
+        return not self.is_options and any(column in self.pieces for column in COUNTERS)
+
+    def read(self, records: NDArray[np.void], column: str) -> NDArray[Any]:
+        """Return a column of the records as unsigned integers: big-endian view or uint64.
+
+        An IPv6 address has two pieces that `read_pieces` returns apart.
+        """
+        names = self.pieces[column]
+        if len(names) == 1:
+            return records[names[0]]
+        value = records[names[0]].astype(np.uint64)
+        for name in names[1:]:
+            piece = records[name]
+            value = (value << np.uint64(8 * piece.dtype.itemsize)) | piece
+        return value
+
+    def read_pieces(self, records: NDArray[np.void], column: str) -> list[NDArray[Any]]:
+        """Return the pieces of a column apart: an IPv6 address as its high and low 64 bits."""
+        return [records[name] for name in self.pieces[column]]
+
+
+@functools.lru_cache(maxsize=8192)
+def compile_layout(version: int, is_options: bool, definition: bytes) -> Layout:
+    """Return the layout of a template definition (`templates.TemplateRecord.definition`)."""
+    return _compile(is_options, read_fields(version, is_options, definition))
+
+
+@functools.cache
+def v5_layout() -> Layout:
+    """Return the layout of a NetFlow v5 flow record, 48 octets."""
+    return _compile(False, tuple(Field((0, number), octets) for number, octets in V5_FIELDS))
+
+
+def layout_of(version: int, is_options: bool, definition: bytes) -> Layout:
+    """Return the layout of a definition; of version 5, the one that v5 always has."""
+    return v5_layout() if version == V5 else compile_layout(version, is_options, definition)
+
+
+def _compile(is_options: bool, fields: Sequence[Field]) -> Layout:
+    """Lay the fields out and pick the one that each column is read from."""
+    places: dict[Element, list[tuple[int, int]]] = {}
+    variable: list[tuple[int, Field]] = []
+    stretches: list[Stretch] = []
+    offset = 0
+    least = 0
+    for field in fields:
+        if field.octets == VARIABLE_OCTETS:
+            variable.append((len(stretches), field))
+            stretches.append(Stretch(0, is_variable=True))
+            least += 1
+            continue
+        if field.octets:
+            places.setdefault(field.element, []).append((offset, field.octets))
+            if stretches and not stretches[-1].is_variable:
+                stretches[-1] = Stretch(stretches[-1].octets + field.octets, is_variable=False)
+            else:
+                stretches.append(Stretch(field.octets, is_variable=False))
+        offset += field.octets
+        least += field.octets
+    wanted = {element for elements in (*FIRST.values(), *LAST.values()) for element in elements}
+    for index, field in variable:
+        if field.element in wanted and field.element not in places:
+            stretches[index] = Stretch(0, is_variable=True, keeps=True)
+            places[field.element] = [(offset, 8)]
+            offset += 8
+    pieces, names, formats, offsets = _place_columns(places)
+    dtype = np.dtype(
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(offset, 1)}
+    )
+    return Layout(is_options, least, dtype, pieces, tuple(stretches) if variable else ())
+
+
+def _place_columns(
+    places: Mapping[Element, Sequence[tuple[int, int]]],
+) -> tuple[dict[str, tuple[str, ...]], list[str], list[str], list[int]]:
+    """Return each column's pieces, and the names, formats and offsets of all pieces."""
+    pieces: dict[str, tuple[str, ...]] = {}
+    formats: dict[str, str] = {}
+    offsets: dict[str, int] = {}
+    for table, occurrence in ((FIRST, 0), (LAST, -1)):
+        for column, elements in table.items():
+            element = next((e for e in elements if _fits(column, places.get(e))), None)
+            if element is None:
+                continue
+            named: list[str] = []
+            for offset, width in _words(column, *places[element][occurrence]):
+                name = f"at_{offset}_{width}"
+                formats[name] = f">u{width}"
+                offsets[name] = offset
+                named.append(name)
+            pieces[column] = tuple(named)
+    names = list(formats)
+    return pieces, names, [formats[n] for n in names], [offsets[n] for n in names]
+
+
+def _fits(column: str, places: Sequence[tuple[int, int]] | None) -> bool:
+    """Return whether an element of these places can be the column: addresses have one length."""
+    if not places:
+        return False
+    octets = _ADDRESS_OCTETS.get(column)
+    return octets is None or all(length == octets for _, length in places)
+
+
+def _words(column: str, offset: int, octets: int) -> list[tuple[int, int]]:
+    """Return offset and octets of each machine word to read; above 8 octets the low 8 count."""
+    widths: tuple[int, ...]
+    if column in _ADDRESS_OCTETS:
+        widths = (4,) if octets == 4 else (8, 8)
+    elif octets > 8:
+        offset, widths = offset + octets - 8, (8,)
+    else:
+        widths = _PIECES[octets]
+    words: list[tuple[int, int]] = []
+    for width in widths:
+        words.append((offset, width))
+        offset += width
+    return words
+
+
+def normalise(layout: Layout, body: bytes) -> tuple[bytes, int, bool]:
+    """Return a variable-length set's records normalised, their number, and whether one was cut.
+
+    body is the set without its header. Octets after the last whole record, fewer than the
+    shortest record, are padding (RFC 7011 §3.3.1).
+    """
+    filler = b"" if any(s.octets or s.keeps for s in layout.stretches) else b"\0"
+    out: list[bytes] = []
+    position = 0
+    count = 0
+    while position + layout.record_octets <= len(body):
+        fixed: list[bytes] = []
+        kept: list[bytes] = []
+        for stretch in layout.stretches:
+            if not stretch.is_variable:
+                end = position + stretch.octets
+                fixed.append(body[position:end])
+            else:
+                start, end = _variable_field(body, position)
+                if stretch.keeps:
+                    kept.append(body[start:end][-8:].rjust(8, b"\0"))
+            if end > len(body):
+                return b"".join(out), count, True
+            position = end
+        out += fixed
+        out += kept
+        out.append(filler)
+        count += 1
+    return b"".join(out), count, False
+
+
+def _variable_field(body: bytes, position: int) -> tuple[int, int]:
+    """Return where a variable-length field's value begins and ends (RFC 7011 §7).
+
+    The end lies beyond the body where the field is cut off.
+    """
+    beyond = len(body) + 1
+    if position >= len(body):
+        return position, beyond
+    octets = body[position]
+    start = position + 1
+    if octets == 255:
+        if position + 3 > len(body):
+            return position, beyond
+        octets = int.from_bytes(body[position + 1 : position + 3], "big")
+        start = position + 3
+    return start, start + octets

@@ -1,0 +1,185 @@
+"""What template sets of a batch teach: which layout holds for a data set at its place in time.
+
+A template holds from its set on, until another of the same id replaces it. A data set that comes
+before the first is decoded with the first: it waited (in this batch or in the state).
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.layouts import Layout, layout_of
+from collectors.netflow.sessions import Origin, Sessions
+from collectors.netflow.sets import Sets
+from collectors.netflow.state import Template
+from collectors.netflow.templates import V5, TemplateRecord, is_template_set, read_template_set
+
+Int64s = NDArray[np.int64]
+Note = Callable[[int, str, int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Learned:
+    """Templates that a batch (re)defined.
+
+    versions: (session, template id) -> the sets that defined it, ascending, and its templates;
+    an order of -1 is what the state held. conflicts: sessions whose ports must be told apart.
+    """
+
+    versions: dict[tuple[int, int], tuple[list[int], list[Template]]]
+    conflicts: set[int]
+
+
+class TemplateReader:
+    """Walks the template sets of a batch in order."""
+
+    def __init__(
+        self, sessions: Sessions, origins: list[Origin], config: FlowDecodeConfig, note: Note
+    ) -> None:
+        """Start with nothing learned; note(origin, name, count) takes what is to be counted."""
+        self._sessions = sessions
+        self._origins = origins
+        self._config = config
+        self._note = note
+        self._versions: dict[tuple[int, int], tuple[list[int], list[Template]]] = {}
+        self._conflicts: set[int] = set()
+        self._counts: dict[int, int] = {}
+
+    def learn(
+        self, sets: Sets, payload: memoryview, origin: Int64s, received_at: Int64s
+    ) -> Learned:
+        """Return what the sets teach; origin and received_at are columns of the datagrams."""
+        for order in np.flatnonzero(sets.set_id < 256).tolist():
+            row = int(sets.row[order])
+            number = int(origin[row])
+            version = self._origins[number].version
+            set_id = int(sets.set_id[order])
+            if version == V5:
+                continue  # the records of a v5 datagram
+            if not is_template_set(version, set_id):
+                self._note(number, "set_id_reserved", 1)
+                continue
+            start = int(sets.start[order])
+            body = bytes(payload[start : start + int(sets.length[order])])
+            held = read_template_set(version, set_id, body, self._config.template_fields_limit)
+            for reason in held.refused:
+                self._note(number, reason, 1)
+            for record in held.records:
+                self._note(number, "options_templates" if record.is_options else "templates", 1)
+                self._define(order, number, record, int(received_at[row]))
+        return Learned(self._versions, self._conflicts)
+
+    def _define(self, order: int, number: int, record: TemplateRecord, now: int) -> None:
+        """Put one template into force from the set `order` on."""
+        sender = self._origins[number]
+        key = (sender.session, record.template_id)
+        held = self._sessions.sessions[sender.session].templates
+        versions = self._versions.get(key)
+        if versions is None:
+            known = held.get(record.template_id)
+            versions = ([-1], [known]) if known else ([], [])
+        current = versions[1][-1] if versions[1] else None
+        fresh = Template(record.is_options, record.definition, sender.source_port)
+        if current == fresh:
+            return
+        if current is None:
+            count = self._counts.get(sender.session, len(held))
+            if count >= self._config.templates_per_session_limit:
+                self._note(number, "templates_per_session_limit", 1)
+                return
+            self._counts[sender.session] = count + 1
+        elif current.source_port != fresh.source_port and not _is_same(current, fresh):
+            last = self._sessions.progress[sender.session].ports.get(current.source_port)
+            if last is not None and now - last <= self._config.port_conflict_seconds * 1000:
+                self._conflicts.add(sender.session)
+        versions[0].append(order)
+        versions[1].append(fresh)
+        self._versions[key] = versions
+
+
+def _is_same(one: Template, other: Template) -> bool:
+    """Return whether two templates describe records alike."""
+    return one.is_options == other.is_options and one.definition == other.definition
+
+
+def commit_templates(sessions: Sessions, learned: Learned) -> None:
+    """Put the last version of each learned template into the working sessions."""
+    newest: dict[int, dict[int, Template]] = {}
+    for (session, template_id), (_, templates) in learned.versions.items():
+        newest.setdefault(session, {})[template_id] = templates[-1]
+    for session, templates_of in newest.items():
+        held = sessions.sessions[session]
+        sessions.sessions[session] = dataclasses.replace(
+            held, templates={**held.templates, **templates_of}
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolution:
+    """Which layout reads each set: index into layouts (-1: none yet), and the order it counts at.
+
+    layout, order: int64 [m]. A set that waited counts at its template's definition.
+    """
+
+    layouts: list[Layout]
+    layout: Int64s
+    order: Int64s
+
+
+def resolve_layouts(
+    sessions: Sessions, learned: Learned, session: Int64s, version: Int64s, set_id: Int64s
+) -> Resolution:
+    """Return the layouts of data sets in arrival order; -1 where no template is known.
+
+    session, version and set_id are columns of the sets; sets that are no data get -1 too.
+    """
+    m = len(set_id)
+    layouts: list[Layout] = []
+    index_of: dict[Layout, int] = {}
+    layout = np.full(m, -1, np.int64)
+    order = np.arange(m, dtype=np.int64)
+    is_data = (set_id >= 256) | (version == V5)
+    data = np.flatnonzero(is_data)
+    keys, inverse = np.unique(session[data] << 17 | set_id[data], return_inverse=True)
+    places = np.split(
+        data[np.argsort(inverse, kind="stable")], np.cumsum(np.bincount(inverse))[:-1]
+    )
+    for key, place in zip(keys.tolist(), places if len(keys) else [], strict=True):
+        number, template_id = key >> 17, key & 0x1FFFF
+        family = int(version[place[0]])
+        starts, templates = _versions_of(sessions, learned, number, template_id, family)
+        for at, template in enumerate(templates):
+            compiled = layout_of(family, template.is_options, template.definition)
+            found = index_of.setdefault(compiled, len(layouts))
+            if found == len(layouts):
+                layouts.append(compiled)
+            chosen = place
+            if len(templates) > 1 or starts[0] >= 0:
+                first = bisect.bisect_left(place, starts[at]) if at else 0
+                chosen = place[first:]
+                if at == 0:
+                    order[place[place < starts[0]]] = starts[0]
+            layout[chosen] = found
+    return Resolution(layouts, layout, order)
+
+
+_V5_TEMPLATE = Template(False, b"", 0)
+
+
+def _versions_of(
+    sessions: Sessions, learned: Learned, session: int, template_id: int, version: int
+) -> tuple[list[int], list[Template]]:
+    """Return the templates of one id over the batch and the sets from which they hold."""
+    if version == V5:
+        return [-1], [_V5_TEMPLATE]
+    found = learned.versions.get((session, template_id))
+    if found is not None:
+        return found
+    known = sessions.sessions[session].templates.get(template_id)
+    return ([-1], [known]) if known else ([], [])

@@ -1,0 +1,235 @@
+"""Whose datagram is it: origins (who sent) and sessions (who shares templates and sampling).
+
+A session is an exporter's address and observation domain. Two exporters behind one address are
+told apart by source port only where they must be: by setting, or once two ports have sent
+different templates under one id while both were alive (decision 0102).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.datagrams import DatagramBlock
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.headers import Headers
+from collectors.netflow.state import (
+    PROGRESS,
+    SESSION,
+    SPLIT,
+    TOTALS,
+    Progress,
+    Session,
+    Totals,
+    session_key,
+    split_session_key,
+)
+from collectors.netflow.templates import V5
+from rating.ports import Delete, Put, StateView
+
+Int64s = NDArray[np.int64]
+
+_KEY_OCTETS = 24
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent: address of 16 octets, source port, protocol version (0: unknown), domain.
+
+    session is the index of the session that it belongs to.
+    """
+
+    address: bytes
+    source_port: int
+    version: int
+    domain: int
+    session: int
+
+
+class Sessions:
+    """Working copies of the sessions that one batch touches, and what changed in them."""
+
+    def __init__(self, view: StateView, config: FlowDecodeConfig) -> None:
+        """Start with no session; they are read from the view when first asked for."""
+        self._view = view
+        self._separate = {_octets(e.address) for e in config.exporters if e.has_separate_ports}
+        self._forced = {
+            _octets(e.address): e.sampling_rate for e in config.exporters if e.sampling_rate
+        }
+        self._limit = config.sessions_limit
+        self._split: dict[str, bool] = {}
+        self._index: dict[str, int] = {}
+        self.keys: list[str] = []
+        self.sessions: list[Session] = []
+        self.progress: list[Progress] = []
+        self._before: list[tuple[Session, Progress]] = []
+        self._is_new: list[bool] = []
+
+    def origins(self, block: DatagramBlock, headers: Headers) -> tuple[list[Origin], Int64s]:
+        """Return the origins of a block's datagrams, and each datagram's index among them."""
+        known = headers.is_readable | (headers.version == V5)
+        n = len(block)
+        keys = np.zeros((n, _KEY_OCTETS), np.uint8)
+        keys[:, :16] = block.source_address.view(np.uint8).reshape(n, 16)
+        keys[:, 16:18] = block.source_port.astype(">u2").view(np.uint8).reshape(n, 2)
+        version = np.where(known, headers.version, 0).astype(">u2")
+        domain = np.where(known, headers.domain, 0).astype(">u4")
+        keys[:, 18:20] = version.view(np.uint8).reshape(n, 2)
+        keys[:, 20:24] = domain.view(np.uint8).reshape(n, 4)
+        blob = keys.tobytes()
+        index: dict[bytes, int] = {}
+        found = [
+            index.setdefault(blob[at : at + _KEY_OCTETS], len(index))
+            for at in range(0, n * _KEY_OCTETS, _KEY_OCTETS)
+        ]
+        return [self._origin(key) for key in index], np.array(found, np.int64)
+
+    def _origin(self, key: bytes) -> Origin:
+        """Return the origin of one packed key, with its session."""
+        address = key[:16]
+        port, version = int.from_bytes(key[16:18], "big"), int.from_bytes(key[18:20], "big")
+        domain = int.from_bytes(key[20:24], "big")
+        return Origin(address, port, version, domain, self.find(address, version, domain, port))
+
+    def origin_of(self, index: int, port: int) -> Origin:
+        """Return an origin of a session that sends no datagram in this batch."""
+        address, version, domain, _ = split_session_key(self.keys[index])
+        return Origin(address, port, version, domain, index)
+
+    def find(self, address: bytes, version: int, domain: int, port: int) -> int:
+        """Return the index of the session that such a datagram belongs to."""
+        merged = session_key(address, version, domain, 0)
+        key = merged
+        if address in self._separate or self.is_split(merged):
+            key = session_key(address, version, domain, port)
+        index = self._index.get(key)
+        return index if index is not None else self._load(key, merged, port)
+
+    def _load(self, key: str, merged: str, port: int) -> int:
+        """Read one session; a new port of a split address inherits what that port had sent."""
+        session = self._view.get(SESSION, key)
+        progress = self._view.get(PROGRESS, key)
+        self._is_new.append(progress is None)
+        if session is None:
+            session = Session()
+            shared = self._view.get(SESSION, merged) if key != merged else None
+            if shared is not None:
+                own = {i: t for i, t in shared.templates.items() if t.source_port == port}
+                session = Session(own, dict(shared.samplers))
+        progress = progress or Progress()
+        self._index[key] = len(self.keys)
+        self.keys.append(key)
+        self.sessions.append(session)
+        self.progress.append(progress)
+        self._before.append((session, progress))
+        return len(self.keys) - 1
+
+    def is_split(self, merged: str) -> bool:
+        """Return whether ports of this session have been told apart."""
+        if merged not in self._split:
+            self._split[merged] = bool(self._view.get(SPLIT, merged))
+        return self._split[merged]
+
+    def split(self, indices: Iterable[int]) -> None:
+        """Tell the ports of these sessions apart from now on, and start the batch over."""
+        merged = [self.keys[index] for index in indices]
+        for held in (self._index, self.keys, self.sessions, self.progress, self._before):
+            held.clear()
+        self._is_new.clear()
+        self._split.update(dict.fromkeys(merged, True))
+
+    def forced_rate(self, index: int) -> int:
+        """Return the sampling rate that the settings give this session's exporter, or 0."""
+        return self._forced.get(bytes.fromhex(self.keys[index][:32]), 0) if self._forced else 0
+
+    def index_of(self, key: str) -> int:
+        """Return the index of a session by its key, reading it where it is new to the batch."""
+        index = self._index.get(key)
+        return index if index is not None else self._load(key, key, split_session_key(key)[3])
+
+    def add_held(self, index: int, sets: int, octets: int) -> None:
+        """Add to (or, negative, take from) what waits for templates in a session."""
+        held = self.progress[index]
+        self.progress[index] = dataclasses.replace(
+            held,
+            held_sets=max(0, held.held_sets + sets),
+            held_octets=max(0, held.held_octets + octets),
+        )
+
+    def changes(self) -> list[Put | Delete]:
+        """Return the changes of the state, the totals and the forgotten sessions among them."""
+        out: list[Put | Delete] = []
+        totals: Totals = self._view.get(TOTALS, "") or Totals()
+        sessions, octets = totals.sessions, totals.held_octets
+        for index, key in enumerate(self.keys):
+            before, session, progress = (
+                self._before[index],
+                self.sessions[index],
+                self.progress[index],
+            )
+            if session is not before[0] or (
+                self._is_new[index] and (session.templates or session.samplers)
+            ):
+                out.append(Put(SESSION, key, session))
+            if progress is not before[1]:
+                out.append(Put(PROGRESS, key, progress))
+                sessions += self._is_new[index]
+            octets += progress.held_octets - before[1].held_octets
+        for merged, is_split in self._split.items():
+            if is_split and not self._view.get(SPLIT, merged):
+                out.append(Put(SPLIT, merged, True))
+        if sessions > self._limit:
+            forgotten = self._forget(sessions - self._limit + self._limit // 10)
+            sessions -= len(forgotten) // 2
+            out += forgotten
+        after = Totals(max(0, sessions), max(0, octets))
+        if after != totals:
+            out.append(Put(TOTALS, "", after))
+        return out
+
+    def _forget(self, count: int) -> list[Put | Delete]:
+        """Return the deletion of the `count` sessions that were silent the longest."""
+        silent = sorted(
+            (progress.last_seen_at, key)
+            for key, progress in self._view.scan(PROGRESS)
+            if key not in self._index
+        )
+        return [
+            Delete(collection, key)
+            for _, key in silent[:count]
+            for collection in (SESSION, PROGRESS)
+        ]
+
+
+def note_arrivals(
+    sessions: Sessions, origins: list[Origin], origin: Int64s, received_at: Int64s
+) -> None:
+    """Record in each session's progress when each of its ports was last heard."""
+    if not len(origin):
+        return
+    last = np.zeros(len(origins), np.int64)
+    np.maximum.at(last, origin, received_at)
+    for number, seen in zip(
+        np.unique(origin).tolist(), last[np.unique(origin)].tolist(), strict=True
+    ):
+        sender = origins[number]
+        held = sessions.progress[sender.session]
+        ports = dict(held.ports)
+        ports[sender.source_port] = max(seen, ports.get(sender.source_port, 0))
+        while len(ports) > 8:
+            del ports[min(ports, key=lambda port: (ports[port], port))]
+        sessions.progress[sender.session] = dataclasses.replace(
+            held, ports=ports, last_seen_at=max(held.last_seen_at, seen)
+        )
+
+
+def _octets(text: str) -> bytes:
+    """Return an address as 16 octets; raises ValueError where the text is no address."""
+    address = ipaddress.ip_address(text)
+    if address.version == 4:
+        return b"\0" * 10 + b"\xff\xff" + address.packed
+    return address.packed

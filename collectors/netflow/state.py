@@ -1,0 +1,115 @@
+"""What the decoder remembers between batches, as values that the stage's state can hold.
+
+Keys (text, ordered): a session is ``<address hex>:<version>:<domain hex>:<port>``, port 00000
+unless the address is shared (decision 0102). Everything is bounded by `FlowDecodeConfig`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+
+SESSION = "flow_session"
+PROGRESS = "flow_progress"
+SPLIT = "flow_split"
+HELD = "flow_held"
+SEEN = "flow_seen"
+TOTALS = "flow_totals"
+
+DOMAIN_RATE = -1
+"""Key of the rate that an option gave without a sampler id."""
+BOOT_AT = -2
+"""Key of the exporter's boot time (element 160 in an option), as (ms, 1)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Template:
+    """One template in force: its definition as sent and the port that sent it last."""
+
+    is_options: bool
+    definition: bytes
+    source_port: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Session:
+    """What one exporter's observation domain announced.
+
+    templates by id; samplers by selector id (or DOMAIN_RATE, BOOT_AT) as numerator, denominator.
+    """
+
+    templates: dict[int, Template] = dataclasses.field(default_factory=dict)
+    samplers: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """What changes with every batch of a session.
+
+    Sequence: lowest and highest expected number unwrapped, units (flows, packets or records)
+    received between them, and what was lost before the last restart of the exporter.
+    """
+
+    is_started: bool = False
+    lowest: int = 0
+    highest: int = 0
+    units: int = 0
+    lost_before: int = 0
+    held_sets: int = 0
+    held_octets: int = 0
+    last_seen_at: int = 0
+    ports: dict[int, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Return the units that the sequence numbers say are missing; never negative."""
+        return self.lost_before + max(0, self.highest - self.lowest - self.units)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldSet:
+    """A data set that waits for its template, with all that decoding needs of its datagram."""
+
+    session: str
+    template_id: int
+    source_port: int
+    received_at: int
+    export_at: int
+    uptime: int
+    body: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Totals:
+    """Sizes over all sessions, to hold the limits."""
+
+    sessions: int = 0
+    held_octets: int = 0
+
+
+COLLECTIONS: dict[str, type] = {
+    SESSION: Session,
+    PROGRESS: Progress,
+    SPLIT: bool,
+    HELD: HeldSet,
+    SEEN: bytes,
+    TOTALS: Totals,
+}
+"""State collections of the decoder and the type of their values."""
+
+
+def session_key(address: bytes, version: int, domain: int, port: int) -> str:
+    """Return the key of a session; port 0 means every port of the address."""
+    return f"{address.hex()}:{version:02d}:{domain:08x}:{port:05d}"
+
+
+def address_text(address: bytes) -> str:
+    """Return 16 octets as text: a mapped IPv4 address as dotted quad (RFC 4291 §2.5.5.2)."""
+    parsed = ipaddress.IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def split_session_key(key: str) -> tuple[bytes, int, int, int]:
+    """Return address, version, domain and port of a session key."""
+    address, version, domain, port = key.split(":")
+    return bytes.fromhex(address), int(version), int(domain, 16), int(port)

@@ -1,0 +1,181 @@
+"""`flowrate inspect flows FILE…`: what captures of NetFlow and IPFIX hold, by the real decoder.
+
+Several files are one run in the given order: templates of one file decode the data of the next.
+octets and packets are of the wire (`exported`) and times the sampling rate (`scaled`); which
+element counts is decision 0101.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collectors.adapters.captures import read_file
+from collectors.datagrams import Datagram, decode_datagrams, encode_datagrams
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.decoder import COUNTED, Decoded, decode
+from collectors.netflow.state import HELD, address_text, split_session_key
+from rating.ports import MemoryState, StepResult
+
+DATAGRAMS_PER_BLOCK = 4_096
+FOREVER_SECONDS = 1 << 33
+
+PROTOCOLS: Mapping[int, str] = {5: "netflow5", 9: "netflow9", 10: "ipfix", 0: "unknown"}
+
+SUMS = (
+    "datagrams", "templates", "data_records", "option_records", "flows",
+    "octets_exported", "octets_scaled", "packets_exported", "packets_scaled", "held", "lost",
+)  # fmt: skip
+"""Numbers of an exporter, and of the totals, in the order in which they are shown."""
+
+_Sender = tuple[bytes, int, int, int]
+
+
+class Inspection:
+    """One run of the decoder over datagrams from anywhere, and its sums per exporter."""
+
+    def __init__(self, config: FlowDecodeConfig | None = None) -> None:
+        """Start with no template known; data waits for its template as long as the run lasts."""
+        self._config = config or FlowDecodeConfig(held_seconds=FOREVER_SECONDS)
+        self._state = MemoryState()
+        self._sums: dict[_Sender, dict[str, int]] = {}
+        self._refused: dict[_Sender, dict[str, int]] = {}
+
+    def add(self, datagrams: Sequence[Datagram]) -> None:
+        """Decode datagrams, which follow those added before."""
+        for first in range(0, len(datagrams), DATAGRAMS_PER_BLOCK):
+            part = datagrams[first : first + DATAGRAMS_PER_BLOCK]
+            block = decode_datagrams(encode_datagrams(part))
+            decoded = decode(self._state, block, watermark_at=0, config=self._config)
+            self._state.apply(StepResult(changes=decoded.changes))
+            self._count(decoded)
+
+    def refuse(self, sender: _Sender, reason: str, count: int) -> None:
+        """Count what never reached the decoder."""
+        self._of(sender)
+        refused = self._refused[sender]
+        refused[reason] = refused.get(reason, 0) + count
+
+    def _of(self, sender: _Sender) -> dict[str, int]:
+        """Return the sums of a sender, zero at first."""
+        self._refused.setdefault(sender, {})
+        return self._sums.setdefault(sender, dict.fromkeys(SUMS, 0))
+
+    def _count(self, decoded: Decoded) -> None:
+        """Add what one block held."""
+        senders = [(o.address, o.source_port, o.version, o.domain) for o in decoded.origins]
+        for (number, name), count in decoded.counts.items():
+            if name not in COUNTED:
+                self.refuse(senders[number], name, count)
+            elif name in SUMS:
+                self._of(senders[number])[name] += count
+        flows = decoded.flows
+        origin = flows.origin
+        for number in np.unique(origin).tolist():
+            mine = origin == number
+            sums = self._of(senders[number])
+            sums["flows"] += int(mine.sum())
+            for name in ("octets", "packets"):
+                values = getattr(flows, name)
+                sums[f"{name}_exported"] += int(values[mine].sum())
+                sums[f"{name}_scaled"] += int(flows.scaled(values)[mine].sum())
+
+    def report(self) -> dict[str, Any]:
+        """Return the exporters and totals as documented in `inspect`."""
+        for _, held in self._state.scan(HELD):
+            address, version, domain, _ = split_session_key(held.session)
+            self._of((address, held.source_port, version, domain))["held"] += 1
+        exporters: list[dict[str, Any]] = []
+        totals: dict[str, Any] = dict.fromkeys(SUMS, 0)
+        refused: dict[str, int] = {}
+        for sender in sorted(self._sums):
+            address, source_port, version, domain = sender
+            sums = self._sums[sender]
+            sums["lost"] = max(0, sums["lost"])
+            exporters.append(
+                {
+                    "exporter": address_text(address),
+                    "source_port": source_port,
+                    "protocol": PROTOCOLS.get(version, "unknown"),
+                    "observation_domain": domain,
+                    **{name: sums[name] for name in SUMS},
+                    "refused": dict(sorted(self._refused[sender].items())),
+                }
+            )
+            for name in SUMS:
+                totals[name] += sums[name]
+            for reason, count in self._refused[sender].items():
+                refused[reason] = refused.get(reason, 0) + count
+        totals["refused"] = dict(sorted(refused.items()))
+        return {"exporters": exporters, "totals": totals}
+
+
+def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str, Any]:
+    """Return what the files hold, by exporter, and in total.
+
+    ``{"exporters": [{"exporter", "source_port", "protocol", "observation_domain", "datagrams",
+    "templates", "data_records", "option_records", "flows", "octets_exported", "octets_scaled",
+    "packets_exported", "packets_scaled", "held", "lost", "refused": {reason: count}}],
+    "totals": {the same sums}}``. held is data sets whose template never came; lost is flows (v5),
+    datagrams (v9) or records (IPFIX) that the sequence numbers miss. Raises OSError where a file
+    cannot be read.
+    """
+    inspection = Inspection()
+    for path in paths:
+        inspection.add(read_file(Path(path), port=port).datagrams)
+    return inspection.report()
+
+
+def _table(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the report as lines of text for a terminal."""
+    header = ("exporter", "port", "protocol", "domain", *SUMS)
+    rows = [header]
+    for exporter in report["exporters"]:
+        rows.append(
+            (
+                exporter["exporter"],
+                str(exporter["source_port"]),
+                exporter["protocol"],
+                str(exporter["observation_domain"]),
+                *(f"{exporter[name]:,}" for name in SUMS),
+            )
+        )
+    rows.append(("total", "", "", "", *(f"{report['totals'][name]:,}" for name in SUMS)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    for row in rows:
+        texts = zip(row, widths, strict=True)
+        yield "  ".join(
+            text.ljust(width) if column in (0, 2) else text.rjust(width)
+            for column, (text, width) in enumerate(texts)
+        ).rstrip()
+    for reason, count in report["totals"]["refused"].items():
+        yield f"refused: {reason}: {count:,}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, or 1 where a file cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog="flowrate inspect flows",
+        description="Decode NetFlow v5, v9 and IPFIX from captures (pcap, pcapng), files of one "
+        "raw datagram, or streams of messages; several files are one run in the given order.",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--port", type=int, help="only datagrams to this UDP port of a capture")
+    options = parser.parse_args(arguments)
+    try:
+        report = inspect(options.files, port=options.port)
+    except OSError as error:
+        print(f"flowrate: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print("\n".join(_table(report)))
+    return 0
