@@ -164,11 +164,14 @@ def _verify(datagram: bytes, request: Packet, client: Client) -> str:
 
 def _answer(request: Packet, secret: bytes) -> bytes:
     # Proxy-State comes back unmodified and in order (RFC 2865 §5.33); nothing else is needed.
+    # Message-Authenticator only answers Status-Server (RFC 5997 §3): for Accounting-Response no RFC
+    # says which authenticator goes into it, FreeRADIUS takes zeros, pyrad the request's, and each
+    # refuses the other's.
     echoed: list[Attribute] = [a for a in request.attributes if a[0] == PROXY_STATE]
     return sign_response(
         ACCOUNTING_RESPONSE,
         request,
         echoed,
         secret,
-        with_message_authenticator=request.first(MESSAGE_AUTHENTICATOR) is not None,
+        with_message_authenticator=request.code == STATUS_SERVER,
     )
