@@ -189,7 +189,7 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
         description,
         subscription.rating_key,
         "",
-        1 if part else 0,
+        1 if part and terms.recurring_fee else 0,
         "period",
         to_minor(terms.recurring_fee * part, inputs.currency),
         terms.tax.percent,

@@ -120,7 +120,7 @@ def _released(connection: Connection) -> list[DuePeriod]:
     query = select(invoice.account_id, invoice.period_start_at, invoice.period_end_at).where(
         invoice.status == "draft", invoice.hold_reason == ""
     )
-    return [DuePeriod(*row._tuple()) for row in connection.execute(query)]
+    return [DuePeriod(*row) for row in connection.execute(query)]
 
 
 def _status(connection: Connection, invoice_id: str) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def due_periods(connection: Connection, closed_since_at: int) -> list[DuePeriod]
         .where(closing.closed_at >= closed_since_at, ~is_final)
         .order_by(closing.period_end_at, subscription.account_id)
     )
-    return [DuePeriod(*row._tuple()) for row in connection.execute(query)]
+    return [DuePeriod(*row) for row in connection.execute(query)]
 
 
 def newest_closing_at(connection: Connection) -> int | None:
@@ -184,7 +184,7 @@ def _charges(connection: Connection, due: DuePeriod, keys: set[str]) -> list[Usa
         charge.period_start_at == due.period_start_at,
         charge.revision == 0,
     )
-    return [UsageCharge(*row._tuple()) for row in connection.execute(query)]
+    return [UsageCharge(*row) for row in connection.execute(query)]
 
 
 def _late_charges(
@@ -225,7 +225,7 @@ def _late_charges(
     )
     pairs: list[tuple[UsageCharge, UsageCharge | None]] = []
     for row in connection.execute(query).all():
-        late = UsageCharge(*row._tuple())
+        late = UsageCharge(*row)
         before = connection.execute(
             select(*_CHARGE_COLUMNS)
             .where(*(charge[name] == getattr(late, name) for name in key))
@@ -233,7 +233,7 @@ def _late_charges(
             .order_by(charge.revision.desc())
             .limit(1)
         ).first()
-        pairs.append((late, UsageCharge(*before._tuple()) if before else None))
+        pairs.append((late, UsageCharge(*before) if before else None))
     return pairs
 
 

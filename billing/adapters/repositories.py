@@ -121,4 +121,4 @@ def _columns(record: type) -> list[Any]:
 def _record(record: type[Record], row: Row[Any]) -> Record:
     """Return a record from a row of `_columns`."""
     make: Callable[..., Record] = record
-    return make(*row._tuple())
+    return make(*row)

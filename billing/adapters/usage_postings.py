@@ -30,7 +30,7 @@ def unposted_days(connection: Connection, *, posted_since_at: int, limit: int) -
         .order_by(day.posted_at, day.rating_key, day.meter_id, day.day_on, day.revision)
         .limit(limit)
     )
-    return [UsageDay(*row._tuple()) for row in connection.execute(query)]
+    return [UsageDay(*row) for row in connection.execute(query)]
 
 
 def unposted_days_of(
@@ -48,7 +48,7 @@ def unposted_days_of(
         )
         .order_by(day.day_on, day.meter_id, day.segment_number, day.revision)
     )
-    return [UsageDay(*row._tuple()) for row in connection.execute(query)]
+    return [UsageDay(*row) for row in connection.execute(query)]
 
 
 def newest_day_at(connection: Connection) -> int | None:
