@@ -47,6 +47,9 @@ CODES: Mapping[int, str] = {
 }
 """Packet codes we know (RFC 2865 §4, 2866 §4, 5176 §3, 5997, 7930 §4)."""
 
+REQUESTS = frozenset((1, 4, 12, 13, 40, 43))
+"""Codes that ask; every other known code answers."""
+
 EAP_MESSAGE = 79
 MESSAGE_AUTHENTICATOR = 80
 

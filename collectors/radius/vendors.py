@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from collectors.radius.packet import Attribute, Packet
 
 VENDOR_SPECIFIC = 26
-_EXTENDED = range(241, 245)
+EXTENDED = range(241, 245)
+"""Extended-Attribute-1 to -4, whose first octet is an extended type (RFC 6929 §2.1)."""
 
 HEADER_FORMATS: Mapping[int, tuple[int, int]] = {429: (4, 0), 4846: (2, 1), 8164: (2, 2)}
 """Vendors whose number and length fields are not one octet each: vendor -> (number, length).
@@ -69,7 +70,7 @@ def vendor_attributes(packet: Packet) -> list[VendorAttribute]:
     for attribute_type, value in packet.attributes:
         if attribute_type == VENDOR_SPECIFIC:
             found.extend(decode_vendor(value) or ())
-        elif attribute_type in _EXTENDED:
+        elif attribute_type in EXTENDED:
             extended = decode_extended(value)
             if extended is not None:
                 found.append(extended)
