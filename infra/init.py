@@ -73,19 +73,24 @@ def _section_lines(section: type, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _row_lines(key: Key, path: tuple[str, ...]) -> Iterator[str]:
-    """Yield one commented entry of a list of tables; required keys show an empty value."""
+    """Yield the default entries of a list of tables, or one to fill in, commented out.
+
+    Only the first entry explains its keys. A required key shows an empty value.
+    """
     assert key.row is not None
     yield from _comment(key.doc)
-    yield f"#[[{'.'.join((*path, key.name))}]]"
-    for column in keys_of(key.row).values():
-        yield from _comment(f"{column.doc}{' Required.' if column.is_required else ''}")
-        if column.is_required:
-            yield f"#{column.name} = {to_toml('' if column.type is str else 0)}"
-        elif column.default is None:
-            yield _unset(column)
-        else:
-            yield f"#{column.name} = {to_toml(column.default)}"
-    yield ""
+    columns = keys_of(key.row).values()
+    entries = key.default or (None,)
+    for number, entry in enumerate(entries):
+        yield f"#[[{'.'.join((*path, key.name))}]]"
+        for column in columns:
+            if number == 0:
+                yield from _comment(f"{column.doc}{' Required.' if column.is_required else ''}")
+            value = column.default if entry is None else getattr(entry, column.name)
+            if value is None and column.is_required:
+                value = "" if column.type is str else 0
+            yield _unset(column) if value is None else f"#{column.name} = {to_toml(value)}"
+        yield ""
 
 
 def _unset(key: Key) -> str:

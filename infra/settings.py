@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from api.config import ApiConfig
+from billing.config import OfficeConfig
 from collectors.config import FlowReceiverConfig, RadiusConfig
 from collectors.netflow.config import FlowDecodeConfig
 from infra import clock
@@ -27,8 +28,10 @@ from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfi
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
 from infra.schema import Key, keys_of, walk
 from infra.simulation.config import SimulationConfig
+from rating import config as rate_config
 from rating import session_config
 from streams import config as streams_config
+from warehouse.config import WarehouseConfig
 
 DEFAULT_FILE = Path("flowrate.toml")
 """Read where no other file is named and it exists."""
@@ -58,6 +61,7 @@ class RatingSettings:
     decode: FlowDecodeConfig = section(FlowDecodeConfig)
     sessions: session_config.SessionsConfig = section(session_config.SessionsConfig)
     attribution: session_config.AttributionConfig = section(session_config.AttributionConfig)
+    rate: rate_config.RateConfig = section(rate_config.RateConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Settings:
     collectors: CollectorsSettings = section(CollectorsSettings)
     rating: RatingSettings = section(RatingSettings)
     streams: streams_config.StreamsConfig = section(streams_config.StreamsConfig)
+    office: OfficeConfig = section(OfficeConfig)
+    warehouse: WarehouseConfig = section(WarehouseConfig)
     api: ApiConfig = section(ApiConfig)
     clock: ClockConfig = section(ClockConfig)
     logs: LogsConfig = section(LogsConfig)
@@ -78,7 +84,22 @@ class Settings:
     simulation: SimulationConfig = section(SimulationConfig)
 
 
+def check_rating(config: RatingSettings) -> list[str]:
+    """Return one message where the stages disagree about what is late."""
+    bounds = {
+        "sessions": config.sessions.lateness_bound_seconds,
+        "attribution": config.attribution.lateness_bound_seconds,
+        "rate": config.rate.lateness_bound_seconds,
+    }
+    if len(set(bounds.values())) == 1:
+        return []
+    told = ", ".join(f"{name}.lateness_bound_seconds = {bound}" for name, bound in bounds.items())
+    return [f"{told}: expected the same bound in all three"]
+
+
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
+    ("rating", lambda settings: check_rating(settings.rating)),
+    ("rating.rate", lambda settings: rate_config.check_rate(settings.rating.rate)),
     ("rating.sessions", lambda settings: session_config.check_sessions(settings.rating.sessions)),
     (
         "rating.attribution",

@@ -204,6 +204,27 @@ def test_a_package_check_speaks_for_what_types_cannot(tmp_path: Path) -> None:
     assert "clock: starts_at = 'soon': expected" in problem
 
 
+def test_the_stages_must_agree_about_what_is_late() -> None:
+    (problem,) = problems_of(flags=("rating.rate.lateness_bound_seconds=10",))
+    assert "rate.lateness_bound_seconds = 10: expected the same bound" in problem
+    settings = load_settings(
+        None,
+        [f"rating.{stage}.lateness_bound_seconds=10" for stage in ("sessions", "attribution")]
+        + ["rating.rate.lateness_bound_seconds=10"],
+        {},
+    )
+    assert settings.rating.rate.lateness_bound_seconds == 10
+
+
+def test_rows_with_defaults_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    assert len(load_settings(environment={}).office.acting.speed_profiles) == 2
+    file = write(
+        tmp_path, "[[office.acting.speed_profiles]]\nname = 'slow'\nup_bps = 1\ndown_bps = 2\n"
+    )
+    (profile,) = load_settings(file, environment={}).office.acting.speed_profiles
+    assert (profile.name, profile.up_bps, profile.down_bps) == ("slow", 1, 2)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
