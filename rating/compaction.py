@@ -34,11 +34,12 @@ def compact(
         origin_at = session.curve.times[index]
         dropped = [p for p in session.packets if p.event_at <= origin_at]
         if index == 0 and not dropped:
-            packets += [*session.packets, *session.ignored]
+            packets += [*session.packets, *session.after_stop, *session.repeats]
             checkpoints += [session.checkpoint] if session.checkpoint else []
             continue
         kept = [p for p in session.packets if p.event_at > origin_at]
-        kept += [p for p in session.ignored if p.received_at > horizon_at]
+        beside = (*session.after_stop, *session.repeats)
+        kept += [p for p in beside if p.received_at > horizon_at]
         holds = _holds(session, dropped, partial(subscriber_at, session))
         remembered = forget_before(holds, horizon_at)
         gone = set(holds.closed) - set(remembered.closed)

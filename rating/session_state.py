@@ -59,6 +59,16 @@ class Packet(NamedTuple):
         return self[4 + counter]
 
     @property
+    def content(self) -> tuple[object, ...]:
+        """Return what a retransmission has in common with its original."""
+        return self[2:]
+
+    @property
+    def implied_at(self) -> int:
+        """Return the implied start (ms); a packet without session time knows none: its event."""
+        return self.event_at - (self.span_seconds or 0) * 1000
+
+    @property
     def has_octets(self) -> bool:
         """Return whether an octet counter is above zero."""
         return bool(self.octets_up or self.octets_down)
@@ -115,6 +125,17 @@ class Checkpoint(NamedTuple):
     holds: Holds
     ended_at: int | None
     end_cause: str
+
+    def is_before(self, packet: Packet) -> bool:
+        """Return whether a packet tells of a session time that is settled."""
+        seconds = packet.span_seconds
+        return self.seconds is not None and seconds is not None and seconds <= self.seconds
+
+    def ends_like(self, packet: Packet) -> bool:
+        """Return whether a packet says exactly what the last one before the checkpoint said."""
+        return packet.seconds == self.seconds and all(
+            packet.raw(counter) in (None, track.raw) for counter, track in enumerate(self.tracks)
+        )
 
 
 class SentBinding(NamedTuple):

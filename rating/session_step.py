@@ -158,11 +158,18 @@ class _Worker:
             return
         self.groups[key] = changed
         self.derived[key] = sessions_of(changed, self.config)
-        ignored = sum(len(session.ignored) for session in self.derived[key])
-        ignored_before = sum(len(session.ignored) for session in before)
-        self.counters["sessions_after_stop"] += max(0, ignored - ignored_before)
+        self._count_uncounted(before, self.derived[key])
         self._send_usage(before, self.derived[key], record.received_at)
         self._send_bindings(key, record.received_at, record.received_at)
+
+    def _count_uncounted(self, before: Sequence[Session], after: Sequence[Session]) -> None:
+        for name, kind in (
+            ("sessions_after_stop", "after_stop"),
+            ("sessions_duplicates", "repeats"),
+        ):
+            more = sum(len(getattr(session, kind)) for session in after)
+            more -= sum(len(getattr(session, kind)) for session in before)
+            self.counters[name] += max(0, more)
 
     def _take_marker(self, record: AccountingRecord) -> None:
         self.counters["sessions_markers"] += 1
@@ -367,7 +374,7 @@ class _Worker:
 
     def _forget_at(self, session: Session, settled: Ending) -> int:
         """Return when (ms) a session may be forgotten; while it has packets, at no known time."""
-        if session.packets or session.ignored:
+        if session.packets or session.after_stop or session.repeats:
             return _NEVER_AT
         if settled.ended_at is None:
             return session.last_received_at + self.config.silent_session_retention_seconds * 1000

@@ -5,9 +5,9 @@ Acct-Session-Id) are sorted and cut anew into *generations* each time one is add
 sends the difference. The rules, in the order in which they apply:
 
 1. **Retransmission.** RFC 2866 §5.2 gives a repeated packet a new Acct-Delay-Time, hence a new
-   Identifier and Authenticator; what stays is its content. Equal content is one packet and the
-   earliest event time stands. (Without octets or session time the event time is content too: a
-   Start has the same counters in every generation.)
+   Identifier and Authenticator; what stays is its content. Packets of equal content are one packet
+   and the earliest event time stands; only where a Start confirms that a session of equal counters
+   began anew are they two. (Without octets or session time the event time is content too.)
 2. **Generation.** A packet says that its session ran from its implied start (event time minus
    Acct-Session-Time) to its event time. Two packets are of one session if their implied starts
    agree within the tolerance, or if the later implied start lies inside the other's span: two
@@ -53,7 +53,8 @@ from rating.unwrapping import unwrap
 class Session:
     """One generation as the packets tell it. ended_at is the Stop's event time, None without Stop.
 
-    packets: those that count, in event order; ignored: interim updates after the Stop.
+    packets: those that count, in event order; after_stop: interim updates later than the Stop;
+    repeats: retransmissions whose event time is not the earliest.
     """
 
     session_id: str
@@ -68,7 +69,8 @@ class Session:
     identities: tuple[str, ...]
     nas_address: bytes
     packets: tuple[Packet, ...]
-    ignored: tuple[Packet, ...]
+    after_stop: tuple[Packet, ...]
+    repeats: tuple[Packet, ...]
     facts: tuple[Facts, ...]
     checkpoint: Checkpoint | None
     opened_midway: bool
@@ -93,7 +95,7 @@ def facts_of(record: AccountingRecord, identity_order: Sequence[str]) -> Facts:
 
 
 def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> SessionGroup:
-    """Return the group with a packet more; the same group where its content was known (rule 1).
+    """Return the group with a packet more; the same group where it was known, event time and all.
 
     record.status must be start, interim or stop.
     """
@@ -113,19 +115,12 @@ def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> S
         terminate_cause=record.terminate_cause,
         facts=index,
     )
-    timeless = packet.seconds is not None and packet.has_octets
-    content = packet[2:]
     for at, known in enumerate(group.packets):
-        if known[2:] != content or (not timeless and known.event_at != packet.event_at):
-            continue
-        earliest = packet._replace(
-            event_at=min(known.event_at, packet.event_at),
-            received_at=min(known.received_at, packet.received_at),
-        )
-        if earliest == known:
-            return group
-        packets = (*group.packets[:at], earliest, *group.packets[at + 1 :])
-        return dataclasses.replace(group, packets=packets)
+        if known.event_at == packet.event_at and known[2:] == packet[2:]:
+            if known.received_at <= packet.received_at:
+                return group
+            packets = (*group.packets[:at], packet, *group.packets[at + 1 :])
+            return dataclasses.replace(group, packets=packets)
     return dataclasses.replace(
         group,
         packets=(*group.packets, packet),
@@ -142,6 +137,7 @@ class _Span:
     reached_at: int
     packets: list[Packet]
     checkpoint: Checkpoint | None = None
+    repeats: list[Packet] = dataclasses.field(default_factory=list)
 
     def joins(self, later: _Span, tolerance_ms: int) -> bool:
         """Return whether a span with a later implied start is of this generation."""
@@ -157,22 +153,65 @@ class _Span:
         self.implied_last_at = max(self.implied_last_at, later.implied_last_at)
         self.reached_at = max(self.reached_at, later.reached_at)
         self.packets += later.packets
+        self.repeats += later.repeats
         self.checkpoint = self.checkpoint or later.checkpoint
+
+
+def _without_repeats(
+    group: SessionGroup, tolerance_ms: int
+) -> tuple[list[Packet], dict[tuple[object, ...], list[Packet]], dict[str, list[Packet]]]:
+    """Return the packets that are none, the repetitions by content, and those of checkpoints by
+    generation (rule 1)."""
+    starts = [packet.event_at for packet in group.packets if packet.status == STATUS_START]
+    kept: list[Packet] = []
+    repeats: dict[tuple[object, ...], list[Packet]] = {}
+    settled: dict[str, list[Packet]] = {}
+    known: dict[tuple[object, ...], int] = {}
+    for packet in sorted(group.packets, key=lambda packet: packet.event_at):
+        if packet.seconds is None or not packet.has_octets:
+            kept.append(packet)
+            continue
+        content, implied_at = packet.content, packet.implied_at
+        is_confirmed = any(abs(start_at - implied_at) <= tolerance_ms for start_at in starts)
+        former_at = known.get(content)
+        if former_at is not None:
+            if not is_confirmed or implied_at <= former_at + tolerance_ms:
+                repeats.setdefault(content, []).append(packet)
+                continue
+        else:
+            checkpoint = next((c for c in group.checkpoints if c.ends_like(packet)), None)
+            is_anew = checkpoint is None or implied_at > checkpoint.implied_last_at + tolerance_ms
+            if checkpoint and not (is_confirmed and is_anew):
+                settled.setdefault(checkpoint.generation, []).append(packet)
+                continue
+        known[content] = implied_at
+        kept.append(packet)
+    return kept, repeats, settled
 
 
 def _spans(group: SessionGroup, tolerance_ms: int) -> list[_Span]:
     """Return the generations, ascending by implied start: connected spans, found by one sweep."""
+    kept, repeats, settled = _without_repeats(group, tolerance_ms)
     parts = [
-        _Span(c.implied_first_at, c.implied_last_at, c.reached_at, [], c) for c in group.checkpoints
+        _Span(
+            c.implied_first_at,
+            c.implied_last_at,
+            c.reached_at,
+            [],
+            c,
+            settled.get(c.generation, []),
+        )
+        for c in group.checkpoints
     ]
     undated = []
-    for packet in group.packets:
-        seconds = packet.span_seconds
-        if seconds is None:
+    for packet in kept:
+        again = repeats.pop(packet.content, [])
+        if packet.span_seconds is None:
             undated.append(packet)
         else:
-            implied_at = packet.event_at - seconds * 1000
-            parts.append(_Span(implied_at, implied_at, packet.event_at, [packet]))
+            implied_at = packet.implied_at
+            part = _Span(implied_at, implied_at, packet.event_at, [packet], None, again)
+            parts.append(part)
     parts.sort(key=lambda span: (span.implied_first_at, span.reached_at))
     spans: list[_Span] = []
     for part in parts:
@@ -241,7 +280,7 @@ def _session(span: _Span, facts: tuple[Facts, ...], config: SessionsConfig) -> S
     if stops and (stop_at is None or stops[-1].event_at > stop_at):
         stop_at, stop_cause = stops[-1].event_at, stops[-1].terminate_cause
     counted = [p for p in span.packets if stop_at is None or p.event_at <= stop_at]
-    ignored = [p for p in span.packets if stop_at is not None and p.event_at > stop_at]
+    overtaken = [p for p in span.packets if stop_at is not None and p.event_at > stop_at]
     started_at = _started_at(span, counted, config)
     curve, is_midway = _curve(span, counted, started_at, config)
     named = [facts[p.facts] for p in counted]
@@ -262,7 +301,8 @@ def _session(span: _Span, facts: tuple[Facts, ...], config: SessionsConfig) -> S
         or next((f.identities for f in named if f.identities), ()),
         nas_address=named[-1].nas_address if named or not checkpoint else checkpoint.nas_address,
         packets=tuple(counted),
-        ignored=tuple(ignored),
+        after_stop=tuple(overtaken),
+        repeats=tuple(span.repeats),
         facts=facts,
         checkpoint=checkpoint,
         opened_midway=is_midway,
@@ -295,6 +335,11 @@ def _curve(
     knots = [(packet.event_at, total) for packet, total in zip(counted, totals, strict=True)]
     if span.checkpoint:
         checkpoint = span.checkpoint
+        # A packet from before the checkpoint may raise the origin but makes no knot behind it.
+        knots = [
+            (checkpoint.origin_at if checkpoint.is_before(packet) else knot_at, total)
+            for packet, (knot_at, total) in zip(counted, knots, strict=True)
+        ]
         curve = curve_of(checkpoint.origin_at, checkpoint.origin, checkpoint.base, knots)
         return curve, False
     has_start = any(packet.status == STATUS_START for packet in counted)
