@@ -108,7 +108,8 @@ class Supervisor:
                 if not self._stop.is_set():
                     self._start(child)
             self._write("running")
-            on_started()
+            if not self._stop.is_set():
+                on_started()
             while not self._stop.wait(POLL_SECONDS):
                 if self._look_after_children():
                     self._write("running")

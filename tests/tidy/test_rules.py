@@ -45,7 +45,8 @@ def long_function(lines: int) -> str:
         (rules.undocumented_names, '"""TODO."""', DOCUMENTED),
         (rules.undocumented_names, DOCUMENTED + "def f():\n    '''f'''", DOCUMENTED),
         (rules.empty_names, "class SessionManager: ...", "class Session: ..."),
-        (rules.empty_names, "def common_parts(): ...", "def database(): ..."),
+        (rules.empty_names, "def util(): ...", "def alert_base(): ..."),
+        (rules.empty_names, "class CommonParts: ...", "class Database: ..."),
         (
             rules.empty_names,
             "class HTTPHelper: ...",
