@@ -83,7 +83,11 @@ def run_process(
     _stop_on_signals(stop, is_supervised=options.supervisor is not None)
     metrics = MetricsEndpoint(name)
     context = Context(name, settings, clock, stop, metrics)
-    sys.exit(_run(context, main))
+    status = _run(context, main)
+    if status:
+        logging.shutdown()
+        os._exit(status)  # A thread that still works must not keep a crashed process alive.
+    sys.exit(0)
 
 
 def child_command(name: str, config: Path | None, flags: Sequence[str]) -> tuple[str, ...]:

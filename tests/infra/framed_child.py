@@ -14,6 +14,9 @@ def main(context: Context) -> None:
     (context.data_dir / f"{context.name}.ready").write_text(str(os.getpid()))
     if behaviour == "raise":
         raise RuntimeError("broken on purpose")
+    if behaviour == "raise beside a thread":
+        threading.Thread(target=threading.Event().wait).start()
+        raise RuntimeError("broken on purpose")
     if behaviour == "raise in thread":
         threading.Thread(target=lambda: 1 // 0, name="worker").start()
     if behaviour == "stubborn":

@@ -53,8 +53,9 @@ def test_supervised_it_leaves_ctrl_c_to_the_supervisor(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_an_exception_ends_it_with_status_1(tmp_path: Path) -> None:
-    _, errors = (process := start(tmp_path, behaviour="raise")).communicate(timeout=20)
+@pytest.mark.parametrize("behaviour", ["raise", "raise beside a thread"])
+def test_an_exception_ends_it_with_status_1(tmp_path: Path, behaviour: str) -> None:
+    _, errors = (process := start(tmp_path, behaviour=behaviour)).communicate(timeout=20)
     assert process.returncode == 1
     assert "event=crashed" in errors
     assert "broken on purpose" in errors

@@ -129,9 +129,16 @@ def undocumented_names(source: Source) -> Iterator[str]:
     """Find public modules, classes, functions and methods without a sentence."""
     if not _is_sentence(ast.get_docstring(source.tree)) and source.text.strip():
         yield f"{source.path}:1: module without a sentence"
+    local = {
+        inner
+        for _, outer in definitions(source)
+        if isinstance(outer, Function)
+        for inner in ast.walk(outer)
+        if inner is not outer
+    }
     for name, node in definitions(source):
         is_private = any(part.startswith("_") for part in name.split("."))
-        if is_private or _is_inside_function(source, node) or _is_overload(node):
+        if is_private or node in local or _is_overload(node):
             continue
         if not _is_sentence(ast.get_docstring(node)):
             yield f"{source.path}:{node.lineno}: {name} without a sentence"
@@ -209,17 +216,6 @@ def _is_sentence(docstring: str | None) -> bool:
         return False
     first = docstring.partition("\n\n")[0].strip()
     return len(first.split()) >= 2 and first[-1] in ".:!?)" and not UNFINISHED.search(first)
-
-
-def _is_inside_function(source: Source, node: ast.AST) -> bool:
-    return any(
-        isinstance(outer, Function) and outer is not node and _contains(outer, node)
-        for outer in ast.walk(source.tree)
-    )
-
-
-def _contains(outer: ast.AST, node: ast.AST) -> bool:
-    return any(inner is node for inner in ast.walk(outer))
 
 
 def _is_overload(node: ast.AST) -> bool:
