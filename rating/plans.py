@@ -184,6 +184,8 @@ def _check_meter(plan: Plan, meter: Meter, field: str) -> None:
             raise ValueError(f"{field}.class_weights.{name}: expected [0 or more, 1 or more]")
     if meter.unit == "seconds" and (meter.class_weights or measured_by(plan) == "flows"):
         raise ValueError(f"{field}.unit: seconds come from accounting and have no classes")
+    if meter.class_weights and meter.scope == "session":
+        raise ValueError(f"{field}.class_weights: flows do not tell one session from another")
     if plan.kind == "prepaid" and not never_decreases(meter.curve):
         raise ValueError(f"{field}.curve: a prepaid price may not fall as usage grows")
 

@@ -1,0 +1,226 @@
+"""The meter: moving a counter along its price curve, and posting it day by day.
+
+Everything here is a function of one `MeterState` and its `Pricing`. Quantities only ever add up,
+charges are differences of F, and a posting takes what was received in time for it: the result of
+a period does not depend on the order in which usage came, nor on how it was cut into batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from typing import NamedTuple
+
+from rating.curves import Curve, allowance_of, price, scaled
+from rating.money import decode_exact, encode_exact, to_minor
+from rating.plans import Meter, weight_denominator
+from rating.rate_state import MeterState
+from rating.shares import WHOLE, Share
+
+
+class Pricing(NamedTuple):
+    """A meter with the curve of its segment and the share of the period that scaled it."""
+
+    meter: Meter
+    curve: Curve
+    share: Share
+    denominator: int
+
+    @property
+    def allowance(self) -> int | None:
+        """The quantity that alerts are percentages of, in this segment."""
+        return allowance_of(self.curve)
+
+
+class Movement(NamedTuple):
+    """Usage of one local day (and session) that is posted at one instant.
+
+    amount is in units of 1 / denominator; received_at is the newest of its causes.
+    """
+
+    day_on: str
+    session_id: str
+    post_at: int
+    amount: int
+    received_at: int
+
+
+class DayPosting(NamedTuple):
+    """A day's newest total and what to post for it, in minor units."""
+
+    day_on: str
+    revision: int
+    quantity: int
+    amount_minor: int
+
+
+class Closing(NamedTuple):
+    """The cumulative truth of a meter at one posting."""
+
+    quantity: int
+    amount: Fraction
+    amount_minor: int
+
+
+def pricing_of(meter: Meter, share: Share) -> Pricing:
+    """Return a meter's pricing in a segment. Only a curve over the period is prorated."""
+    if meter.scope != "period":
+        share = WHOLE
+    return Pricing(meter, scaled(meter.curve, share), share, weight_denominator(meter))
+
+
+def quantity_of(state: MeterState, pricing: Pricing) -> int:
+    """Return the running total in whole units, never below zero."""
+    return _whole(state.total, pricing)
+
+
+def scope_quantity(state: MeterState, pricing: Pricing, scope: str) -> int:
+    """Return the total of one day or session in whole units; of the period where that is it."""
+    if pricing.meter.scope == "period":
+        return quantity_of(state, pricing)
+    return _whole(state.scopes.get(scope, 0), pricing)
+
+
+def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -> None:
+    """Post F(0) of a segment's opening, with its first day's posting.
+
+    Days and sessions open with their first usage: one without usage costs nothing.
+    """
+    if pricing.meter.scope == "period":
+        state.amount = encode_exact(price(pricing.curve, 0))
+        if state.amount != "0/1":
+            state.pending.setdefault(f"{post_at:015d}|{day_on}", 0)
+
+
+def move(state: MeterState, pricing: Pricing, movement: Movement) -> None:
+    """Add a movement to the counter and to what waits for its posting."""
+    scope = pricing.meter.scope
+    bucket = movement.day_on
+    if scope == "session":
+        bucket = f"{bucket}|{movement.session_id}"
+    waiting = f"{movement.post_at:015d}|{bucket}"
+    state.pending[waiting] = state.pending.get(waiting, 0) + movement.amount
+    state.total += movement.amount
+    state.updated_at = max(state.updated_at, movement.received_at)
+    if scope == "period":
+        state.amount = encode_exact(price(pricing.curve, quantity_of(state, pricing)))
+        return
+    name = movement.day_on if scope == "day" else movement.session_id
+    before = state.scopes.get(name, 0)
+    after = state.scopes[name] = before + movement.amount
+    change = _scope_price(after, pricing) - _scope_price(before, pricing)
+    state.amount = encode_exact(decode_exact(state.amount) + change)
+
+
+def reprice(state: MeterState, pricing: Pricing) -> None:
+    """Take over a new curve of the same segment: its share of the period has changed."""
+    if pricing.meter.scope == "period":
+        state.amount = encode_exact(price(pricing.curve, quantity_of(state, pricing)))
+
+
+def post(state: MeterState, pricing: Pricing, at: int, currency: str) -> list[DayPosting]:
+    """Settle what was received in time for a posting; return the days that changed by it.
+
+    A day's amount is round(F through it) - round(F through the day before), so that the days of a
+    period sum to its line to the minor unit. Late usage of a day moves the days after it too. A
+    day without quantity and without amount has no posting.
+    """
+    due = [key for key in state.pending if int(key[:15]) <= at]
+    changed = {key[16:26] for key in due}
+    for key in due:
+        bucket = key[16:]
+        state.settled[bucket] = state.settled.get(bucket, 0) + state.pending.pop(key)
+    share = f"{pricing.share.start}-{pricing.share.end}"
+    if state.posted and share != state.posted_share:
+        changed.add(min(state.posted))
+    state.posted_share = share
+    if not changed:
+        return []
+    return _post_days(state, pricing, min(changed), currency)
+
+
+def closing_of(state: MeterState, pricing: Pricing, currency: str) -> Closing:
+    """Return the settled total and its exact and rounded price."""
+    through = _Through(pricing)
+    for bucket in sorted(state.settled):
+        through.add(bucket, state.settled[bucket])
+    amount = through.amount()
+    if pricing.meter.scope == "period" and not state.settled:
+        amount = price(pricing.curve, 0)
+    return Closing(through.quantity(), amount, to_minor(amount, currency))
+
+
+def copy_meter(state: MeterState) -> MeterState:
+    """Return a copy whose dicts may be changed."""
+    return dataclasses.replace(
+        state,
+        scopes=dict(state.scopes),
+        settled=dict(state.settled),
+        pending=dict(state.pending),
+        posted=dict(state.posted),
+    )
+
+
+def _post_days(
+    state: MeterState, pricing: Pricing, first_changed: str, currency: str
+) -> list[DayPosting]:
+    """Return the postings of every day from the first changed one on."""
+    through = _Through(pricing)
+    minor_before = quantity_before = 0
+    postings = []
+    buckets = sorted(state.settled)
+    for index, bucket in enumerate(buckets):
+        through.add(bucket, state.settled[bucket])
+        day = bucket[:10]
+        is_last_of_day = index + 1 == len(buckets) or buckets[index + 1][:10] != day
+        if not is_last_of_day:
+            continue
+        revision, posted_minor, posted_quantity = state.posted.get(day, (-1, 0, 0))
+        if day < first_changed:
+            minor, quantity = posted_minor, posted_quantity
+        else:
+            minor = to_minor(through.amount(), currency) - minor_before
+            quantity = through.quantity() - quantity_before
+            if (minor, quantity) != (posted_minor, posted_quantity):
+                postings.append(DayPosting(day, revision + 1, quantity, minor - posted_minor))
+                state.posted[day] = (revision + 1, minor, quantity)
+        minor_before += minor
+        quantity_before += quantity
+    return postings
+
+
+class _Through:
+    """A running total over buckets in day order, with its price by the curve's scope."""
+
+    def __init__(self, pricing: Pricing) -> None:
+        self._pricing = pricing
+        self._total = 0
+        self._scopes: dict[str, int] = {}
+        self._paid = Fraction(0)
+
+    def add(self, bucket: str, amount: int) -> None:
+        self._total += amount
+        scope = self._pricing.meter.scope
+        if scope == "period":
+            return
+        name = bucket[:10] if scope == "day" else bucket[11:]
+        before = self._scopes.get(name, 0)
+        after = self._scopes[name] = before + amount
+        self._paid += _scope_price(after, self._pricing) - _scope_price(before, self._pricing)
+
+    def quantity(self) -> int:
+        return _whole(self._total, self._pricing)
+
+    def amount(self) -> Fraction:
+        if self._pricing.meter.scope == "period":
+            return price(self._pricing.curve, self.quantity())
+        return self._paid
+
+
+def _scope_price(amount: int, pricing: Pricing) -> Fraction:
+    quantity = _whole(amount, pricing)
+    return price(pricing.curve, quantity) if quantity else Fraction(0)
+
+
+def _whole(amount: int, pricing: Pricing) -> int:
+    return max(0, amount // pricing.denominator)

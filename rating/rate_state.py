@@ -1,0 +1,146 @@
+"""The keyed state of the stage rate: what is kept of a rating key, a meter, a cell.
+
+Keys are text with ``|`` between parts and zero-padded numbers, so that a range scan follows time.
+A value that came from the view is never changed: the step works on copies (`dataclasses.replace`)
+and puts those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rating.periods import Calendar, Period
+from rating.segments import HistoryEvent
+from rating.split import Layer
+
+
+@dataclasses.dataclass(slots=True)
+class OpenPeriod:
+    """A period that takes usage: until its closing on time, afterwards as late usage.
+
+    opened are the segment numbers that have posted F(0); posts are the instants of coming
+    postings, ascending; posted_at is the last one done.
+    """
+
+    period: Period
+    opened: tuple[int, ...] = ()
+    posts: tuple[int, ...] = ()
+    posted_at: int = 0
+    is_closed: bool = False
+    alerts: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class KeyState:
+    """A rating key: its history, its periods, and what its sessions should get.
+
+    opened_until: every segment that starts by this instant has been opened. target and reason
+    repeat the newest `DesiredService` row.
+    """
+
+    calendar: Calendar | None = None
+    history: tuple[HistoryEvent, ...] = ()
+    periods: tuple[OpenPeriod, ...] = ()
+    opened_until: int = -1
+    target: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class MeterState:
+    """The counter of one meter in one segment of one period.
+
+    Quantities are in units of 1 / `denominator` of the meter's weights, so that they stay whole
+    and add up in any order. A bucket is ``day`` or ``day|session_id``; settled holds what is
+    posted by bucket, pending what waits for its posting by ``post_at|bucket``. scopes holds the
+    totals per day or session where the curve runs over those; amount is their exact price, and
+    the sum of the charges emitted is its floor in wire units. posted is (revision, minor units,
+    quantity) per day.
+    """
+
+    total: int = 0
+    scopes: dict[str, int] = dataclasses.field(default_factory=dict)
+    settled: dict[str, int] = dataclasses.field(default_factory=dict)
+    pending: dict[str, int] = dataclasses.field(default_factory=dict)
+    posted: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    posted_share: str = ""
+    amount: str = "0/1"
+    charge_revision: int = -1
+    charge_quantity: int = 0
+    charge_minor: int = 0
+    updated_at: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellState:
+    """One subscriber's quarter of an hour in one segment; layers ascend by post_at."""
+
+    layers: tuple[Layer, ...] = ()
+    is_released: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WaitingCell:
+    """A cell whose class-weighted meters wait for flows; enough to find it again."""
+
+    rating_key: str
+    subscriber_id: str
+    cell: int
+    period_start_at: int
+    segment_number: int
+    day_on: str
+    received_at: int
+
+
+@dataclasses.dataclass(slots=True)
+class BalanceState:
+    """A prepaid balance: credits in minor units minus exact charges; top_ups counts credits."""
+
+    currency: str
+    credits_minor: int = 0
+    charged: str = "0/1"
+    top_ups: int = 0
+    is_exhausted: bool = True
+    updated_at: int = 0
+
+
+COLLECTIONS: dict[str, type] = {
+    "keys": KeyState,
+    "meters": MeterState,
+    "cells": CellState,
+    "balances": BalanceState,
+    "plans": str,
+    "events": str,
+    "timers": str,
+    "waiting": WaitingCell,
+}
+"""Every collection of the stage with the type of its values.
+
+plans: plan_ref -> plan document; events: event_id -> first outcome; timers: `timer_key` ->
+rating key. plans and events grow with business decisions, not with usage, and are kept.
+"""
+
+
+def meter_key(rating_key: str, period_start_at: int, segment_number: int, meter_id: str) -> str:
+    """Return the key of a meter's counter."""
+    return f"{rating_key}|{period_start_at:015d}|{segment_number:05d}|{meter_id}"
+
+
+def cell_key(rating_key: str, cell: int, segment_number: int, subscriber_id: str) -> str:
+    """Return the key of a cell; the cells of a rating key ascend by time."""
+    return f"{rating_key}|{cell:09d}|{segment_number:05d}|{subscriber_id}"
+
+
+def cell_range(rating_key: str, before_cell: int) -> tuple[str, str]:
+    """Return the scan bounds of a rating key's cells before one cell."""
+    return f"{rating_key}|", f"{rating_key}|{before_cell:09d}"
+
+
+def timer_key(due_at: int, key: str) -> str:
+    """Return the key of a timer: due instants ascend."""
+    return f"{due_at:015d}|{key}"
+
+
+def timers_through(watermark_at: int) -> str:
+    """Return the scan bound below which timers are due."""
+    return f"{max(0, watermark_at + 1):015d}"

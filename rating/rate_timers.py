@@ -1,0 +1,178 @@
+"""Time at work: segments open, days are posted, periods close, also of silent subscribers.
+
+A timer is only a reason to look at a rating key; what is due follows from its state. Postings
+happen in order of their instants, each with what was received in time for it, however far the
+watermark has jumped.
+"""
+
+from __future__ import annotations
+
+from rating.engine import DayPosting, closing_of, post
+from rating.money import encode_exact
+from rating.periods import MINUTE_MS, cell_of, next_period, period_at
+from rating.plans import Plan
+from rating.ports import Delete
+from rating.rate_state import OpenPeriod, cell_range, timers_through
+from rating.rate_work import Account, Touched, Workspace
+from rating.rows import PeriodClosing, UsageCharge, UsageDay
+from rating.segments import Segment
+
+
+def fire_timers(work: Workspace) -> set[str]:
+    """Bring every rating key whose timer is due up to the watermark; return those keys."""
+    due: set[str] = set()
+    for key, rating_key in work.view.scan("timers", high=timers_through(work.watermark_at)):
+        if rating_key not in due and len(due) >= work.config.timers_per_step_limit:
+            work.counters["rate_timers_deferred"] += 1
+            break
+        due.add(rating_key)
+        work.changes.append(Delete("timers", key))
+    due |= {key for at, key in work.new_timers if at <= work.watermark_at}
+    work.load(sorted(due))
+    for rating_key in sorted(due):
+        _advance(work, work.account(rating_key))
+    work.counters["rate_timers_fired"] += len(due)
+    work.new_timers = {timer for timer in work.new_timers if timer[0] > work.watermark_at}
+    return due
+
+
+def _advance(work: Workspace, account: Account) -> None:
+    _open_due_segments(work, account)
+    for opened in account.state.periods:
+        while opened.posts and opened.posts[0] <= work.watermark_at:
+            opened = _post_period(work, account, opened, opened.posts[0])
+        _drop_if_expired(work, account, opened)
+
+
+def _open_due_segments(work: Workspace, account: Account) -> None:
+    """Open every segment that starts by the watermark, and have the next one looked at."""
+    calendar = account.state.calendar
+    if calendar is None or not account.cuts:
+        return
+    first = max(account.state.opened_until, account.cuts[0][0])
+    period = period_at(calendar, first // MINUTE_MS)
+    while period.start_at <= work.watermark_at:
+        for segment in account.segments(period):
+            if segment.start_at <= work.watermark_at:
+                work.open_segment(account, segment)
+            else:
+                work.add_timer(segment.start_at, account)
+        last_cut_at, last_plan_ref = account.cuts[-1]
+        period = next_period(calendar, period)
+        if last_cut_at < period.start_at and not last_plan_ref:
+            break
+    else:
+        work.add_timer(period.start_at, account)
+    if account.state.opened_until != work.watermark_at:
+        account.state.opened_until = work.watermark_at
+        account.is_dirty = True
+
+
+def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int) -> OpenPeriod:
+    """Do one posting of a period: its days, and at its end or after it the lines too."""
+    is_closing = at >= work.close_at(opened.period) and not opened.is_closed
+    segments = account.segments(opened.period)
+    known = {s.start_at: s for s in account.segments_as_of(opened.period, at)}
+    for number in opened.opened:
+        segment = segments[number]
+        plan = work.plan(segment.plan_ref)
+        as_of = known.get(segment.start_at, segment)
+        for pricing in account.pricings(segment, plan):
+            work.touch(account, segment, plan, pricing)
+        for pricing in account.pricings_of(as_of, plan):
+            state = work.touch(account, segment, plan, pricing)
+            touched = Touched(account, segment, plan, pricing, state)
+            for day in post(state, pricing, at, plan.currency):
+                work.rows.append(_day_row(touched, day.day_on, day, at))
+                work.counters["rate_days_posted"] += 1
+            if is_closing or opened.is_closed:
+                _charge_line(work, touched, at)
+    if is_closing:
+        period = opened.period
+        work.rows.append(
+            PeriodClosing(account.rating_key, period.start_at, period.end_at, at, True, "")
+        )
+        work.counters["rate_periods_closed"] += 1
+        work.add_timer(at + work.config.closed_period_retention_days * 86_400_000, account)
+    _drop_cells(work, account, at)
+    return account.change_period(
+        opened,
+        posts=tuple(post_at for post_at in opened.posts if post_at > at),
+        posted_at=at,
+        is_closed=opened.is_closed or is_closing,
+    )
+
+
+def _day_row(touched: Touched, day_on: str, day: DayPosting, at: int) -> UsageDay:
+    return UsageDay(
+        rating_key=touched.account.rating_key,
+        meter_id=touched.pricing.meter.meter_id,
+        day_on=day_on,
+        segment_number=touched.segment.number,
+        revision=day.revision,
+        period_start_at=touched.segment.period.start_at,
+        quantity=day.quantity,
+        amount_minor=day.amount_minor,
+        currency=touched.plan.currency,
+        posted_at=at,
+    )
+
+
+def _charge_line(work: Workspace, touched: Touched, at: int) -> None:
+    """Write a meter's line at closing, and again as a revision when late usage has changed it."""
+    state, segment, plan = touched.state, touched.segment, touched.plan
+    closing = closing_of(state, touched.pricing, plan.currency)
+    was = (state.charge_quantity, state.charge_minor)
+    if state.charge_revision >= 0 and was == (closing.quantity, closing.amount_minor):
+        return
+    state.charge_revision += 1
+    state.charge_quantity, state.charge_minor = closing.quantity, closing.amount_minor
+    work.counters["rate_late_revisions"] += state.charge_revision > 0
+    work.rows.append(
+        UsageCharge(
+            rating_key=touched.account.rating_key,
+            period_start_at=segment.period.start_at,
+            segment_number=segment.number,
+            meter_id=touched.pricing.meter.meter_id,
+            revision=state.charge_revision,
+            period_end_at=segment.period.end_at,
+            plan_id=plan.plan_id,
+            plan_version=plan.version,
+            quantity=closing.quantity,
+            amount_exact=encode_exact(closing.amount),
+            amount_minor=closing.amount_minor,
+            currency=plan.currency,
+            description=_description(plan, touched),
+            closed_at=at,
+        )
+    )
+
+
+def _description(plan: Plan, touched: Touched) -> str:
+    meter = touched.pricing.meter
+    return f"{plan.name}: {meter.name or meter.meter_id}"
+
+
+def _drop_cells(work: Workspace, account: Account, at: int) -> None:
+    """Forget the cells that no flow can split any more."""
+    day_ended_at = at - work.config.lateness_bound_ms
+    before_ms = day_ended_at - work.config.cell_retention_seconds * 1000
+    low, high = cell_range(account.rating_key, max(0, cell_of(before_ms // MINUTE_MS)))
+    for key, _ in list(work.view.scan("cells", low, high)):
+        if key not in work.cells:
+            work.changes.append(Delete("cells", key))
+            work.counters["rate_cells_dropped"] += 1
+
+
+def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> None:
+    """Forget a period, with its counters, that takes no more late usage."""
+    retention_ms = work.config.closed_period_retention_days * 86_400_000
+    keep_until = work.close_at(opened.period) + retention_ms
+    if not opened.is_closed or opened.posts or work.watermark_at < keep_until:
+        return
+    segments: list[Segment] = account.segments(opened.period)
+    for number in opened.opened:
+        plan = work.plan(segments[number].plan_ref)
+        for pricing in account.pricings(segments[number], plan):
+            work.drop_meter(account, segments[number], pricing.meter.meter_id)
+    account.drop_period(opened.period.start_at)
