@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from billing.acting.desired import (
     ACTIVE,
@@ -42,6 +43,7 @@ TRANSITIONS: Mapping[tuple[str, str], str] = {
     (SENT, "nak"): REFUSED,
     (SENT, "silence"): TIMEOUT,
     (SENT, "session_ended"): VERIFIED,
+    (SENT, "exchange_lost"): PENDING,
     (ACKNOWLEDGED, "effect_seen"): VERIFIED,
     (ACKNOWLEDGED, "session_ended"): VERIFIED,
     (REFUSED, "ladder_ends"): FAILED,
@@ -80,7 +82,8 @@ class Command:
     """One request to one NAS for one session: a row of table `command`, same names.
 
     attempt counts steps of the ladder, not retransmissions. previous_target is what the session
-    had before. Instants are ms; those not reached yet are None.
+    had before. profile names the speed profile that a CoA sets, empty where the session should
+    end. Instants are ms; those not reached yet are None.
     """
 
     command_id: str
@@ -91,6 +94,7 @@ class Command:
     kind: str
     target: str
     previous_target: str
+    profile: str
     attempt: int
     vendor_profile: str
     identifier: int | None
@@ -122,6 +126,13 @@ class Policy:
     tolerance_percent: int
 
 
+class Wanted(NamedTuple):
+    """A target resolved by the settings: its idempotency hash, and its speed (None: end it)."""
+
+    hash: str
+    speed: SpeedProfile | None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Situation:
     """What is known of one session: what it should get, and its newest command, if any.
@@ -148,17 +159,17 @@ def advance(situation: Situation, policy: Policy, now_ms: int) -> list[Command]:
         is_open = latest is not None and latest.settled_at is None
         return [_ended(latest, now_ms)] if latest and is_open else []
     target = situation.desired.target
+    normal = situation.normal_profile or policy.restore_profile
     try:
-        speed = speed_of(target, policy.speeds, situation.normal_profile or policy.restore_profile)
-    except KeyError:
-        speed = None
-        missing = f"the settings have no speed profile {target.removeprefix(PROFILE_PREFIX)!r}"
-        return _refuse(situation, missing, now_ms)
-    wanted = desired_hash(situation.session.session_id, situation.desired, speed)
-    if latest is None or latest.desired_hash != wanted:
+        speed = speed_of(target, policy.speeds, normal)
+    except KeyError as missing:
+        why = f"the settings have no speed profile {missing}"
+        return _refuse(situation, why, _wanted(situation, None), now_ms)
+    wanted = _wanted(situation, speed)
+    if latest is None or latest.desired_hash != wanted.hash:
         return _begin(situation, policy, wanted, now_ms)
     if latest.settled_at is None:
-        return _follow(situation, latest, policy, speed, now_ms)
+        return _follow(situation, latest, policy, wanted, now_ms)
     if latest.outcome == VERIFIED and _effect_is_lost(situation.session, latest, policy, speed):
         return [_attempt(situation, policy, wanted, latest, now_ms)]
     return []
@@ -194,6 +205,12 @@ def on_silence(command: Command, transmissions: int) -> Command:
     return dataclasses.replace(
         command, outcome=outcome, reason=f"no answer to {transmissions} transmissions"
     )
+
+
+def on_exchange_lost(command: Command) -> Command:
+    """Return a sent command after the office restarted: no answer can reach it, so send anew."""
+    outcome = TRANSITIONS[command.outcome, "exchange_lost"]
+    return dataclasses.replace(command, outcome=outcome, identifier=None, sent_at=None)
 
 
 def effect_is_seen(
@@ -237,25 +254,31 @@ def _effect_is_lost(
     )
 
 
-def _begin(situation: Situation, policy: Policy, wanted: str, now_ms: int) -> list[Command]:
+def _wanted(situation: Situation, speed: SpeedProfile | None) -> Wanted:
+    """Return what a situation's session should get."""
+    key = desired_hash(situation.session.session_id, situation.desired, speed)
+    return Wanted(key, speed)
+
+
+def _begin(situation: Situation, policy: Policy, wanted: Wanted, now_ms: int) -> list[Command]:
     """Return the first attempt at a new target, and the old command closed if still open."""
     latest = situation.latest
     if latest is None and situation.desired.target == ACTIVE and not situation.desired.request_id:
         return []  # a new session is active by itself
     if situation.vendor_profile is None:
         why = f"no CoA target is set for NAS {situation.session.nas_id}"
-        return _refuse(situation, why, now_ms, wanted)
+        return _refuse(situation, why, wanted, now_ms)
     return [*_superseded(latest, now_ms), _attempt(situation, policy, wanted, None, now_ms)]
 
 
 def _follow(
-    situation: Situation, latest: Command, policy: Policy, speed: SpeedProfile | None, now_ms: int
+    situation: Situation, latest: Command, policy: Policy, wanted: Wanted, now_ms: int
 ) -> list[Command]:
     """Return what happens next to an open command whose target still stands."""
     if latest.outcome in (PENDING, SENT):
         return []  # the exchange decides: answer or silence
     if latest.outcome == ACKNOWLEDGED:
-        if effect_is_seen(situation.session, latest, policy, speed):
+        if effect_is_seen(situation.session, latest, policy, wanted.speed):
             outcome = TRANSITIONS[ACKNOWLEDGED, "effect_seen"]
             return [
                 dataclasses.replace(latest, outcome=outcome, verified_at=now_ms, settled_at=now_ms)
@@ -267,7 +290,7 @@ def _follow(
             return [_settled(latest, now_ms, "acknowledged; too little traffic to prove it")]
         waited = policy.verify_timeout_ms // 1000
         latest = dataclasses.replace(latest, reason=f"acknowledged, no effect in {waited} s")
-    following = _attempt(situation, policy, latest.desired_hash, latest, now_ms)
+    following = _attempt(situation, policy, wanted, latest, now_ms)
     if following.outcome == FAILED:
         outcome = TRANSITIONS[latest.outcome, "ladder_ends"]
         return [dataclasses.replace(latest, outcome=outcome, settled_at=now_ms)]
@@ -285,7 +308,7 @@ def ladder_of(situation: Situation, policy: Policy) -> tuple[str, ...]:
 
 
 def _attempt(
-    situation: Situation, policy: Policy, wanted: str, before: Command | None, now_ms: int
+    situation: Situation, policy: Policy, wanted: Wanted, before: Command | None, now_ms: int
 ) -> Command:
     """Return the next attempt after `before` (None: the first); FAILED where the ladder ends."""
     ladder = ladder_of(situation, policy)
@@ -296,7 +319,7 @@ def _attempt(
     session, latest = situation.session, situation.latest
     previous = before.previous_target if before else latest.target if latest else ACTIVE
     return Command(
-        command_id=f"{session.session_id}:{wanted}:{now_ms}:{step + 1}",
+        command_id=f"{session.session_id}:{wanted.hash}:{now_ms}:{step + 1}",
         branch_id=situation.branch_id,
         subscriber_id=session.subscriber_id,
         session_id=session.session_id,
@@ -304,6 +327,7 @@ def _attempt(
         kind=ladder[step] if step < len(ladder) else DISCONNECT,
         target=situation.desired.target,
         previous_target=previous,
+        profile=wanted.speed.name if wanted.speed else "",
         attempt=step + 1,
         vendor_profile=situation.vendor_profile or "",
         identifier=None,
@@ -314,22 +338,17 @@ def _attempt(
         acknowledged_at=None,
         verified_at=None,
         reason=situation.desired.reason,
-        desired_hash=wanted,
+        desired_hash=wanted.hash,
         settled_at=None if step < len(ladder) else now_ms,
     )
 
 
-def _refuse(
-    situation: Situation, why: str, now_ms: int, wanted: str | None = None
-) -> list[Command]:
+def _refuse(situation: Situation, why: str, wanted: Wanted, now_ms: int) -> list[Command]:
     """Return one failed command that says why nothing could be sent; none where it stands."""
-    session = situation.session
-    wanted = wanted or desired_hash(session.session_id, situation.desired, None)
-    if situation.latest and situation.latest.desired_hash == wanted:
+    if situation.latest and situation.latest.desired_hash == wanted.hash:
         return []
     row = _attempt(situation, _NOTHING_TO_TRY, wanted, None, now_ms)
-    failed = dataclasses.replace(row, outcome=FAILED, reason=why, settled_at=now_ms)
-    return [*_superseded(situation.latest, now_ms), failed]
+    return [*_superseded(situation.latest, now_ms), dataclasses.replace(row, reason=why)]
 
 
 _NOTHING_TO_TRY = Policy({}, "", 0, 0, 0, 0)

@@ -50,22 +50,20 @@ def desired_of(
 ) -> Desired:
     """Return what a session should get; requests are one subscriber's, in any order.
 
-    A clerk's disconnect ends each session that had begun by then. A clerk's throttle stands until
-    a clerk's restore. A restore stands until rate decides anew, so the next period throttles
-    again. Blocked by rate beats a clerk's throttle, never a later restore.
+    The clerk's newest request counts. A disconnect concerns sessions that had begun by then. A
+    throttle stands until a restore. A restore stands until rate decides anew, so the next period
+    throttles again. Blocked by rate beats a clerk's throttle, never a later restore.
     """
     decided = Desired(service.target, service.reason) if service else Desired(ACTIVE, "")
     newest: CommandRequest | None = None
     for request in sorted(requests, key=lambda r: (r.requested_at, r.request_id)):
-        if request.action == "disconnect":
-            if session.started_at <= request.requested_at:
-                by = f"asked for by {request.requested_by}"
-                return Desired(DISCONNECTED, by, request.request_id)
-        else:
+        if request.action != "disconnect" or session.started_at <= request.requested_at:
             newest = request
     if newest is None:
         return decided
     by = f"asked for by {newest.requested_by}"
+    if newest.action == "disconnect":
+        return Desired(DISCONNECTED, by, newest.request_id)
     if newest.action == "throttle":
         throttled = Desired(PROFILE_PREFIX + newest.profile, by, newest.request_id)
         return decided if decided.target == BLOCKED else throttled

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
 from rating import rows
@@ -399,6 +400,7 @@ command_request = Table(
     _number("requested_at"),
     CheckConstraint("action IN ('throttle', 'restore', 'disconnect')", name="action"),
     Index(None, "subscriber_id", "requested_at"),
+    Index(None, "requested_at"),
 )
 """What a clerk asked for; the office makes commands of it."""
 
@@ -413,6 +415,7 @@ command = Table(
     _text("kind"),
     _text("target"),
     _text("previous_target", default=""),
+    _text("profile", default=""),
     _number("attempt"),
     _text("vendor_profile"),
     _maybe("identifier"),
@@ -425,14 +428,17 @@ command = Table(
     _text("reason"),
     _text("desired_hash", default=""),
     _maybe("settled_at"),
+    Column("is_current", Boolean, nullable=False, server_default=true()),
     CheckConstraint("kind IN ('coa', 'disconnect')", name="kind"),
-    Index(None, "session_id", "attempt"),
+    Index(None, "session_id", "is_current"),
+    Index(None, "is_current"),
     Index(None, "outcome"),
     Index(None, "requested_at"),
     Index(None, "subscriber_id", "requested_at"),
 )
 """One request to one NAS for one session, with its fate. settled_at is when the fate was final:
-verified, failed, or handed on to the next attempt."""
+verified, failed, or handed on to the next attempt. is_current marks the newest command of a
+session that the office still follows."""
 
 notification = Table(
     "notification",

@@ -49,6 +49,7 @@ CREATE TABLE command (
     kind TEXT NOT NULL,
     target TEXT NOT NULL,
     previous_target TEXT DEFAULT '' NOT NULL,
+    profile TEXT DEFAULT '' NOT NULL,
     attempt BIGINT NOT NULL,
     vendor_profile TEXT NOT NULL,
     identifier BIGINT,
@@ -61,12 +62,14 @@ CREATE TABLE command (
     reason TEXT NOT NULL,
     desired_hash TEXT DEFAULT '' NOT NULL,
     settled_at BIGINT,
+    is_current BOOLEAN DEFAULT true NOT NULL,
     CONSTRAINT pk_command PRIMARY KEY (command_id),
     CONSTRAINT ck_command_kind CHECK (kind IN ('coa', 'disconnect'))
 );
+CREATE INDEX ix_command_is_current ON command (is_current);
 CREATE INDEX ix_command_outcome ON command (outcome);
 CREATE INDEX ix_command_requested_at ON command (requested_at);
-CREATE INDEX ix_command_session_id_attempt ON command (session_id, attempt);
+CREATE INDEX ix_command_session_id_is_current ON command (session_id, is_current);
 CREATE INDEX ix_command_subscriber_id_requested_at ON command (subscriber_id, requested_at);
 CREATE TABLE desired_service (
     rating_key TEXT NOT NULL,
@@ -229,6 +232,7 @@ CREATE TABLE command_request (
     CONSTRAINT ck_command_request_action CHECK (action IN ('throttle', 'restore', 'disconnect')),
     CONSTRAINT fk_command_request_branch_id_branch FOREIGN KEY(branch_id) REFERENCES branch (branch_id)
 );
+CREATE INDEX ix_command_request_requested_at ON command_request (requested_at);
 CREATE INDEX ix_command_request_subscriber_id_requested_at ON command_request (subscriber_id, requested_at);
 CREATE TABLE directory_entry (
     entry_id TEXT NOT NULL,

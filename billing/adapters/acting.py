@@ -1,0 +1,233 @@
+"""One round of acting: decide, send, listen, record. Network IO stands between transactions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from billing.acting.commands import (
+    Command,
+    Policy,
+    Situation,
+    advance,
+    on_answer,
+    on_exchange_lost,
+    on_sent,
+    on_silence,
+)
+from billing.acting.exchange import CoaAnswer, CoaRequest
+from billing.acting.profiles import (
+    VENDOR_PROFILES,
+    SpeedProfile,
+    identity_of,
+    speed_attributes,
+)
+from billing.adapters import tables
+from billing.adapters.coa import CoaTransport
+from billing.adapters.notifications import enqueue, failure_notices
+from billing.adapters.situations import (
+    FindTarget,
+    current_commands,
+    pending_commands,
+    read_situations,
+)
+from billing.adapters.sqlite import reading, writing
+from billing.config import OfficeConfig
+from rating.rows import LiveSession
+
+_SETTLED_COUNTERS = {"verified": "commands_verified", "failed": "commands_failed"}
+_ANSWER_COUNTERS = {
+    "acknowledged": "commands_acknowledged",
+    "refused": "commands_refused",
+    "timeout": "commands_timed_out",
+}
+
+
+def policy_of(config: OfficeConfig) -> Policy:
+    """Return the policy that the settings describe. ValueError: no such restore profile."""
+    acting = config.acting
+    speeds = {p.name: SpeedProfile(p.name, p.up_bps, p.down_bps) for p in acting.speed_profiles}
+    if acting.restore_profile not in speeds:
+        raise ValueError(f"restore_profile: no speed profile {acting.restore_profile!r} is set")
+    return Policy(
+        speeds,
+        acting.restore_profile,
+        acting.coa_attempts,
+        acting.disconnect_attempts,
+        acting.verify_timeout_seconds * 1000,
+        acting.tolerance_percent,
+    )
+
+
+class Acting:
+    """Keeps sessions where they should be. Holds nothing that a restart may not lose."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: OfficeConfig,
+        transport: CoaTransport,
+        find_target: FindTarget,
+        channels: Sequence[str],
+    ) -> None:
+        """Remember the parts; `recover` before the first `run_round`."""
+        self._engine = engine
+        self._config = config
+        self._policy = policy_of(config)
+        self._transport = transport
+        self._find_target = find_target
+        self._channels = list(channels)
+
+    def recover(self, now_ms: int) -> int:
+        """Send anew what was in flight when the last process ended; return how many."""
+        with writing(self._engine) as connection:
+            lost = [
+                on_exchange_lost(command)
+                for command in current_commands(connection)
+                if command.outcome == "sent" and command.settled_at is None
+            ]
+            write_commands(connection, lost)
+        return len(lost)
+
+    def run_round(self, now_ms: int) -> Counter[str]:
+        """Decide, send and listen once; return counts by metric name."""
+        counts = self._decide(now_ms)
+        counts += self._send(now_ms)
+        counts += self._listen()
+        return counts
+
+    def _decide(self, now_ms: int) -> Counter[str]:
+        """Write what `advance` says about every situation, and tell of failures."""
+        with reading(self._engine) as connection:
+            situations = read_situations(connection, self._find_target, now_ms)
+        changed: list[Command] = []
+        done: list[str] = []
+        for situation in situations:
+            rows = advance(situation, self._policy, now_ms)
+            changed += rows
+            if situation.session.ended_at is not None:
+                done += [row.command_id for row in rows] or _command_ids(situation)
+        if not changed and not done:
+            return Counter()
+        with writing(self._engine) as connection:
+            write_commands(connection, changed)
+            _stop_following(connection, done)
+            notices = failure_notices(changed, self._config.notifications.operator_email)
+            enqueued = enqueue(connection, notices, self._channels, now_ms)
+        counts = Counter(commands_written=len(changed), notifications_enqueued=enqueued)
+        counts.update(
+            _SETTLED_COUNTERS[row.outcome]
+            for row in changed
+            if row.settled_at is not None and row.outcome in _SETTLED_COUNTERS
+        )
+        return counts
+
+    def _send(self, now_ms: int) -> Counter[str]:
+        """Transmit pending commands and record which left."""
+        with reading(self._engine) as connection:
+            pending = pending_commands(connection, self._config.acting.commands_per_round)
+        requests = {
+            command.command_id: request
+            for command, session in pending
+            if (request := self._request_of(command, session)) is not None
+        }
+        if not requests:
+            return Counter()
+        left = self._transport.send(list(requests.values()))
+        sent = [
+            on_sent(command, left[command.command_id], now_ms)
+            for command, _ in pending
+            if command.command_id in left
+        ]
+        if sent:
+            with writing(self._engine) as connection:
+                write_commands(connection, sent)
+        return Counter(commands_sent=len(sent), commands_unsent=len(requests) - len(sent))
+
+    def _listen(self) -> Counter[str]:
+        """Record answers and silences."""
+        answers = self._transport.poll(self._config.acting.poll_milliseconds)
+        if not answers:
+            return Counter()
+        with writing(self._engine) as connection:
+            known = _commands_by_id(connection, [answer.command_id for answer in answers])
+            changed = [
+                _answered(known[answer.command_id], answer)
+                for answer in answers
+                if answer.command_id in known
+            ]
+            write_commands(connection, changed)
+        return Counter(
+            _ANSWER_COUNTERS[row.outcome] for row in changed if row.outcome in _ANSWER_COUNTERS
+        )
+
+    def _request_of(self, command: Command, session: LiveSession) -> CoaRequest | None:
+        """Return the request of a command; None where the NAS has lost its CoA target."""
+        target = self._find_target(session)
+        if target is None:
+            return None
+        profile = VENDOR_PROFILES[command.vendor_profile]
+        attributes = identity_of(profile, session)
+        if command.kind == "coa":
+            speed = self._policy.speeds.get(command.profile)
+            if speed is None:
+                return None  # the settings lost it; the next decision says so
+            attributes += speed_attributes(profile, speed)
+        return CoaRequest(command.command_id, command.kind, target, attributes)
+
+
+def write_commands(connection: Connection, commands: Sequence[Command]) -> None:
+    """Upsert command rows, in order; a new one becomes its session's current command."""
+    table = tables.command
+    for command in commands:
+        values = dataclasses.asdict(command)
+        where = table.c.command_id == command.command_id
+        if connection.execute(update(table).where(where).values(**values)).rowcount:
+            continue
+        connection.execute(
+            update(table)
+            .where(table.c.session_id == command.session_id, table.c.is_current)
+            .values(is_current=False)
+        )
+        connection.execute(insert(table), [values | {"is_current": True}])
+
+
+def _answered(command: Command, answer: CoaAnswer) -> Command:
+    """Return a command after its answer or silence."""
+    if not answer.is_answered:
+        return on_silence(command, answer.transmissions)
+    return on_answer(
+        command,
+        is_ack=answer.is_ack,
+        error_cause=answer.error_cause,
+        received_at=answer.received_at,
+    )
+
+
+def _command_ids(situation: Situation) -> list[str]:
+    """Return the id of a situation's newest command, if any."""
+    return [situation.latest.command_id] if situation.latest else []
+
+
+def _stop_following(connection: Connection, command_ids: Sequence[str]) -> None:
+    """Take the commands of ended sessions out of what each round looks at."""
+    table = tables.command
+    for command_id in command_ids:
+        connection.execute(
+            update(table).where(table.c.command_id == command_id).values(is_current=False)
+        )
+
+
+def _commands_by_id(connection: Connection, command_ids: Sequence[str]) -> dict[str, Command]:
+    """Return commands by id."""
+    table = tables.command.c
+    columns = [table[field.name] for field in dataclasses.fields(Command)]
+    found: dict[str, Command] = {}
+    for command_id in command_ids:
+        row = connection.execute(select(*columns).where(table.command_id == command_id)).first()
+        if row is not None:
+            found[command_id] = Command(*row)
+    return found

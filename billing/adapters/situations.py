@@ -1,0 +1,223 @@
+"""Reads what acting compares: what sessions should get, and what they were told last."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+
+from billing.acting.commands import Command, Situation
+from billing.acting.desired import ACTIVE, CommandRequest, desired_of
+from billing.acting.exchange import CoaTarget
+from billing.adapters import tables
+from billing.catalog import terms_of
+from rating.directory import MEMBERSHIP, Entry, standing
+from rating.rows import DesiredService, LiveSession
+
+FindTarget = Callable[[LiveSession], CoaTarget | None]
+"""Returns where a session's NAS takes CoA, or None where the settings do not say."""
+
+_KEYS_PER_QUERY = 400
+_REQUEST_WINDOW_MS = 86_400_000
+_SESSION = [tables.live_session.c[f.name] for f in dataclasses.fields(LiveSession)]
+_COMMAND = [tables.command.c[f.name] for f in dataclasses.fields(Command)]
+_REQUEST = [tables.command_request.c[f.name] for f in dataclasses.fields(CommandRequest)]
+
+
+def read_situations(
+    connection: Connection, find_target: FindTarget, now_ms: int
+) -> list[Situation]:
+    """Return the situations in which something may have to be done, by session id.
+
+    These are the sessions that were commanded, and the live ones of subscribers whom rate or a
+    clerk wants elsewhere than active: never all live sessions.
+    """
+    requests = _standing_requests(connection, now_ms)
+    acting_on = _subscribers_not_active(connection) | set(requests)
+    sessions = {s.session_id: s for s in _current_sessions(connection)}
+    sessions |= {s.session_id: s for s in _live_sessions(connection, acting_on)}
+    subscribers = {session.subscriber_id for session in sessions.values()} - {""}
+    keys = _rating_keys(connection, subscribers, now_ms)
+    services = _services(connection, set(keys.values()))
+    branches = _branches(connection, subscribers)
+    normal = _normal_profiles(connection, set(keys.values()), now_ms)
+    latest = {command.session_id: command for command in current_commands(connection)}
+    situations: list[Situation] = []
+    for session_id in sorted(sessions):
+        session = sessions[session_id]
+        key = keys.get(session.subscriber_id, session.subscriber_id)
+        target = find_target(session)
+        situations.append(
+            Situation(
+                session,
+                branches.get(session.subscriber_id, ""),
+                desired_of(session, services.get(key), requests.get(session.subscriber_id, [])),
+                target.vendor_profile if target else None,
+                latest.get(session_id),
+                normal.get(key, ""),
+            )
+        )
+    return situations
+
+
+def current_commands(connection: Connection) -> list[Command]:
+    """Return the newest command of each session that the office follows."""
+    query = select(*_COMMAND).where(tables.command.c.is_current)
+    return [Command(*row) for row in connection.execute(query)]
+
+
+def pending_commands(connection: Connection, limit: int) -> list[tuple[Command, LiveSession]]:
+    """Return commands that were decided and not sent, oldest first, with their sessions."""
+    command = tables.command.c
+    query = (
+        select(*_COMMAND, *_SESSION)
+        .join_from(
+            tables.command,
+            tables.live_session,
+            tables.live_session.c.session_id == command.session_id,
+        )
+        .where(command.outcome == "pending", command.settled_at.is_(None))
+        .order_by(command.requested_at, command.command_id)
+        .limit(limit)
+    )
+    width = len(_COMMAND)
+    return [(Command(*row[:width]), LiveSession(*row[width:])) for row in connection.execute(query)]
+
+
+def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield sorted values in lists that fit one query."""
+    ordered = sorted(values)
+    for start in range(0, len(ordered), _KEYS_PER_QUERY):
+        yield ordered[start : start + _KEYS_PER_QUERY]
+
+
+def _standing_requests(
+    connection: Connection, now_ms: int
+) -> Mapping[str, Sequence[CommandRequest]]:
+    """Return the clerks' requests per subscriber that may still matter.
+
+    That is the newest throttle or restore where it is a throttle, and everything of a day.
+    """
+    request, newer = tables.command_request.c, tables.command_request.alias("newer").c
+    is_standing_throttle = and_(
+        request.action == "throttle",
+        ~exists().where(
+            newer.subscriber_id == request.subscriber_id,
+            newer.action != "disconnect",
+            newer.requested_at > request.requested_at,
+        ),
+    )
+    is_recent = request.requested_at >= now_ms - _REQUEST_WINDOW_MS
+    found: dict[str, list[CommandRequest]] = defaultdict(list)
+    for row in connection.execute(select(*_REQUEST).where(or_(is_standing_throttle, is_recent))):
+        found[row.subscriber_id].append(CommandRequest(*row))
+    return found
+
+
+def _subscribers_not_active(connection: Connection) -> set[str]:
+    """Return subscribers whose rating key, alone or shared, should not be plainly active."""
+    service = tables.desired_service.c
+    keys = set(connection.scalars(select(service.rating_key).where(service.target != ACTIVE)))
+    entry = tables.directory_entry.c
+    members = set(keys)
+    for some in _chunks(keys):
+        query = select(entry.match).where(entry.kind == MEMBERSHIP, entry.target.in_(some))
+        members |= set(connection.scalars(query))
+    return members
+
+
+def _current_sessions(connection: Connection) -> list[LiveSession]:
+    """Return the sessions, live or ended, whose newest command the office follows."""
+    session, command = tables.live_session.c, tables.command.c
+    query = (
+        select(*_SESSION)
+        .join_from(tables.command, tables.live_session, session.session_id == command.session_id)
+        .where(command.is_current)
+    )
+    return [LiveSession(*row) for row in connection.execute(query)]
+
+
+def _live_sessions(connection: Connection, subscribers: set[str]) -> list[LiveSession]:
+    """Return the live sessions of subscribers."""
+    session = tables.live_session.c
+    found: list[LiveSession] = []
+    for some in _chunks(subscribers):
+        query = select(*_SESSION).where(session.subscriber_id.in_(some), session.ended_at.is_(None))
+        found += [LiveSession(*row) for row in connection.execute(query)]
+    return found
+
+
+def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> Mapping[str, str]:
+    """Return the rating key of those subscribers that have a membership now."""
+    columns = tables.directory_entry.c
+    entries: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for some in _chunks(subscribers):
+        query = (
+            select(
+                columns.match,
+                columns.entry_id,
+                columns.revision,
+                columns.target,
+                columns.priority,
+                columns.valid_from_at,
+                columns.valid_until_at,
+            )
+            .where(columns.kind == MEMBERSHIP, columns.match.in_(some))
+            .order_by(columns.entry_id, columns.revision)
+        )
+        for match, *values in connection.execute(query):
+            entry = Entry(*values)
+            entries[match][entry.entry_id] = entry  # the greatest revision comes last
+    keys = {match: standing(found.values(), now_ms) for match, found in entries.items()}
+    return {subscriber: key for subscriber, key in keys.items() if key is not None}
+
+
+def _services(connection: Connection, keys: set[str]) -> Mapping[str, DesiredService]:
+    """Return rate's newest decision per rating key; keys of subscribers alone included."""
+    service = tables.desired_service.c
+    query = select(*(service[f.name] for f in dataclasses.fields(DesiredService)))
+    not_active: ColumnElement[bool] = service.target != ACTIVE
+    found = {
+        row.rating_key: DesiredService(*row) for row in connection.execute(query.where(not_active))
+    }
+    for some in _chunks(keys):
+        rows: Any = connection.execute(query.where(service.rating_key.in_(some)))
+        found |= {row.rating_key: DesiredService(*row) for row in rows}
+    return found
+
+
+def _branches(connection: Connection, subscribers: set[str]) -> Mapping[str, str]:
+    """Return the branch of each subscriber."""
+    table = tables.subscriber.c
+    found: dict[str, str] = {}
+    for some in _chunks(subscribers):
+        query = select(table.subscriber_id, table.branch_id).where(table.subscriber_id.in_(some))
+        found.update(connection.execute(query).tuples())
+    return found
+
+
+def _normal_profiles(connection: Connection, keys: set[str], now_ms: int) -> Mapping[str, str]:
+    """Return the normal speed profile of each rating key's plan, where the plan names one."""
+    subscription, plan = tables.subscription.c, tables.plan.c
+    found: dict[str, str] = {}
+    for some in _chunks(keys):
+        query = (
+            select(subscription.rating_key, plan.document)
+            .join_from(
+                tables.subscription,
+                tables.plan,
+                and_(
+                    plan.plan_id == subscription.plan_id, plan.version == subscription.plan_version
+                ),
+            )
+            .where(
+                subscription.rating_key.in_(some),
+                subscription.starts_at <= now_ms,
+                or_(subscription.ends_at.is_(None), subscription.ends_at > now_ms),
+            )
+        )
+        found |= {key: terms_of(text).speed_profile for key, text in connection.execute(query)}
+    return found
