@@ -1,0 +1,91 @@
+"""The web process's application: /v1 and the pages, over one set of services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import openapi, problems, tables
+from api.ports import Services
+from api.resources import acting, billing, parties, subscribers, usage
+from api.web import pages
+from api.web.live import LiveSamples
+
+VERSION = "1.0.0"
+"""Version of the interface /v1, not of the program."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the application. The database has its business tables; the API's own is created."""
+    tables.metadata.create_all(services.engine)
+    live = LiveSamples(services)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with live.sampling():
+            yield
+
+    app = FastAPI(
+        title="Flowrate",
+        version=VERSION,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.services = services
+    app.state.live = live
+    for module in (parties, subscribers, usage, billing, acting):
+        app.include_router(module.router, prefix="/v1")
+    pages.install(app)
+    problems.install(app)
+    app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]
+    app.add_middleware(BodyLimit, services=services)
+    return app
+
+
+class BodyLimit:
+    """Refuses request bodies above request_octets_max, declared or not, and counts requests."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        """Wrap an application."""
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a limited body."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self.services.count("api_requests_total", 1)
+        left = self.services.config.request_octets_max
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > left:
+            await self._refuse(scope, receive, send)
+            return
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                self.services.count("api_bodies_refused_total", 1)
+                raise HTTPException(413, f"At most {self.services.config.request_octets_max}.")
+            return message
+
+        await self.app(scope, limited, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.services.count("api_bodies_refused_total", 1)
+        limit = self.services.config.request_octets_max
+        problem = problems.Problem("too-large", f"At most {limit} octets.")
+        document: dict[str, Any] = problem.document(scope["path"])
+        response = problems.json_response(document, problem.status)
+        await response(scope, receive, send)

@@ -1,0 +1,59 @@
+"""Settings of the web process: one frozen record, units in the names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ApiConfig:
+    """What an operator may set about the API and its pages."""
+
+    listen_address: str = "127.0.0.1"
+    """Address that the web process binds; put a TLS proxy in front before opening it wider."""
+
+    listen_port: int = 8080
+    """TCP port of the API and the pages; 0 takes a free one."""
+
+    account_event_wait_seconds: float = 3.0
+    """How long a request waits for rate's answer to its account event before it replies 202."""
+
+    account_event_poll_seconds: float = 0.05
+    """Pause between two looks at account_event_result while waiting."""
+
+    page_size_default: int = 50
+    """Rows of a list where the request names no limit."""
+
+    page_size_max: int = 500
+    """Most rows that one list request may ask for."""
+
+    series_points_max: int = 3000
+    """Most points in one usage series; a wider range needs a coarser step."""
+
+    request_octets_max: int = 262_144
+    """Largest request body that is read; above it the answer is 413."""
+
+    idempotency_retention_seconds: int = 172_800
+    """How long a POST's answer is kept under its Idempotency-Key (48 hours)."""
+
+    session_lifetime_seconds: int = 43_200
+    """How long a login to the pages lasts (12 hours)."""
+
+    session_cookie_secure: bool = False
+    """Send the page's cookie over HTTPS only; set it where a TLS proxy stands in front."""
+
+    login_link_enabled: bool = False
+    """Accept signed one-click login links from a loopback client. For the demo: behind a proxy
+    every client looks like loopback, so leave it off there."""
+
+    login_link_lifetime_seconds: int = 3_600
+    """How long a one-click login link works."""
+
+    live_sample_seconds: float = 2.0
+    """Distance of the points in the live chart, and how often the pages refresh."""
+
+    live_samples_max: int = 300
+    """Points that the live chart keeps in memory (ten minutes at two seconds)."""
+
+    process_stale_seconds: int = 30
+    """A watermark that stands still this long is shown as stalled."""

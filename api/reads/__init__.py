@@ -1,0 +1,1 @@
+"""Queries on the business database, scoped to a branch."""

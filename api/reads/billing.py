@@ -1,0 +1,161 @@
+"""Invoices with their lines, and the ledger's trial balance."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+
+from api.cursors import Paging, Slice, paged, slice_of
+from api.models.billing import (
+    Invoice,
+    InvoiceDetail,
+    InvoiceLine,
+    LedgerBalance,
+    TrialBalance,
+)
+from api.models.common import Money
+from api.problems import not_found
+from api.reads.parties import scoped
+from billing.adapters import tables
+
+EVIDENT_KINDS = frozenset({"usage"})
+"""Kinds of lines that stand on metered usage and can be explained from the warehouse."""
+
+
+def _invoices() -> Select[Any]:
+    return select(tables.invoice, tables.account.c.name.label("account_name")).join_from(
+        tables.invoice,
+        tables.account,
+        tables.account.c.account_id == tables.invoice.c.account_id,
+    )
+
+
+def list_invoices(
+    connection: Connection,
+    branch_id: str | None,
+    paging: Paging,
+    filters: dict[str, str] | None = None,
+) -> Slice[Invoice]:
+    """Return invoices, the latest period first; filters are `account_id` and `status`."""
+    invoice = tables.invoice.c
+    statement = scoped(_invoices(), tables.invoice, branch_id)
+    for name, value in (filters or {}).items():
+        statement = statement.where(invoice[name] == value)
+    columns = [invoice.period_end_at, invoice.invoice_id]
+    rows = connection.execute(paged(statement, columns, paging, [int, str], descending=True))
+    invoices = [Invoice(**_head(row)) for row in rows]
+    return slice_of(invoices, paging, lambda i: [i.period_end_at, i.invoice_id])
+
+
+def get_invoice(connection: Connection, branch_id: str | None, invoice_id: str) -> InvoiceDetail:
+    """Return one invoice with its lines, or raise a 404 Problem."""
+    statement = _invoices().where(tables.invoice.c.invoice_id == invoice_id)
+    row = connection.execute(scoped(statement, tables.invoice, branch_id)).one_or_none()
+    if row is None:
+        raise not_found("invoice", invoice_id)
+    line = tables.invoice_line.c
+    lines = connection.execute(
+        select(tables.invoice_line).where(line.invoice_id == invoice_id).order_by(line.line)
+    )
+    return InvoiceDetail(**_head(row), lines=[_line(item, row.currency) for item in lines])
+
+
+def invoice_document(
+    connection: Connection, branch_id: str | None, invoice_id: str
+) -> tuple[str, str]:
+    """Return the invoice's number (its id while a draft) and the canonical JSON under its hash.
+
+    Raises a 404 Problem where there is no such invoice.
+    """
+    invoice = tables.invoice.c
+    statement = select(invoice.number, invoice.document).where(invoice.invoice_id == invoice_id)
+    row = connection.execute(scoped(statement, tables.invoice, branch_id)).one_or_none()
+    if row is None:
+        raise not_found("invoice", invoice_id)
+    return row.number or invoice_id, row.document
+
+
+def _head(row: Row[Any]) -> dict[str, Any]:
+    currency = row.currency
+    return {
+        "invoice_id": row.invoice_id,
+        "branch_id": row.branch_id,
+        "account_id": row.account_id,
+        "account_name": row.account_name,
+        "number": row.number,
+        "status": row.status,
+        "period_start_at": row.period_start_at,
+        "period_end_at": row.period_end_at,
+        "issued_at": row.issued_at,
+        "due_on": row.due_on,
+        "subtotal": Money.of(row.subtotal_minor, currency),
+        "tax": Money.of(row.tax_minor, currency),
+        "total": Money.of(row.total_minor, currency),
+        "paid": Money.of(row.paid_minor, currency),
+        "hold_reason": row.hold_reason,
+        "pdf_url": f"/v1/invoices/{row.invoice_id}/pdf",
+    }
+
+
+def _line(row: Row[Any], currency: str) -> InvoiceLine:
+    evident = row.kind in EVIDENT_KINDS and row.rating_key and row.meter_id
+    url = f"/v1/invoices/{row.invoice_id}/lines/{row.line}/evidence?level=day"
+    return InvoiceLine(
+        line=row.line,
+        kind=row.kind,
+        description=row.description,
+        rating_key=row.rating_key,
+        meter_id=row.meter_id,
+        quantity=row.quantity,
+        unit=row.unit,
+        amount=Money.of(row.amount_minor, currency),
+        tax_rate=row.tax_rate,
+        evidence=json.loads(row.evidence) if row.evidence else None,
+        evidence_url=url if evident else None,
+    )
+
+
+def trial_balance(connection: Connection, branch_id: str | None) -> TrialBalance:
+    """Return every ledger account's sum per currency; each currency must add up to zero."""
+    account, entry = tables.ledger_account.c, tables.ledger_entry.c
+    statement = (
+        select(
+            account.ledger_account_id,
+            account.code,
+            account.kind,
+            account.name,
+            entry.currency,
+            func.sum(entry.amount_minor).label("amount_minor"),
+        )
+        .join_from(
+            tables.ledger_entry,
+            tables.ledger_account,
+            account.ledger_account_id == entry.ledger_account_id,
+        )
+        .group_by(
+            account.ledger_account_id, account.code, account.kind, account.name, entry.currency
+        )
+        .order_by(account.code, account.ledger_account_id, entry.currency)
+    )
+    rows = connection.execute(scoped(statement, tables.ledger_account, branch_id)).all()
+    sums: dict[str, int] = defaultdict(int)
+    for row in rows:
+        sums[row.currency] += int(row.amount_minor)
+    accounts = [
+        LedgerBalance(
+            ledger_account_id=row.ledger_account_id,
+            code=row.code,
+            kind=row.kind,
+            name=row.name,
+            amount=Money.of(int(row.amount_minor), row.currency),
+        )
+        for row in rows
+    ]
+    return TrialBalance(
+        balanced=not any(sums.values()),
+        accounts=accounts,
+        sums=[Money.of(amount, currency) for currency, amount in sorted(sums.items())],
+    )

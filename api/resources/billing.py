@@ -1,0 +1,185 @@
+"""Top-ups and balances, invoices with their evidence and PDF, the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from api.commanding import CommandDep, Done
+from api.models.billing import (
+    Balance,
+    Evidence,
+    Invoice,
+    InvoiceDetail,
+    TopUp,
+    TopUpCreate,
+    TrialBalance,
+)
+from api.models.common import EventStatus, Page
+from api.ports import Services
+from api.problems import Problem
+from api.reads import acting, parties
+from api.reads import billing as reads
+from api.reads.evidence import EvidencePlace, Level, evidence_of, plan_evidence
+from api.reads.usage import balances
+from api.requests import CallerDep, PagingDep
+from api.resources.answers import problems
+from api.writes.acting import top_up
+from billing.adapters.sqlite import reading
+
+router = APIRouter()
+
+PENDING: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": TopUp,
+        "description": "Rating has not answered yet; Location says where its answer will be",
+    }
+}
+
+
+@router.post(
+    "/top-ups",
+    tags=["balances"],
+    status_code=201,
+    response_model=TopUp,
+    responses={**PENDING, **problems(404, 409)},
+)
+async def create_top_up(command: CommandDep, body: TopUpCreate) -> Response:
+    """Put money onto a prepaid balance and wait for rating's answer."""
+    answer = await run_in_threadpool(command.once, lambda t: Done(top_up(t, body), 201))
+    topped = TopUp.model_validate_json(answer.body)
+    status = await await_event(command.services, topped.event.event_id)
+    if status.outcome == "refused":
+        raise Problem("event-refused", status.reason or "Rating gave no reason.")
+    balance = None
+    if status.outcome != "pending":
+        balance = await run_in_threadpool(_balance, command.services, body)
+    topped = topped.model_copy(update={"event": status, "balance": balance})
+    headers = {"Location": status.status_url}
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    code = 202 if status.outcome == "pending" else 201
+    return JSONResponse(topped.model_dump(mode="json"), code, headers)
+
+
+def _balance(services: Services, body: TopUpCreate) -> Any:
+    with reading(services.engine) as connection:
+        known = balances(connection, body.rating_key)
+    return next((b.amount for b in known if b.amount.currency == body.currency), None)
+
+
+async def await_event(services: Services, event_id: str) -> EventStatus:
+    """Return rate's answer, or pending after account_event_wait_seconds."""
+    pause = services.config.account_event_poll_seconds
+    looks = max(1, round(services.config.account_event_wait_seconds / pause))
+    for _ in range(looks):
+        status = await run_in_threadpool(_event_status, services, event_id)
+        if status.outcome != "pending":
+            return status
+        await asyncio.sleep(pause)
+    services.count("api_account_events_unanswered_total", 1)
+    return EventStatus.pending(event_id)
+
+
+def _event_status(services: Services, event_id: str) -> EventStatus:
+    with reading(services.engine) as connection:
+        return acting.event_status(connection, event_id)
+
+
+@router.get("/account-events/{event_id}", tags=["balances"], responses=problems())
+def get_account_event(caller: CallerDep, event_id: str) -> EventStatus:
+    """Get what rating answered to an account event; pending where it has not yet."""
+    return _event_status(caller.services, event_id)
+
+
+@router.get("/balances/{rating_key}", tags=["balances"], responses=problems(404))
+def list_balances(caller: CallerDep, rating_key: str) -> Page[Balance]:
+    """List the prepaid balances of a subscriber or pool, one per currency."""
+    with reading(caller.services.engine) as connection:
+        parties.rating_key_branch(connection, caller.branch_id, rating_key)
+        return Page(items=balances(connection, rating_key))
+
+
+@router.get("/invoices", tags=["invoices"], responses=problems())
+def list_invoices(
+    caller: CallerDep,
+    paging: PagingDep,
+    account_id: Annotated[str | None, Query(description="Only of this account")] = None,
+    status: Annotated[
+        str | None,
+        Query(pattern="^(draft|finalized|paid|void)$", description="Only in this state"),
+    ] = None,
+) -> Page[Invoice]:
+    """List invoices, the latest period first."""
+    given = {"account_id": account_id, "status": status}
+    filters = {name: value for name, value in given.items() if value}
+    with reading(caller.services.engine) as connection:
+        cut = reads.list_invoices(connection, caller.branch_id, paging, filters)
+    return Page(items=cut.items, next_cursor=cut.next_cursor)
+
+
+@router.get("/invoices/{invoice_id}", tags=["invoices"], responses=problems(404))
+def get_invoice(caller: CallerDep, invoice_id: str) -> InvoiceDetail:
+    """Get one invoice with its lines and where each line's evidence is."""
+    with reading(caller.services.engine) as connection:
+        return reads.get_invoice(connection, caller.branch_id, invoice_id)
+
+
+@router.get(
+    "/invoices/{invoice_id}/lines/{line}/evidence",
+    tags=["invoices"],
+    responses=problems(404, 503),
+)
+def get_line_evidence(
+    caller: CallerDep,
+    invoice_id: str,
+    line: int,
+    level: Annotated[Level, Query(description="What the pieces are")] = "day",
+    on: Annotated[
+        datetime.date | None, Query(description="Only this local day", examples=["2026-11-21"])
+    ] = None,
+    session_id: Annotated[str | None, Query(description="Only this session")] = None,
+) -> Evidence:
+    """Explain a line: its days, the sessions of a day, the minutes of a session."""
+    place = EvidencePlace(invoice_id, line, level, on, session_id)
+    with reading(caller.services.engine) as connection:
+        which = plan_evidence(connection, caller.branch_id, place)
+    return evidence_of(caller.services, which, place)
+
+
+@router.get(
+    "/invoices/{invoice_id}/pdf",
+    tags=["invoices"],
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The invoice as it is sent to the customer",
+            "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(404),
+    },
+)
+def get_invoice_pdf(caller: CallerDep, invoice_id: str) -> Response:
+    """Get the invoice as PDF."""
+    with reading(caller.services.engine) as connection:
+        name, document = reads.invoice_document(connection, caller.branch_id, invoice_id)
+    return pdf_response(name, caller.services.render_pdf(document))
+
+
+def pdf_response(name: str, content: bytes) -> Response:
+    """Return a PDF that a browser shows and saves under `name`."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    headers = {"Content-Disposition": f'inline; filename="{safe}.pdf"'}
+    return Response(content, media_type="application/pdf", headers=headers)
+
+
+@router.get("/ledger/trial-balance", tags=["ledger"], responses=problems())
+def get_trial_balance(caller: CallerDep) -> TrialBalance:
+    """Get every ledger account's sum; each currency adds up to zero."""
+    with reading(caller.services.engine) as connection:
+        return reads.trial_balance(connection, caller.branch_id)

@@ -1,0 +1,21 @@
+"""The one table that only the API knows: POSTs already answered, by their Idempotency-Key."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text
+
+metadata = MetaData()
+
+api_request = Table(
+    "api_request",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("status", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_api_request_created_at", "created_at"),
+)
+"""The answer that was committed together with what the request did."""

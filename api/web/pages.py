@@ -1,0 +1,263 @@
+"""The pages: what each address shows, and what its forms do."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, FastAPI, Form, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from api.commanding import Command, Done
+from api.cursors import Paging
+from api.models.acting import CommandRequest
+from api.models.billing import TopUpCreate
+from api.models.common import minor_units
+from api.problems import Problem
+from api.reads import billing as invoices
+from api.reads import parties
+from api.reads.evidence import EvidencePlace, Level, evidence_of, find_line, plan_evidence
+from api.resources.billing import await_event, pdf_response
+from api.web import charts, logins, panels, views
+from api.web.rendering import HEADERS, HERE, page
+from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
+from api.writes.acting import request_command, top_up
+from billing.adapters.sqlite import reading
+
+router = APIRouter(include_in_schema=False)
+
+_LIST_ROWS = 50
+_FEW = Paging(views.PANEL_ROWS)
+
+Cursor = Annotated[str | None, Query(max_length=1000)]
+Choice = Annotated[str, Query(max_length=20)]
+
+
+@router.get("/")
+def show_overview(visitor: VisitorDep) -> Response:
+    """Show what moves now and what happened last."""
+    services = visitor.services
+    with reading(services.engine) as connection:
+        context = visitor.context(connection, "overview")
+        place = context["place"]
+        context |= views.key_figures(connection, services, place)
+        for name, make in panels.PANELS.items():
+            context[name] = make(connection, services, place)
+    return page("overview.html", context | {"ranges": charts.RANGES})
+
+
+@router.get("/subscribers")
+def list_subscribers(
+    visitor: VisitorDep,
+    q: Annotated[str, Query(max_length=100)] = "",
+    status: Choice = "",
+    cursor: Cursor = None,
+) -> Response:
+    """Show subscribers, or those that a search finds."""
+    services = visitor.services
+    given = {"search": q.strip(), "status": status}
+    filters = {name: value for name, value in given.items() if value}
+    now = services.now_ms()
+    with reading(services.engine) as connection:
+        context = visitor.context(connection, "subscribers")
+        reach, paging = visitor.principal.branch_id, Paging(_LIST_ROWS, cursor)
+        cut = parties.list_subscribers(connection, reach, paging, now, filters)
+        online = views.online_rates(connection, [s.subscriber_id for s in cut.items])
+        used = views.fullest_counters(connection, {s.rating_key for s in cut.items}, now)
+    shown = {
+        "subscribers": cut.items,
+        "next_cursor": cut.next_cursor,
+        "online": online,
+        "used": used,
+        "q": q,
+        "status": status,
+    }
+    return page("subscribers.html", context | shown)
+
+
+@router.get("/subscribers/{subscriber_id}")
+def show_subscriber(visitor: VisitorDep, subscriber_id: str, done: Choice = "") -> Response:
+    """Show everything about one subscriber."""
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "subscribers")
+        context |= views.subscriber_context(
+            connection, visitor.services, context["place"], subscriber_id
+        )
+    return page("subscriber.html", context | {"done": done, "ranges": charts.RANGES})
+
+
+@router.post("/subscribers/{subscriber_id}/commands")
+def request_action(
+    visitor: FormVisitorDep,
+    subscriber_id: str,
+    action: Annotated[str, Form(pattern="^(throttle|restore|disconnect)$")],
+    profile: Annotated[str, Form(max_length=64)] = "",
+    once: Annotated[str, Form(max_length=64)] = "",
+) -> Response:
+    """Ask for a throttle, a restore or a disconnect."""
+    wanted = CommandRequest.model_validate(
+        {"action": action, "profile": profile if action == "throttle" else None}
+    )
+    command = _command(visitor, once, f"{subscriber_id}/{action}/{profile}")
+    command.once(lambda t: Done(request_command(t, subscriber_id, wanted), 202))
+    return RedirectResponse(f"/subscribers/{subscriber_id}?done={action}", 303, HEADERS)
+
+
+@router.post("/subscribers/{subscriber_id}/top-ups")
+async def add_top_up(
+    visitor: FormVisitorDep,
+    subscriber_id: str,
+    amount: Annotated[str, Form(max_length=20)],
+    reference: Annotated[str, Form(max_length=64)] = "",
+    once: Annotated[str, Form(max_length=64)] = "",
+) -> Response:
+    """Take money onto the balance, and wait for rating's answer."""
+    body = await run_in_threadpool(_top_up_of, visitor, subscriber_id, amount, reference)
+    command = _command(visitor, once, f"{subscriber_id}/{amount}/{reference}")
+    answer = await run_in_threadpool(command.once, lambda t: Done(top_up(t, body), 201))
+    event_id = answer.document()["event"]["event_id"]
+    status = await await_event(visitor.services, event_id)
+    if status.outcome == "refused":
+        raise Problem("event-refused", status.reason or "Rating gave no reason.")
+    done = "top-up-pending" if status.outcome == "pending" else "top-up"
+    return RedirectResponse(f"/subscribers/{subscriber_id}?done={done}", 303, HEADERS)
+
+
+def _top_up_of(visitor: Visitor, subscriber_id: str, amount: str, reference: str) -> TopUpCreate:
+    now = visitor.services.now_ms()
+    with reading(visitor.services.engine) as connection:
+        reach = visitor.principal.branch_id
+        found = parties.get_subscriber(connection, reach, subscriber_id, now)
+        currency = parties.get_branch(connection, None, found.branch_id).currency
+    return TopUpCreate(
+        rating_key=found.rating_key,
+        amount_minor=minor_units(amount, currency),
+        currency=currency,
+        reference=reference.strip() or None,
+    )
+
+
+def _command(visitor: Visitor, once: str, content: str) -> Command:
+    """Return the right to act once per shown form: a double click is one command."""
+    key = f"form:{once}" if once else None
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    return Command(visitor.services, visitor.principal, key, fingerprint)
+
+
+@router.get("/invoices")
+def list_invoices(visitor: VisitorDep, status: Choice = "", cursor: Cursor = None) -> Response:
+    """Show invoices, the latest period first."""
+    filters = {"status": status} if status else {}
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "invoices")
+        context |= views.invoices_context(
+            connection,
+            visitor.services,
+            context["place"],
+            Paging(_LIST_ROWS, cursor),
+            filters,
+        )
+    return page("invoices.html", context | {"status": status})
+
+
+@router.get("/invoices/{invoice_id}")
+def show_invoice(visitor: VisitorDep, invoice_id: str) -> Response:
+    """Show one invoice, each line with the way to its evidence."""
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "invoices")
+        reach = visitor.principal.branch_id
+        invoice = invoices.get_invoice(connection, reach, invoice_id)
+        context["invoice"] = invoice
+        context["account"] = parties.get_account(connection, None, invoice.account_id)
+        context["branch"] = parties.get_branch(connection, None, invoice.branch_id)
+        context["names"] = views.key_names(connection, {line.rating_key for line in invoice.lines})
+    days = views.due_days(invoice.due_on, context["now"], context["branch"].timezone)
+    return page("invoice.html", context | {"due_days": days})
+
+
+@router.get("/invoices/{invoice_id}/lines/{line}")
+def show_evidence(
+    visitor: VisitorDep,
+    invoice_id: str,
+    line: int,
+    level: Annotated[Level, Query()] = "day",
+    on: Annotated[str, Query(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = "",
+    session_id: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Explain a line: its days, a day's sessions, a session's minutes."""
+    place = EvidencePlace(invoice_id, line, level, views.day_of(on), session_id or None)
+    reach = visitor.principal.branch_id
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "invoices")
+        invoice = invoices.get_invoice(connection, reach, invoice_id)
+        which = plan_evidence(connection, reach, place)
+    evidence = evidence_of(visitor.services, which, place)
+    shown = {
+        "invoice": invoice,
+        "line": find_line(invoice, line),
+        "evidence": evidence,
+        "where": place,
+        "timezone": which.timezone,
+        "most": max((p.octets_up + p.octets_down for p in evidence.pieces), default=0),
+    }
+    return page("evidence.html", context | shown)
+
+
+@router.get("/invoices/{invoice_id}/pdf")
+def show_invoice_pdf(visitor: VisitorDep, invoice_id: str) -> Response:
+    """Show the invoice as PDF."""
+    with reading(visitor.services.engine) as connection:
+        reach = visitor.principal.branch_id
+        name, document = invoices.invoice_document(connection, reach, invoice_id)
+    return pdf_response(name, visitor.services.render_pdf(document))
+
+
+@router.get("/alerts")
+def list_alerts(visitor: VisitorDep, cursor: Cursor = None) -> Response:
+    """Show alerts, the newest first."""
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "alerts")
+        paging = Paging(_LIST_ROWS, cursor)
+        context |= views.alerts_context(connection, visitor.services, context["place"], paging)
+    return page("alerts.html", context)
+
+
+@router.get("/commands")
+def list_commands(visitor: VisitorDep, outcome: Choice = "", cursor: Cursor = None) -> Response:
+    """Show commands, the newest first, with what became of each."""
+    with reading(visitor.services.engine) as connection:
+        context = visitor.context(connection, "commands")
+        paging = Paging(_LIST_ROWS, cursor)
+        context |= views.commands_context(
+            connection, visitor.services, context["place"], paging, outcome or None
+        )
+    return page("commands.html", context | {"outcome": outcome})
+
+
+@router.get("/status")
+def show_status(visitor: VisitorDep) -> Response:
+    """Show the processes, the watermarks and what matched nobody."""
+    services = visitor.services
+    with reading(services.engine) as connection:
+        context = visitor.context(connection, "status")
+        context["processes"] = views.processes_context(connection, services, context["place"])
+        context["unattributed"] = views.unattributed(connection, services, context["place"])
+    return page("status.html", context)
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages, their static files and their errors to the application."""
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    for module in (logins, panels):
+        app.include_router(module.router)
+    app.include_router(router)
+
+    @app.exception_handler(LoginNeededError)
+    async def _login(request: Request, error: LoginNeededError) -> Response:
+        if error.is_panel:
+            return Response(status_code=401, headers={**HEADERS, "HX-Redirect": "/login"})
+        if request.url.path.endswith(".json"):
+            return Response(status_code=401, headers=HEADERS)
+        return RedirectResponse(error.login_url, 303, HEADERS)

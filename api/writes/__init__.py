@@ -1,0 +1,1 @@
+"""Commands: business row, directory rows and account events in one transaction."""

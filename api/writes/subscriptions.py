@@ -1,0 +1,138 @@
+"""Commands on subscriptions: start, change of plan, end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import or_, select, update
+
+import rating.plans
+from api.instants import to_text
+from api.models.parties import (
+    Account,
+    Branch,
+    Ending,
+    Plan,
+    PlanChange,
+    Subscription,
+    SubscriptionCreate,
+)
+from api.problems import Problem, invalid_field
+from api.reads import parties
+from api.writes.transaction import CommandTransaction
+from billing.adapters import tables
+from rating.events import PlanChanged, SubscriptionEnded, SubscriptionStarted
+from rating.periods import Calendar, Cycle
+
+_CYCLES: dict[str, Cycle] = {"month": "monthly"}
+"""The calendar of rating for each `account.cycle`."""
+
+
+def start_subscription(transaction: CommandTransaction, body: SubscriptionCreate) -> Subscription:
+    """Put a rating key on a plan; 409 where one still runs then."""
+    connection = transaction.connection
+    branch_id = parties.rating_key_branch(
+        connection, transaction.principal.branch_id, body.rating_key
+    )
+    at = transaction.effective_at(body.starts_at, "/starts_at")
+    _refuse_overlap(transaction, body.rating_key, at)
+    plan = parties.get_plan(connection, branch_id, body.plan_id, body.plan_version)
+    account_id = parties.rating_key_account(connection, body.rating_key)
+    account = parties.get_account(connection, None, account_id)
+    branch = parties.get_branch(connection, None, branch_id)
+    row: dict[str, Any] = {
+        "subscription_id": transaction.services.new_id("scn"),
+        "branch_id": branch_id,
+        "account_id": account_id,
+        "rating_key": body.rating_key,
+        "plan_id": plan.plan_id,
+        "plan_version": plan.version,
+        "starts_at": at,
+        "ends_at": None,
+    }
+    transaction.add(tables.subscription, row)
+    payload = SubscriptionStarted(priced(plan), calendar_of(account, branch))
+    event = transaction.event(body.rating_key, payload, at)
+    return Subscription(**row, events=transaction.send_events([event]))
+
+
+def _refuse_overlap(transaction: CommandTransaction, rating_key: str, at: int) -> None:
+    subscription = tables.subscription.c
+    statement = select(subscription.subscription_id).where(
+        subscription.rating_key == rating_key,
+        or_(subscription.ends_at.is_(None), subscription.ends_at > at),
+    )
+    running = transaction.connection.scalars(statement).first()
+    if running is not None:
+        raise Problem("conflict", f"{rating_key!r} has subscription {running!r} then.")
+
+
+def change_plan(
+    transaction: CommandTransaction, subscription_id: str, body: PlanChange
+) -> Subscription:
+    """End the subscription and go on with another plan at the same minute."""
+    connection = transaction.connection
+    running = _running(transaction, subscription_id)
+    at = transaction.effective_at(body.effective_at)
+    plan = parties.get_plan(connection, running.branch_id, body.plan_id, body.plan_version)
+    if (plan.plan_id, plan.version) == (running.plan_id, running.plan_version):
+        raise Problem("conflict", "The subscription has this plan version already.")
+    _end(transaction, running, at)
+    row: dict[str, Any] = {
+        **running.model_dump(exclude={"events"}),
+        "subscription_id": transaction.services.new_id("scn"),
+        "plan_id": plan.plan_id,
+        "plan_version": plan.version,
+        "starts_at": at,
+        "ends_at": None,
+    }
+    transaction.add(tables.subscription, row)
+    event = transaction.event(running.rating_key, PlanChanged(priced(plan)), at)
+    return Subscription(**row, events=transaction.send_events([event]))
+
+
+def end_subscription(
+    transaction: CommandTransaction, subscription_id: str, body: Ending
+) -> Subscription:
+    """End the subscription; later usage of its rating key is kept but not priced."""
+    running = _running(transaction, subscription_id)
+    at = transaction.effective_at(body.effective_at)
+    _end(transaction, running, at)
+    event = transaction.event(running.rating_key, SubscriptionEnded(), at)
+    events = transaction.send_events([event])
+    return running.model_copy(update={"ends_at": at, "events": events})
+
+
+def priced(plan: Plan) -> rating.plans.Plan:
+    """Return the plan as rating prices it, with the id and version that the row has.
+
+    Raises a 422 Problem that names the wrong member of the document.
+    """
+    members = {"plan_id": plan.plan_id, "version": plan.version, "name": plan.name}
+    try:
+        return rating.plans.plan_from({**plan.document, **members})
+    except rating.plans.PlanError as error:
+        raise invalid_field("/document", plan.plan_id, str(error)) from None
+
+
+def calendar_of(account: Account, branch: Branch) -> Calendar:
+    """Return what makes an account's periods: its cycle, in its branch's time zone."""
+    cycle = _CYCLES.get(account.cycle, "monthly")
+    return Calendar(timezone=branch.timezone, cycle=cycle, anchor_day=account.anchor_day)
+
+
+def _running(transaction: CommandTransaction, subscription_id: str) -> Subscription:
+    found = parties.get_subscription(
+        transaction.connection, transaction.principal.branch_id, subscription_id
+    )
+    if found.ends_at is not None:
+        raise Problem("conflict", f"The subscription ends at {to_text(found.ends_at)} already.")
+    return found
+
+
+def _end(transaction: CommandTransaction, running: Subscription, at: int) -> None:
+    if at < running.starts_at:
+        raise Problem("conflict", f"It starts at {to_text(running.starts_at)} only.")
+    table = tables.subscription
+    statement = update(table).where(table.c.subscription_id == running.subscription_id)
+    transaction.connection.execute(statement.values(ends_at=at))
