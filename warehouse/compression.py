@@ -6,23 +6,23 @@ import gzip
 import zlib
 from typing import Any
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 from backports import zstd
 
 RESPONSE_CODINGS = ("lz4", "zstd", "gzip")
 """Codings offered for answers, best first."""
 
 
-class BodyTooLarge(ValueError):
+class OversizeError(ValueError):
     """A body that would exceed its limit in octets once decompressed."""
 
 
-class BadCoding(ValueError):
+class CodingError(ValueError):
     """A content coding that is unknown, or a body that is not what its coding says."""
 
 
 def decompress(body: bytes, coding: str, limit_octets: int) -> bytes:
-    """Return the plain body. Raises BodyTooLarge before more than the limit is held, BadCoding."""
+    """Return the plain body. OversizeError before more than the limit is held; CodingError."""
     if coding in ("", "identity"):
         plain = body
     elif coding == "lz4":
@@ -32,9 +32,9 @@ def decompress(body: bytes, coding: str, limit_octets: int) -> bytes:
     elif coding in ("gzip", "deflate"):
         plain = _inflate(body, limit_octets)
     else:
-        raise BadCoding(f"content coding {coding!r} is not one of lz4, zstd, gzip, deflate")
+        raise CodingError(f"content coding {coding!r} is not one of lz4, zstd, gzip, deflate")
     if len(plain) > limit_octets:
-        raise BodyTooLarge(f"body exceeds {limit_octets} octets")
+        raise OversizeError(f"body exceeds {limit_octets} octets")
     return plain
 
 
@@ -44,10 +44,10 @@ def _bounded(decompressor: Any, body: bytes, limit_octets: int) -> bytes:
         while not decompressor.eof and len(plain) <= limit_octets:
             more = decompressor.decompress(b"", max_length=limit_octets + 1 - len(plain))
             if not more:
-                raise BadCoding("compressed body is truncated")
+                raise CodingError("compressed body is truncated")
             plain += more
     except (RuntimeError, EOFError, zstd.ZstdError) as error:
-        raise BadCoding(f"compressed body is damaged: {error}") from error
+        raise CodingError(f"compressed body is damaged: {error}") from error
     return plain
 
 
@@ -56,9 +56,9 @@ def _inflate(body: bytes, limit_octets: int) -> bytes:
     try:
         plain = inflater.decompress(body, limit_octets + 1)
     except zlib.error as error:
-        raise BadCoding(f"compressed body is damaged: {error}") from error
+        raise CodingError(f"compressed body is damaged: {error}") from error
     if not inflater.eof and len(plain) <= limit_octets:
-        raise BadCoding("compressed body is truncated")
+        raise CodingError("compressed body is truncated")
     return plain
 
 

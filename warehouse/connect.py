@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import clickhouse_connect
@@ -28,7 +28,7 @@ class QueryResult(Protocol):
 class WarehouseClient(Protocol):
     """The part of clickhouse-connect's client that the project uses; threads may share one."""
 
-    def query(self, query: str, *, parameters: Mapping[str, Any] | None = None) -> QueryResult:
+    def query(self, query: str, *, parameters: dict[str, Any] | None = None) -> QueryResult:
         """Run a query with server-side parameters (`{name:Type}`) and return all its rows."""
         ...
 

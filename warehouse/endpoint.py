@@ -7,6 +7,7 @@ octets of a result, and a query's time (`warehouse.config.EndpointConfig`).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from warehouse.compression import BadCoding, BodyTooLarge, choose_coding, compress, decompress
+from warehouse.compression import CodingError, OversizeError, choose_coding, compress, decompress
 from warehouse.config import WarehouseConfig
 from warehouse.engine import Answer, Engine, EngineError
 from warehouse.http_protocol import (
@@ -26,13 +27,15 @@ from warehouse.http_protocol import (
     Work,
     answer_response,
     authenticate,
+    empty_native_block,
     error_response,
     host_allowed,
+    lacks_header,
     url_parameters,
     work_of,
 )
 from warehouse.metrics import Counters
-from warehouse.statements import judge, judge_values
+from warehouse.statements import judge, judge_values, without_format
 
 LOG = logging.getLogger(__name__)
 
@@ -129,10 +132,10 @@ class Endpoint:
             work = work_of(self._config, request, url, plain, may_write)
             self._refuse(work)
             response = answer_response(work, self._run(work))
-        except BodyTooLarge as error:
+        except OversizeError as error:
             refused = ProtocolError(307, "TOO_MANY_BYTES", str(error), 413)
             return error_response(refused, self._engine.version, query_id)
-        except BadCoding as error:
+        except CodingError as error:
             refused = ProtocolError(271, "CANNOT_DECOMPRESS", str(error), 400)
             return error_response(refused, self._engine.version, query_id)
         except ProtocolError as error:
@@ -157,7 +160,14 @@ class Endpoint:
             return self._engine.insert(
                 work.insert.statement, work.insert.format, work.insert.data, work.session
             )
-        return self._engine.query(work.statement, work.format, work.session, work.parameters)
+        answer = self._engine.query(work.statement, work.format, work.session, work.parameters)
+        if answer.body or not lacks_header(work):
+            return answer
+        # chDB sends nothing at all for no rows in Native, where a server sends the columns.
+        described = self._engine.query(
+            without_format(work.statement), "JSONCompact", work.session, work.parameters
+        )
+        return dataclasses.replace(answer, body=empty_native_block(described.body))
 
 
 def _compressed(response: HttpResponse, coding: str) -> HttpResponse:

@@ -25,25 +25,28 @@ from warehouse.statements import InsertParts, result_format, returns_rows, split
 EXCEPTION_CODE = "X-ClickHouse-Exception-Code"
 AUTHENTICATION_FAILED = 516
 
-TRANSPORT_PARAMETERS = frozenset(
-    "query database user password default_format session_id session_timeout session_check"
-    " query_id quota_key compress decompress wait_end_of_query client_protocol_version role"
-    " buffer_size enable_http_compression send_progress_in_http_headers"
-    " http_headers_progress_interval_ms cancel_http_readonly_queries_on_client_close"
-    " http_write_exception_in_output_format".split()
-)
+TRANSPORT_PARAMETERS = frozenset({
+    "buffer_size", "cancel_http_readonly_queries_on_client_close",
+    "client_protocol_version", "compress", "database", "decompress", "default_format",
+    "enable_http_compression", "http_headers_progress_interval_ms",
+    "http_write_exception_in_output_format", "password", "query", "query_id", "quota_key",
+    "role", "send_progress_in_http_headers", "session_check", "session_id",
+    "session_timeout", "user", "wait_end_of_query",
+})  # fmt: skip
 """URL parameters that are no settings of the engine."""
 
-CLAMPED_SETTINGS = frozenset(
-    "max_execution_time max_result_rows max_result_bytes max_memory_usage max_threads".split()
-)
+CLAMPED_SETTINGS = frozenset({
+    "max_execution_time", "max_memory_usage", "max_result_bytes", "max_result_rows",
+    "max_threads",
+})  # fmt: skip
 """Limits that a reader may lower, never raise."""
 
-READER_SETTINGS = frozenset(
-    "extremes join_use_nulls group_by_use_nulls session_timezone log_comment limit offset"
-    " max_block_size date_time_output_format use_client_time_zone aggregate_functions_null_for_empty"
-    " max_rows_to_read max_bytes_to_read".split()
-)
+READER_SETTINGS = frozenset({
+    "aggregate_functions_null_for_empty", "date_time_output_format", "extremes",
+    "group_by_use_nulls", "join_use_nulls", "limit", "log_comment", "max_block_size",
+    "max_bytes_to_read", "max_rows_to_read", "offset", "session_timezone",
+    "use_client_time_zone",
+})  # fmt: skip
 """Settings that a reader may give per query, beside those whose names begin as below."""
 
 READER_SETTING_PREFIXES = ("output_format_",)
@@ -210,7 +213,7 @@ def _statement(query: str, body: bytes) -> str:
 
 
 def _settings(config: EndpointConfig, given: Mapping[str, str], may_write: bool) -> dict[str, str]:
-    """Return the settings to SET before the statement; ProtocolError for one that is not allowed."""
+    """Return the settings to SET before the statement. ProtocolError for one not allowed."""
     asked = {
         name: value
         for name, value in given.items()
@@ -277,6 +280,28 @@ def answer_response(work: Work, answer: Answer) -> HttpResponse:
     else:
         headers.append(("Content-Type", "text/plain; charset=UTF-8"))
     return HttpResponse(200, tuple(headers), answer.body)
+
+
+def lacks_header(work: Work) -> bool:
+    """Whether an empty answer to this work lacks the block that names its columns."""
+    return returns_rows(work.statement) and result_format(work.statement, work.format) == "Native"
+
+
+def empty_native_block(described: bytes) -> bytes:
+    """Return the Native block of no rows for a result described as JSONCompact."""
+    columns = [(str(c["name"]), str(c["type"])) for c in json.loads(described)["meta"]]
+    parts = [_variable_int(len(columns)), b"\x00"]
+    for text in (text for column in columns for text in column):
+        parts += [_variable_int(len(text.encode())), text.encode()]
+    return b"".join(parts)
+
+
+def _variable_int(value: int) -> bytes:
+    octets = bytearray()
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*octets, value])
 
 
 def error_response(error: EngineError | ProtocolError, version: str, query_id: str) -> HttpResponse:

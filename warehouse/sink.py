@@ -55,7 +55,7 @@ class TableWriter(Protocol):
         ...
 
 
-class SinkDiverged(Exception):
+class DivergenceError(Exception):
     """The table does not hold exactly the rows of a replayed intent: an operator must look."""
 
 
@@ -83,7 +83,7 @@ class Sink:
     def recover(self) -> int:
         """Replay the insert that was under way, if any; return its rows.
 
-        SinkDiverged where the topic no longer has its records, or the table then holds another
+        DivergenceError where the topic no longer has its records, or the table then holds another
         number of its rows. Errors of the reader or writer pass through; the intent then stands.
         """
         intent = self._intents.intent(self.source)
@@ -97,7 +97,7 @@ class Sink:
         self._insert(records, intent)
         held = self._count(intent)
         if held != intent.row_count:
-            raise SinkDiverged(
+            raise DivergenceError(
                 f"{self._table} holds {held} rows of {intent.token(self.source)},"
                 f" not {intent.row_count}"
             )
@@ -157,7 +157,7 @@ class Sink:
             after = more[-1][0]
         rows = sum(frame.height for _, frame in records)
         if not records or records[0][0] != intent.first_position or rows != intent.row_count:
-            raise SinkDiverged(
+            raise DivergenceError(
                 f"topic {self.source.topic} no longer has the records of"
                 f" {intent.token(self.source)}: {rows} rows instead of {intent.row_count}"
             )

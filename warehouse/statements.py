@@ -20,17 +20,19 @@ READ_KEYWORDS = frozenset(
 )
 """First words of the statements that a reader may send."""
 
-HARMLESS_TABLE_FUNCTIONS = frozenset(
-    "dictionary format generaterandom generateseries generate_series merge null numbers"
-    " numbers_mt primes values view zeros zeros_mt".split()
-)
+HARMLESS_TABLE_FUNCTIONS = frozenset({
+    "dictionary", "format", "generate_series", "generaterandom", "generateseries",
+    "merge", "null", "numbers", "numbers_mt", "primes", "values", "view", "zeros",
+    "zeros_mt",
+})  # fmt: skip
 """Table functions that touch neither host nor network. All others of the engine are refused."""
 
-ALWAYS_REFUSED = frozenset(
-    "file infile outfile url s3 http executable executablepool python remote remotesecure mysql"
-    " postgresql sqlite mongodb redis hdfs jdbc odbc catboostevaluate addresstoline"
-    " filesystem distributed kafka nats rabbitmq".split()
-)
+ALWAYS_REFUSED = frozenset({
+    "addresstoline", "catboostevaluate", "distributed", "executable", "executablepool",
+    "file", "filesystem", "hdfs", "http", "infile", "jdbc", "kafka", "mongodb", "mysql",
+    "nats", "odbc", "outfile", "postgresql", "python", "rabbitmq", "redis", "remote",
+    "remotesecure", "s3", "sqlite", "url",
+})  # fmt: skip
 """Words refused whatever the engine lists: host, network, table engines and dictionary sources."""
 
 NETWORK_PREFIX = "ai"
@@ -39,7 +41,8 @@ NETWORK_PREFIX = "ai"
 _IGNORED = frozenset({"Whitespace", "Comment"})
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INSERT_WITH_DATA = re.compile(
-    rb"\s*INSERT\s+INTO\s(?:[^'\";]|'(?:[^'\\]|\\.|'')*'|\"[^\"]*\")*?\bFORMAT\s+(\w+)[ \t]*(?:\r?\n|;|$)",
+    rb"\s*INSERT\s+INTO\s(?:[^'\";]|'(?:[^'\\]|\\.)*'|\"[^\"]*\")*?"
+    rb"\bFORMAT\s+(\w+)[ \t]*(?:\r?\n|;|$)",
     re.IGNORECASE,
 )
 _RESULT_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
@@ -143,6 +146,11 @@ def result_format(statement: str, default: str) -> str:
     return found.group(1) if found else default
 
 
+def without_format(statement: str) -> str:
+    """Return a statement without the format that it asks for at its end."""
+    return _RESULT_FORMAT.sub("", statement)
+
+
 def split_insert(query: str, body: bytes) -> InsertParts | None:
     """Return the parts of an INSERT with data in a named format, or None for anything else.
 
@@ -154,8 +162,6 @@ def split_insert(query: str, body: bytes) -> InsertParts | None:
     if found is None:
         return None
     head = whole[: found.end(1)].decode(errors="replace")
-    cut = found.start(1) - len(b"FORMAT ")
     statement = re.sub(r"\s+FORMAT\s+\w+\Z", "", head, flags=re.IGNORECASE)
-    assert cut > 0
     data = whole[found.end() :] + (body if query else b"")
     return InsertParts(statement, found.group(1).decode(), data)

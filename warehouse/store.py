@@ -104,7 +104,7 @@ def run(
 ) -> None:
     """Run the store until stop is set: serve the endpoint, sink what the reader gives.
 
-    Raises what opening raises (see `Store`), and SinkDiverged, on which an operator must look.
+    Raises what opening raises (see `Store`), and DivergenceError, on which an operator must look.
     Returns once the insert under way has been committed.
     """
     counted = counters or Counters()

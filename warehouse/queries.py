@@ -1,0 +1,434 @@
+"""Every question that is asked of the warehouse: the only place with analytics SQL.
+
+A `Query` is a name, SQL with `{name:Type}` parameters, and the class of its rows, whose fields are
+the columns in order. API and CLI run it with `rows`; dashboards put Grafana's time range in the
+place of the parameters. Ranges are [from_at, until_at) in ms; `at` is the start of a step in ms.
+
+Octets are those of the rows with meter_id `volume`, whose sum is what was measured. What matched
+nobody is in a query's result only where it says so. Hours, days and months are local to the
+parameter `time_zone` (an IANA name).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from rating.records import UNATTRIBUTED_PREFIX
+from warehouse.answers import (
+    AlertRow,
+    ChargePoint,
+    CommandRow,
+    EvidencePiece,
+    LagPoint,
+    LateUsage,
+    LossPoint,
+    Now,
+    PeriodTotal,
+    RatedRow,
+    RatePoint,
+    SessionUsage,
+    Total,
+    TrafficPoint,
+    UnattributedPoint,
+)
+from warehouse.connect import WarehouseClient, WarehouseError
+from warehouse.tables import CELL_MINUTES
+
+Row = TypeVar("Row")
+
+_PARAMETER = re.compile(r"\{(\w+):([A-Za-z0-9()]+)\}")
+
+_PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "Int64": int,
+    "String": str,
+    "Array(String)": (list, tuple),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Query(Generic[Row]):
+    """One question: its name, its SQL, the class of its rows, and what it means."""
+
+    name: str
+    sql: str
+    row: type[Row]
+    meaning: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameter name -> ClickHouse type, in order of first use."""
+        return dict(_PARAMETER.findall(self.sql))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The result's column names, in order."""
+        return tuple(field.name for field in dataclasses.fields(typing.cast(Any, self.row)))
+
+    def rows(self, client: WarehouseClient, **values: Any) -> list[Row]:
+        """Run the query and return its rows.
+
+        TypeError for a parameter that is missing, unknown or of another type. WarehouseError
+        where the warehouse does not answer or refuses.
+        """
+        self._check(values)
+        try:
+            result = client.query(self.sql, parameters=dict(values))
+        except Exception as error:
+            if type(error).__module__.startswith(("clickhouse_connect", "urllib3")):
+                raise WarehouseError(f"{self.name}: {error}") from error
+            raise
+        assert tuple(result.column_names) == self.columns, (self.name, result.column_names)
+        return [self.row(*values_of_row) for values_of_row in result.result_rows]
+
+    def _check(self, values: Mapping[str, Any]) -> None:
+        wanted = self.parameters
+        if set(values) != set(wanted):
+            raise TypeError(f"{self.name}: parameters are {sorted(wanted)}, not {sorted(values)}")
+        for name, type_ in wanted.items():
+            value = values[name]
+            if not isinstance(value, _PYTHON_TYPES[type_]) or isinstance(value, bool):
+                raise TypeError(f"{self.name}: {name} = {value!r} is not {type_}")
+
+
+STEPS: Mapping[str, str] = {
+    "minute": "minute * 60000",
+    "quarter": f"intDiv(minute, {CELL_MINUTES}) * {CELL_MINUTES * 60_000}",
+    "hour": "toUnixTimestamp(toStartOfHour({instant}, {{time_zone:String}})) * 1000",
+    "day": "toUnixTimestamp(toStartOfDay({instant}, {{time_zone:String}})) * 1000",
+    "month": "toUnixTimestamp(toDateTime(toStartOfMonth({instant}, {{time_zone:String}}),"
+    " {{time_zone:String}})) * 1000",
+}
+"""Step -> the SQL of a row's step start in ms. Every zone's local hour begins at a quarter hour,
+so cells and minutes fall whole into each of them."""
+
+_MINUTE_RANGE = (
+    "minute >= intDiv({from_at:Int64}, 60000) AND minute < intDiv({until_at:Int64}, 60000)"
+)
+_CELL_MS = CELL_MINUTES * 60_000
+_CELL_RANGE = (
+    f"cell >= intDiv({{from_at:Int64}}, {_CELL_MS})"
+    f" AND cell < intDiv({{until_at:Int64}} + {_CELL_MS - 1}, {_CELL_MS})"
+)
+_VOLUME = "meter_id = 'volume'"
+_ATTRIBUTED = f"NOT startsWith(rating_key, '{UNATTRIBUTED_PREFIX}')"
+
+SCOPES: Mapping[str, str] = {
+    "subscribers": "subscriber_id IN {subscriber_ids:Array(String)}",
+    "rating_keys": "rating_key IN {rating_keys:Array(String)}",
+}
+"""Whose usage: the condition on the base table. `all` reads the rollups."""
+
+
+def _step(step: str, minute: str = "minute") -> str:
+    expression = STEPS[step]
+    if "{instant}" in expression:
+        return "toInt64(" + expression.format(instant=f"toDateTime({minute} * 60, 'UTC')") + ")"
+    return f"toInt64({expression})"
+
+
+def series(step: str, scope: str = "all", *, by_class: bool = False) -> Query[TrafficPoint]:
+    """Return the query of octets per step, ascending; a step without usage is absent.
+
+    step is one of STEPS, scope `all` (everybody attributed), `subscribers` or `rating_keys`
+    (a parameter with that list). KeyError for any other.
+    """
+    if scope == "all":
+        table, condition = "usage_minute", "NOT is_unattributed"
+    else:
+        table, condition = "usage_rated", f"{SCOPES[scope]} AND {_VOLUME}"
+    label = "traffic_class" if by_class else "'' AS traffic_class"
+    return Query(
+        name=f"series_{scope}_{step}{'_by_class' if by_class else ''}",
+        sql=(
+            f"SELECT {_step(step)} AS at, {label},\n"
+            "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down\n"
+            f"FROM {table} AS t WHERE {condition}\n  AND {_MINUTE_RANGE}\n"
+            "GROUP BY at, traffic_class ORDER BY at, traffic_class"
+        ),
+        row=TrafficPoint,
+        meaning=f"octets per {step}" + (" and traffic class" if by_class else ""),
+    )
+
+
+def by_class(scope: str = "all") -> Query[Total]:
+    """Return the query of octets per traffic class over a range, greatest first."""
+    if scope == "all":
+        table, condition = "usage_minute", "NOT is_unattributed"
+    else:
+        table, condition = "usage_rated", f"{SCOPES[scope]} AND {_VOLUME}"
+    return Query(
+        name=f"by_class_{scope}",
+        sql=(
+            "SELECT traffic_class AS key,\n"
+            "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down\n"
+            f"FROM {table} AS t WHERE {condition}\n  AND {_MINUTE_RANGE}\n"
+            "GROUP BY key ORDER BY octets_up + octets_down DESC, key"
+        ),
+        row=Total,
+        meaning="octets per traffic class",
+    )
+
+
+def top_subscribers(scope: str = "all") -> Query[Total]:
+    """Return the query of the subscribers with the most octets, at most `limit`, greatest first.
+
+    The range counts in whole quarter hours: it is widened to them.
+    """
+    condition = "" if scope == "all" else f" AND {SCOPES[scope]}"
+    return Query(
+        name=f"top_subscribers_{scope}",
+        sql=(
+            "SELECT subscriber_id AS key,\n"
+            "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down\n"
+            f"FROM usage_cell AS t WHERE {_CELL_RANGE}\n"
+            f"  AND {_ATTRIBUTED} AND subscriber_id != ''{condition}\n"
+            "GROUP BY key ORDER BY octets_up + octets_down DESC, key LIMIT {limit:Int64}"
+        ),
+        row=Total,
+        meaning="subscribers with the most octets",
+    )
+
+
+def rate(*, by_class: bool = False) -> Query[RatePoint]:
+    """Return the query of everybody's rate per minute, total or by class, ascending."""
+    label = "traffic_class" if by_class else "'' AS traffic_class"
+    return Query(
+        name="rate_by_class" if by_class else "rate",
+        sql=(
+            f"SELECT {_step('minute')} AS at, {label},\n"
+            "  sum(t.octets_up) * 8 / 60 AS bps_up, sum(t.octets_down) * 8 / 60 AS bps_down\n"
+            f"FROM usage_minute AS t WHERE {_MINUTE_RANGE} AND NOT is_unattributed\n"
+            "GROUP BY at, traffic_class ORDER BY at, traffic_class"
+        ),
+        row=RatePoint,
+        meaning="mean rate per minute in bit/s" + (", by traffic class" if by_class else ""),
+    )
+
+
+_LINE = (
+    "rating_key = {rating_key:String} AND meter_id IN ({meter_id:String}, 'volume')\n"
+    f"  AND {_MINUTE_RANGE}"
+)
+
+_EVIDENCE_KEYS: Mapping[str, str] = {
+    "day": "toString(toDate(toDateTime(minute * 60, 'UTC'), {time_zone:String}))",
+    "session": "session_id",
+    "minute": "toString(toInt64(minute) * 60000)",
+}
+
+
+def evidence(level: str, *, of_session: bool = False) -> Query[EvidencePiece]:
+    """Return the query of a line's pieces per `day` (local), `session` or `minute`, ascending.
+
+    The line is a rating key's meter over a range; octets are the range's volume, quantity is the
+    meter's. of_session narrows it to one session. KeyError for another level.
+    """
+    condition = "\n  AND session_id = {session_id:String}" if of_session else ""
+    return Query(
+        name=f"evidence_{level}{'_of_session' if of_session else ''}",
+        sql=(
+            f"SELECT {_EVIDENCE_KEYS[level]} AS key,\n"
+            "  min(toInt64(minute)) * 60000 AS first_at,\n"
+            "  (max(toInt64(minute)) + 1) * 60000 AS last_at,\n"
+            "  sumIf(t.octets_up, meter_id = 'volume') AS octets_up,\n"
+            "  sumIf(t.octets_down, meter_id = 'volume') AS octets_down,\n"
+            "  sumIf(t.quantity, meter_id = {meter_id:String}) AS quantity,\n"
+            "  toInt64(count()) AS rows\n"
+            f"FROM usage_rated AS t WHERE {_LINE}{condition}\n"
+            "GROUP BY key ORDER BY first_at, key"
+        ),
+        row=EvidencePiece,
+        meaning=f"what an invoice line is made of, per {level}",
+    )
+
+
+PERIOD_TOTALS = Query(
+    name="period_totals",
+    sql=(
+        "SELECT meter_id, plan_id, toInt64(t.plan_version) AS plan_version, currency,\n"
+        "  sum(t.quantity) AS quantity, sum(t.charge) AS charge,\n"
+        "  sum(t.balance_effect) AS balance_effect,\n"
+        "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down,\n"
+        "  sumIf(t.octets_up + t.octets_down, is_late) AS octets_late,\n"
+        "  toInt64(count()) AS rows\n"
+        "FROM usage_rated AS t\n"
+        "WHERE rating_key = {rating_key:String} AND period_start_at = {period_start_at:Int64}\n"
+        "GROUP BY meter_id, plan_id, plan_version, currency\n"
+        "ORDER BY meter_id, plan_id, plan_version, currency"
+    ),
+    row=PeriodTotal,
+    meaning="a period's sums per meter, from the base table",
+)
+
+UNATTRIBUTED = Query(
+    name="unattributed",
+    sql=(
+        f"SELECT {_step('minute')} AS at, source,\n"
+        "  sumIf(t.octets_up + t.octets_down, is_unattributed) AS octets_unattributed,\n"
+        "  sum(t.octets_up + t.octets_down) AS octets_total,\n"
+        "  octets_total = 0 ? 0. : octets_unattributed / octets_total AS share\n"
+        f"FROM usage_minute AS t WHERE {_MINUTE_RANGE}\n"
+        "GROUP BY at, source ORDER BY at, source"
+    ),
+    row=UnattributedPoint,
+    meaning="share of octets that matched no subscriber, per minute and source",
+)
+
+LOSS = Query(
+    name="loss",
+    sql=(
+        f"SELECT {_step('minute')} AS at, exporter,\n"
+        "  sum(t.datagrams) AS datagrams, sum(t.lost) AS lost,\n"
+        "  datagrams + lost = 0 ? 0. : lost / (datagrams + lost) AS share\n"
+        f"FROM loss_minute AS t WHERE {_MINUTE_RANGE}\n"
+        "GROUP BY at, exporter ORDER BY at, exporter"
+    ),
+    row=LossPoint,
+    meaning="export datagrams lost on the way, per minute and exporter",
+)
+
+SUBSCRIBER_SESSIONS = Query(
+    name="subscriber_sessions",
+    sql=(
+        "SELECT session_id, source, min(toInt64(minute)) * 60000 AS first_at,\n"
+        "  (max(toInt64(minute)) + 1) * 60000 AS last_at,\n"
+        "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down,\n"
+        "  sum(t.seconds) AS seconds, toInt64(count()) AS rows,\n"
+        "  toInt64(max(t.log_partition)) AS log_partition,\n"
+        "  toInt64(min(t.log_position)) AS first_log_position,\n"
+        "  toInt64(max(t.log_position)) AS last_log_position\n"
+        "FROM usage_rated AS t\n"
+        f"WHERE subscriber_id = {{subscriber_id:String}} AND {_MINUTE_RANGE} AND {_VOLUME}\n"
+        "GROUP BY session_id, source ORDER BY first_at, session_id"
+    ),
+    row=SessionUsage,
+    meaning="a subscriber's sessions within a range, with their log positions",
+)
+
+RATED_ROWS = Query(
+    name="rated_rows",
+    sql=(
+        "SELECT toInt64(minute) * 60000 AS at, subscriber_id, session_id, source,\n"
+        "  traffic_class, t.meter_id AS meter_id, octets_up, octets_down, quantity, charge,\n"
+        "  currency, plan_id, plan_version, is_late, received_at,\n"
+        "  toInt64(t.log_partition) AS log_partition, toInt64(t.log_position) AS log_position\n"
+        f"FROM usage_rated AS t WHERE {_LINE}\n"
+        "ORDER BY minute, subscriber_id, session_id, meter_id, traffic_class, log_position\n"
+        "LIMIT {limit:Int64}"
+    ),
+    row=RatedRow,
+    meaning="the rated rows of a rating key's meter within a range",
+)
+
+LATE_USAGE = Query(
+    name="late_usage",
+    sql=(
+        "SELECT rating_key, period_start_at, sum(t.octets_up + t.octets_down) AS octets,\n"
+        "  sum(t.charge) AS charge, toInt64(count()) AS rows,\n"
+        "  max(received_at) AS last_received_at\n"
+        "FROM usage_rated AS t WHERE is_late\n"
+        "  AND received_at >= {from_at:Int64} AND received_at < {until_at:Int64}\n"
+        "GROUP BY rating_key, period_start_at\n"
+        "ORDER BY last_received_at DESC, rating_key, period_start_at LIMIT {limit:Int64}"
+    ),
+    row=LateUsage,
+    meaning="usage received behind its period's lateness bound, newest first",
+)
+
+LAG = Query(
+    name="lag",
+    sql=(
+        f"SELECT {_step('minute')} AS at,\n"
+        "  sum(t.lag_ms_sum) / sum(t.rows) / 1000 AS mean_seconds,\n"
+        "  max(t.lag_ms_max) / 1000 AS max_seconds,\n"
+        "  sum(t.octets_late) AS octets_late\n"
+        f"FROM usage_minute AS t WHERE {_MINUTE_RANGE}\n"
+        "GROUP BY at ORDER BY at"
+    ),
+    row=LagPoint,
+    meaning="seconds from a minute's end until its usage was received",
+)
+
+
+def charges(step: str) -> Query[ChargePoint]:
+    """Return the query of charges per step (hour, day, month) and meter, ascending."""
+    return Query(
+        name=f"charges_{step}",
+        sql=(
+            f"SELECT {_step(step, f'cell * {CELL_MINUTES}')} AS at, meter_id, currency,\n"
+            "  sum(t.charge) AS charge, sum(t.quantity) AS quantity\n"
+            f"FROM charge_cell AS t WHERE {_CELL_RANGE}\n"
+            "GROUP BY at, meter_id, currency ORDER BY at, meter_id, currency"
+        ),
+        row=ChargePoint,
+        meaning=f"charges per {step} and meter",
+    )
+
+
+ALERTS = Query(
+    name="alerts",
+    sql=(
+        "SELECT raised_at AS at, rating_key, meter_id, percent, quantity, threshold\n"
+        "FROM alert WHERE raised_at >= {from_at:Int64} AND raised_at < {until_at:Int64}\n"
+        "ORDER BY at DESC, rating_key, meter_id, percent LIMIT {limit:Int64}"
+    ),
+    row=AlertRow,
+    meaning="thresholds crossed, newest first",
+)
+
+COMMANDS = Query(
+    name="commands",
+    sql=(
+        "SELECT requested_at AS at, subscriber_id, session_id, kind, target, attempt, outcome,\n"
+        "  acknowledged_at, verified_at, reason\n"
+        "FROM command WHERE requested_at >= {from_at:Int64} AND requested_at < {until_at:Int64}\n"
+        "ORDER BY at DESC, command_id LIMIT {limit:Int64}"
+    ),
+    row=CommandRow,
+    meaning="commands to NASes with their outcome, newest first",
+)
+
+NOW = Query(
+    name="now",
+    sql=(
+        "SELECT toInt64(countIf(isNull(ended_at))) AS sessions,\n"
+        "  sumIf(t.rate_up_bps, isNull(ended_at)) AS rate_up_bps,\n"
+        "  sumIf(t.rate_down_bps, isNull(ended_at)) AS rate_down_bps,\n"
+        "  (SELECT max(received_at_max) FROM usage_minute) AS newest_received_at\n"
+        "FROM live_session AS t"
+    ),
+    row=Now,
+    meaning="sessions that live, their rate, and the newest usage",
+)
+
+
+def all_queries() -> Sequence[Query[Any]]:
+    """Return every query in every variant: what the tests run and the documentation lists."""
+    scopes = ("all", *SCOPES)
+    return [
+        *(series(s, scope, by_class=c) for s in STEPS for scope in scopes for c in (False, True)),
+        *(by_class(scope) for scope in scopes),
+        *(top_subscribers(scope) for scope in scopes),
+        rate(),
+        rate(by_class=True),
+        *(
+            evidence(level, of_session=narrow)
+            for level in _EVIDENCE_KEYS
+            for narrow in (False, True)
+        ),
+        *(charges(step) for step in ("hour", "day", "month")),
+        PERIOD_TOTALS,
+        UNATTRIBUTED,
+        LOSS,
+        SUBSCRIBER_SESSIONS,
+        RATED_ROWS,
+        LATE_USAGE,
+        LAG,
+        ALERTS,
+        COMMANDS,
+        NOW,
+    ]
