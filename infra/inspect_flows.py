@@ -135,7 +135,7 @@ def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str
 def _table(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the report as lines of text for a terminal."""
     header = ("exporter", "port", "protocol", "domain", *SUMS)
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for exporter in report["exporters"]:
         rows.append(
             (

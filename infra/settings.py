@@ -23,7 +23,7 @@ from api.config import ApiConfig
 from billing.config import OfficeConfig
 from collectors.config import FlowReceiverConfig, RadiusConfig
 from collectors.netflow.config import FlowDecodeConfig
-from infra import clock
+from infra import clock, network
 from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfig
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
 from infra.schema import Key, keys_of, walk
@@ -71,6 +71,7 @@ class Settings:
     data_dir: Path = Path("flowrate-data")
     """Directory of everything Flowrate keeps: logs, database, warehouse, secrets. A relative path
     counts from the folder of this file (without a file: from the working directory)."""
+    network: network.NetworkConfig = section(network.NetworkConfig)
     collectors: CollectorsSettings = section(CollectorsSettings)
     rating: RatingSettings = section(RatingSettings)
     streams: streams_config.StreamsConfig = section(streams_config.StreamsConfig)
@@ -98,6 +99,7 @@ def check_rating(config: RatingSettings) -> list[str]:
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
+    ("network", lambda settings: network.check(settings.network)),
     ("rating", lambda settings: check_rating(settings.rating)),
     ("rating.rate", lambda settings: rate_config.check_rate(settings.rating.rate)),
     ("rating.sessions", lambda settings: session_config.check_sessions(settings.rating.sessions)),

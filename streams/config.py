@@ -21,6 +21,10 @@ class StreamsConfig:
     """Decoded state values kept in memory per task; the rest is read from SQLite."""
     trim_interval_seconds: float = 30.0
     """How often consumed topic records are deleted."""
+    log_retention_days: float = 7.0
+    """How long raw datagrams and packets are kept as evidence after the engine consumed them."""
+    log_trim_interval_seconds: float = 300.0
+    """How often old segments of the raw logs are looked for."""
 
 
 def check(config: StreamsConfig) -> list[str]:

@@ -71,7 +71,7 @@ class EmbeddedRunner:
         begin: Callable[[], AbstractContextManager[Connection]],
         stages: Sequence[Stage],
         readers: Mapping[str, TopicReader],
-        write_rows: Callable[[Connection, Sequence[Any]], None],
+        write_rows: Callable[[Connection, Sequence[Any]], object],
         config: StreamsConfig,
     ) -> None:
         """Create the tables, take the ownership and load every task's position."""

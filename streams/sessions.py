@@ -1,4 +1,4 @@
-"""The sessions stage on a raw log: blocks of RADIUS packets become records, rating does the rest."""
+"""The sessions stage on a raw log: RADIUS packets become records, rating does the rest."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ DEAD_LETTER_OCTETS_MAX = 65_536
 class SessionsStageConfig:
     """Everything the stage is told: its own settings and what corrects each NAS's packets."""
 
-    sessions: SessionsConfig = SessionsConfig()
+    sessions: SessionsConfig = dataclasses.field(default_factory=SessionsConfig)
     """Sessions, generations, silence."""
-    radius: RadiusConfig = RadiusConfig()
+    radius: RadiusConfig = dataclasses.field(default_factory=RadiusConfig)
     """NASes with their units and directions, and the window in which Event-Timestamp is trusted."""
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import rating.attribute_step
 import rating.rate_step
-
 import streams.decode
 import streams.sessions
 from streams.stage import Stage

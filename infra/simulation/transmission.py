@@ -18,7 +18,9 @@ _HEADER_OCTETS = 20
 
 
 @dataclasses.dataclass(slots=True)
-class _Waiting:
+class Waiting:
+    """A request in flight: its event, its datagram, and when it was sent (Unix seconds)."""
+
     event: AccountingEvent
     packet: bytes
     sent_seconds: int
@@ -36,7 +38,7 @@ class AccountingSender:
         self._window = min(window, _IDENTIFIERS - 1)
         self._backlog_max = backlog_max
         self._backlog: list[AccountingEvent] = []
-        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        self._waiting: OrderedDict[int, Waiting] = OrderedDict()
         self._next_identifier = 0
         self.dropped = 0
 
@@ -44,6 +46,10 @@ class AccountingSender:
     def unanswered(self) -> int:
         """How many events have no answer yet."""
         return len(self._backlog) + len(self._waiting)
+
+    def waiting(self) -> list[Waiting]:
+        """Return the requests in flight."""
+        return list(self._waiting.values())
 
     def submit(self, event: AccountingEvent) -> None:
         """Take an event to be sent; above backlog_max the oldest interim is forgotten."""
@@ -76,7 +82,7 @@ class AccountingSender:
         packet = encode_accounting(
             event, self._nas, identifier, delay_seconds=max(seconds - event.event_seconds, 0)
         )
-        self._waiting[identifier] = _Waiting(event, packet, seconds)
+        self._waiting[identifier] = Waiting(event, packet, seconds)
         return packet
 
     def answered(self, datagram: bytes) -> bool:

@@ -7,6 +7,7 @@ Positions ascend over all topics of the file. Appending takes the file's write l
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 import polars as pl
@@ -102,6 +103,30 @@ def read_topic(
             rows += row_count
     cursor.close()
     return TopicRead(frames, watermarks, position)
+
+
+def read_bodies(
+    connection: sqlite3.Connection, topic: str, *, after: int, rows_max: int
+) -> list[tuple[int, pl.DataFrame]]:
+    """Return (position, frame) of a topic's records over all partitions, for outside readers.
+
+    At least one record where there is any; then whole records while rows_max is not exceeded.
+    """
+    schema = schema_of(TOPICS[topic].record)
+    found: list[tuple[int, pl.DataFrame]] = []
+    rows = 0
+    cursor = connection.execute(
+        "select position, row_count, body from topic_record"
+        " where topic = ? and position > ? and body is not null order by position",
+        (topic, after),
+    )
+    for position, row_count, body in cursor:
+        if rows and rows + row_count > rows_max:
+            break
+        found.append((position, decode_frame(body, schema)))
+        rows += row_count
+    cursor.close()
+    return found
 
 
 def load_positions(connection: Connection, task: str) -> dict[str, int]:

@@ -1,0 +1,123 @@
+"""The demo's settings file: the same keys as any other, nothing is switched in code."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from infra.demonstration.tariffs import BRANCH, SPEED_PROFILES
+from infra.simulation.config import SimulationConfig
+from infra.simulation.network import ACCESS_PREFIX_IPV4, ACCESS_PREFIX_IPV6, REMOTES
+
+WANTED_PORTS = {
+    "page": (socket.SOCK_STREAM, 8080),
+    "store": (socket.SOCK_STREAM, 8123),
+    "flows": (socket.SOCK_DGRAM, 2055),
+    "ipfix": (socket.SOCK_DGRAM, 4739),
+    "accounting": (socket.SOCK_DGRAM, 1813),
+}
+"""Use of a port to (kind, the port one would expect)."""
+
+
+def choose_ports() -> dict[str, int]:
+    """Return a port per use: the expected one, or a free one where it is taken."""
+    chosen: dict[str, int] = {}
+    for use, (kind, wanted) in WANTED_PORTS.items():
+        chosen[use] = wanted if _is_free(kind, wanted) else _free_port(kind)
+    return chosen
+
+
+def _is_free(kind: int, port: int) -> bool:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(kind: int) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings_text(ports: Mapping[str, int], *, lines: int) -> str:
+    """Return the demo's flowrate.toml for these ports and this many lines."""
+    network = SimulationConfig(
+        subscribers=lines, flow_port=ports["flows"], ipfix_port=ports["ipfix"]
+    )
+    classes = "\n".join(
+        f'[[network.class_rules]]\nprefix = "{prefix}"\ntraffic_class = "{name}"'
+        for name, prefix in REMOTES.items()
+    )
+    speeds = ", ".join(
+        f'{{ name = "{name}", up_bps = {up}, down_bps = {down} }}'
+        for name, up, down in SPEED_PROFILES
+    )
+    return f"""\
+# Written by `flowrate demo`. The clock starts 20 s before a month's end, so the first invoices
+# are there half a minute later; every other key is an ordinary setting, only shorter.
+data_dir = "."
+
+[clock]
+starts_at = "20 s before month end"
+time_zone = "{BRANCH["timezone"]}"
+
+[network]
+own_prefixes = ["{ACCESS_PREFIX_IPV4}", "{ACCESS_PREFIX_IPV6}"]
+
+{classes}
+
+[collectors.flows]
+listen = ["127.0.0.1:{ports["flows"]}", "127.0.0.1:{ports["ipfix"]}"]
+
+[collectors.radius]
+listen = ["127.0.0.1:{ports["accounting"]}"]
+
+[[collectors.radius.clients]]
+nas_id = "demo-nas"
+address = "{network.nas_address}"
+secret = "{network.nas_secret}"
+vendor = "mikrotik"
+coa_port = {network.coa_port}
+
+[rating.sessions]
+interim_interval_seconds = {network.interim_interval_seconds}
+lateness_bound_seconds = 10
+
+[rating.attribution]
+attribution_delay_seconds = 3
+lateness_bound_seconds = 10
+
+[rating.rate]
+lateness_bound_seconds = 10
+class_split_wait_seconds = 8
+
+[office.billing]
+interval_seconds = 2.0
+
+[office.acting]
+verify_timeout_seconds = 60
+restore_profile = "full"
+speed_profiles = [{speeds}]
+
+[api]
+listen_port = {ports["page"]}
+login_link_enabled = true
+
+[warehouse.endpoint]
+port = {ports["store"]}
+
+[logs]
+level = "warning"
+
+[simulation]
+is_enabled = true
+subscribers = {lines}
+flow_port = {ports["flows"]}
+ipfix_port = {ports["ipfix"]}
+accounting_port = {ports["accounting"]}
+"""

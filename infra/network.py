@@ -1,0 +1,125 @@
+"""The network as settings: own prefixes and traffic classes, kept in step with the `directory`.
+
+Stages look everything up at event time, so a change of settings is a change with a date: what was
+removed ends, what is new begins, at the next whole minute. The first time, everything is valid
+from the beginning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+from collections.abc import Mapping
+
+from rating.records import DirectoryEntry
+
+MINUTE_MS = 60_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClassRuleConfig:
+    """Traffic that matches every condition that is set belongs to the class."""
+
+    traffic_class: str
+    """Name of the class, as plans weigh it."""
+    prefix: str = ""
+    """Far end lies in this prefix; the longest matching prefix wins."""
+    asn: int = 0
+    """Far end's AS number, as the flow tells it; 0: any."""
+    port: int = 0
+    """Far end's transport port; 0: any."""
+    protocol: int = 0
+    """IP protocol number; 0: any."""
+    dscp: int = -1
+    """Differentiated services code point (RFC 2474); -1: any."""
+    priority: int = 0
+    """Rules of higher priority are asked first."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Whose addresses are ours, and which traffic counts as what."""
+
+    own_prefixes: tuple[str, ...] = ()
+    """Prefixes of subscribers: the end of a flow that lies here is the subscriber's."""
+    class_rules: tuple[ClassRuleConfig, ...] = ()
+    """Rules that give a flow its traffic class; what none matches is "unclassified"."""
+
+
+def check(config: NetworkConfig) -> list[str]:
+    """Return one message per prefix or rule that cannot work: the key and what was expected."""
+    problems = [
+        f"own_prefixes: {prefix!r}: expected a prefix such as 100.64.0.0/16"
+        for prefix in config.own_prefixes
+        if not _is_prefix(prefix)
+    ]
+    for number, rule in enumerate(config.class_rules):
+        where = f"class_rules[{number}]"
+        if not rule.traffic_class:
+            problems.append(f"{where}.traffic_class: may not be empty")
+        if rule.prefix and not _is_prefix(rule.prefix):
+            problems.append(f"{where}.prefix = {rule.prefix!r}: expected a prefix")
+        if not (rule.prefix or rule.asn or rule.port or rule.protocol or rule.dscp >= 0):
+            problems.append(f"{where}: expected at least one condition (prefix, asn, port, …)")
+    return problems
+
+
+def _is_prefix(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def wanted_entries(config: NetworkConfig) -> dict[str, tuple[str, str, str, int]]:
+    """Return entry_id to (kind, match, target, priority) of what the settings say."""
+    wanted: dict[str, tuple[str, str, str, int]] = {}
+    for prefix in config.own_prefixes:
+        wanted[f"own_prefix:{prefix}"] = ("own_prefix", prefix, "", 0)
+    for rule in config.class_rules:
+        conditions = {
+            name: value
+            for name, value in dataclasses.asdict(rule).items()
+            if name in ("prefix", "asn", "port", "protocol") and value
+        }
+        if rule.dscp >= 0:
+            conditions["dscp"] = rule.dscp
+        match = json.dumps(conditions, sort_keys=True)
+        entry_id = f"class_rule:{match}:{rule.traffic_class}:{rule.priority}"
+        wanted[entry_id] = ("class_rule", match, rule.traffic_class, rule.priority)
+    return wanted
+
+
+def entries_to_write(
+    config: NetworkConfig, standing: Mapping[str, DirectoryEntry], now_at: int
+) -> list[DirectoryEntry]:
+    """Return the directory rows that bring what stands to what the settings say.
+
+    standing maps entry_id to the newest row of the two kinds; now_at is ms.
+    """
+    wanted = wanted_entries(config)
+    minute_at = (now_at // MINUTE_MS + 1) * MINUTE_MS
+    begin_at = minute_at if standing else 0
+    rows: list[DirectoryEntry] = []
+    for entry_id, (kind, match, target, priority) in wanted.items():
+        old = standing.get(entry_id)
+        if old is None:
+            rows.append(DirectoryEntry(entry_id, 1, kind, match, target, priority, begin_at, None))
+        elif old.valid_until_at is not None:
+            # It comes back under an id of its own: the gap between stays a gap.
+            again = f"{entry_id}@{minute_at}"
+            if not any(
+                e.match == match and e.target == target and e.valid_until_at is None
+                for e in standing.values()
+            ):
+                rows.append(
+                    DirectoryEntry(again, 1, kind, match, target, priority, minute_at, None)
+                )
+    for entry_id, old in standing.items():
+        if entry_id.partition("@")[0] not in wanted and old.valid_until_at is None:
+            rows.append(
+                dataclasses.replace(old, revision=old.revision + 1, valid_until_at=minute_at)
+            )
+    return rows

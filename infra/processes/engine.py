@@ -1,0 +1,27 @@
+"""The engine: every stage, one transaction a pass, as fast as input comes."""
+
+from __future__ import annotations
+
+from infra import wiring
+from infra.process import Context, run_process
+from streams.metrics import COUNTERS
+
+
+def main(context: Context) -> None:
+    """Run passes until told to stop; what is in the logs then waits for the next start."""
+    runner = wiring.runner(context.settings)
+    config = context.settings.streams
+    context.metrics.add_source(COUNTERS, lambda: dict(runner.counters))
+    trim_interval_ms = int(config.trim_interval_seconds * 1000)
+    trimmed_at = context.clock.now_ms()
+    while not context.stop.is_set():
+        if not runner.run_once():
+            context.stop.wait(config.poll_interval_seconds)
+        now = context.clock.now_ms()
+        if now - trimmed_at >= trim_interval_ms:
+            trimmed_at = now
+            runner.trim({wiring.RATED_TOPIC: wiring.sink_position(context.settings)})
+
+
+if __name__ == "__main__":
+    run_process("engine", main)

@@ -1,0 +1,25 @@
+"""The office: closed periods become invoices, desired service becomes commands, alerts are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from billing.metrics import COUNTERS
+from infra import wiring
+from infra.process import Context, run_process
+
+TURN_SECONDS = 0.2
+
+
+def main(context: Context) -> None:
+    """Do what is due, a few times a second, until told to stop."""
+    counts: Counter[str] = Counter()
+    context.metrics.add_source(COUNTERS, lambda: dict(counts))
+    loop = wiring.office_loop(context.settings, context.clock.now_ms)
+    while not context.stop.is_set():
+        counts += loop.run_once(context.clock.now_ms())
+        context.stop.wait(TURN_SECONDS)
+
+
+if __name__ == "__main__":
+    run_process("office", main)

@@ -1,0 +1,28 @@
+"""The RADIUS accounting server: verified packets to `radius.accounting`, then the answer."""
+
+from __future__ import annotations
+
+from collectors.adapters import radius_listener
+from collectors.metrics import METRICS, Counters
+from infra import wiring
+from infra.process import Context, run_process
+from infra.trimming import start_trimming
+
+
+def main(context: Context) -> None:
+    """Serve until told to stop."""
+    counters = Counters()
+    context.metrics.add_source(METRICS, counters.snapshot)
+    writer = wiring.log_writer(context.settings, wiring.ACCOUNTING_LOG)
+    start_trimming(context, writer, wiring.ACCOUNTING_LOG)
+    radius_listener.run(
+        context.settings.collectors.radius,
+        writer,
+        now_ms=context.clock.now_ms,
+        stop=context.stop,
+        counters=counters,
+    )
+
+
+if __name__ == "__main__":
+    run_process("radius", main)

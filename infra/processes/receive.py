@@ -1,0 +1,28 @@
+"""The flow collector: UDP in, raw blocks to `flow.datagrams` out."""
+
+from __future__ import annotations
+
+from collectors.adapters import flow_receiver
+from collectors.metrics import METRICS, Counters
+from infra import wiring
+from infra.process import Context, run_process
+from infra.trimming import start_trimming
+
+
+def main(context: Context) -> None:
+    """Receive until told to stop."""
+    counters = Counters()
+    context.metrics.add_source(METRICS, counters.snapshot)
+    writer = wiring.log_writer(context.settings, wiring.FLOW_LOG)
+    start_trimming(context, writer, wiring.FLOW_LOG)
+    flow_receiver.run(
+        context.settings.collectors.flows,
+        writer,
+        now_ms=context.clock.now_ms,
+        stop=context.stop,
+        counters=counters,
+    )
+
+
+if __name__ == "__main__":
+    run_process("receive", main)

@@ -1,0 +1,28 @@
+"""The store: owns chDB, sinks rated usage, serves the ClickHouse protocol on loopback."""
+
+from __future__ import annotations
+
+import warehouse.store
+from infra import wiring
+from infra.process import Context, run_process
+from infra.secrets import open_secrets
+from warehouse.metrics import METRICS, Counters
+from warehouse.snapshots import SqliteSnapshotReader
+
+
+def main(context: Context) -> None:
+    """Serve and sink until told to stop."""
+    counters = Counters()
+    context.metrics.add_source(METRICS, counters.values)
+    warehouse.store.run(
+        wiring.warehouse_config(context.settings, open_secrets(context.data_dir)),
+        wiring.RatedTopicReader(context.settings),
+        now_ms=context.clock.now_ms,
+        stop=context.stop,
+        snapshots=SqliteSnapshotReader(wiring.database_path(context.settings)),
+        counters=counters,
+    )
+
+
+if __name__ == "__main__":
+    run_process("store", main)

@@ -1,0 +1,154 @@
+"""Stage decode: raw datagrams into minutes of own addresses (`flow.datagrams` → `flow.minutes`).
+
+State: what the flow decoder remembers (`collectors.netflow.state`), and the own prefixes and class
+rules of the directory. Each batch is decoded as one block and aggregated before it leaves.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from collectors.datagrams import DatagramBlock, decode_datagrams
+from collectors.netflow import state
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.decoder import Decoded, decode
+from collectors.netflow.joining import join_blocks
+from collectors.netflow.metrics import REFUSALS
+from rating.addresses import parse_prefix
+from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
+from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
+from rating.records import DeadLetter, DirectoryEntry, frame_of, schema_of
+from streams.flow_minutes import flow_minutes
+
+RULES = "decode_rules"
+
+COLLECTIONS: dict[str, Any] = {**state.COLLECTIONS, RULES: RuleEntry}
+"""State collections of the stage and the type of their values."""
+
+DEAD_LETTER_OCTETS_MAX = 65_536
+"""Most octets of an unreadable block that its dead letter carries."""
+
+_COUNTED = {
+    "datagrams": "decode_datagrams",
+    "templates": "decode_templates",
+    "options_templates": "decode_templates",
+    "data_records": "decode_data_records",
+    "option_records": "decode_option_records",
+    "lost": "decode_lost",
+}
+
+
+def step(
+    view: StateView, batch: Batch, *, watermark_at: int, config: FlowDecodeConfig
+) -> StepResult:
+    """Return what a batch of blocks and directory rows changes, as `rating.ports.Step`.
+
+    Rules of the batch's directory rows hold for its datagrams too: a rule's time of effect is in
+    the rule, not in its arrival.
+    """
+    counters: Counter[str] = Counter()
+    rules, changes = _learn_rules(view, batch, counters)
+    blocks, outputs = _read_blocks(batch.blocks, counters)
+    decoded = decode(view, join_blocks(blocks), watermark_at=watermark_at, config=config)
+    _count(decoded, counters)
+    frame, counted = flow_minutes(decoded.flows, decoded.origins, rules, config)
+    counters.update(counted)
+    if frame.height:
+        counters["decode_rows"] += frame.height
+        outputs.append(Output("flow.minutes", frame))
+    return StepResult(
+        changes=[*changes, *decoded.changes],
+        outputs=outputs,
+        counters={name: count for name, count in counters.items() if count},
+    )
+
+
+def _read_blocks(
+    blocks: Sequence[Block], counters: Counter[str]
+) -> tuple[list[DatagramBlock], list[Output]]:
+    """Return the readable data blocks, and dead letters of the others."""
+    readable: list[DatagramBlock] = []
+    refused: list[DeadLetter] = []
+    for block in blocks:
+        if block.kind != "data":
+            continue
+        try:
+            readable.append(decode_datagrams(block.body))
+        except ValueError as error:
+            counters["decode_blocks_refused"] += 1
+            refused.append(
+                DeadLetter(
+                    source="flow.datagrams",
+                    reason="unreadable block",
+                    detail=f"block {block.number}: {error}",
+                    body=block.body[:DEAD_LETTER_OCTETS_MAX],
+                    received_at=block.received_at,
+                )
+            )
+    outputs = [Output("dead.letters", frame_of(DeadLetter, refused))] if refused else []
+    return readable, outputs
+
+
+def _learn_rules(
+    view: StateView, batch: Batch, counters: Counter[str]
+) -> tuple[Rules, list[Put | Delete]]:
+    """Return the rules after the batch's directory rows; of one entry_id the revision stands."""
+    standing: dict[str, RuleEntry] = dict(view.scan(RULES))
+    changes: list[Put | Delete] = []
+    rows = batch.frame("directory", schema_of(DirectoryEntry))
+    concerned = rows.filter(
+        pl.col("kind").is_in([OWN_PREFIX, CLASS_RULE]) | pl.col("entry_id").is_in(list(standing))
+    )
+    for row in concerned.iter_rows(named=True):
+        held = standing.get(row["entry_id"])
+        if held is not None and held.revision >= row["revision"]:
+            continue
+        entry = RuleEntry(**row)
+        standing[entry.entry_id] = entry
+        changes.append(Put(RULES, entry.entry_id, entry))
+        counters["decode_rules_refused"] += not _is_readable(entry)
+    return _compiled(tuple(standing[key] for key in sorted(standing))), changes
+
+
+def _is_readable(entry: RuleEntry) -> bool:
+    """Return whether an entry can be used; one of another kind (a new revision) asks nothing."""
+    try:
+        if entry.kind == OWN_PREFIX:
+            parse_prefix(entry.match)
+        elif entry.kind == CLASS_RULE:
+            decode_rule(entry.match)
+    except ValueError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(entries: tuple[RuleEntry, ...]) -> Rules:
+    """Return the rules of the entries; the cache saves compiling them for every batch."""
+    return Rules(entries)
+
+
+def _count(decoded: Decoded, counters: Counter[str]) -> None:
+    """Add the decoder's counts under the stage's names."""
+    for (_, name), count in decoded.counts.items():
+        if name in _COUNTED:
+            counters[_COUNTED[name]] += count
+        else:
+            assert name in REFUSALS, f"refusal {name!r} has no meaning in the metrics"
+            counters[f"decode_refused_{name}"] += count
+    counters["decode_flows"] += len(decoded.flows)
+    counters["decode_held_sets"] += _number(decoded.changes, state.HELD, Put)
+    counters["decode_held_released"] += decoded.released
+    counters["decode_held_expired"] += (
+        _number(decoded.changes, state.HELD, Delete) - decoded.released
+    )
+
+
+def _number(changes: Iterable[Put | Delete], collection: str, kind: type) -> int:
+    """Return how many changes of a collection are of a kind."""
+    return sum(change.collection == collection and type(change) is kind for change in changes)

@@ -1,0 +1,389 @@
+"""Flow records into minutes of own addresses: who, which class, up or down, in which minute.
+
+Columns in, a frame of `FlowMinute` out. A flow between two own addresses gives two halves; one
+between two others is transit and only counted. A flow longer than a minute is spread linearly:
+its part up to an instant is floor(total * elapsed / duration), so the parts of its minutes add up
+to the total exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.flows import Flows
+from collectors.netflow.sessions import Origin
+from collectors.netflow.state import address_text
+from rating.classes import FarEnds, Rulebook, Rules
+from rating.records import FlowMinute, empty_frame, schema_of
+
+MINUTE_MS = 60_000
+PIECES_PER_PASS = 2_000_000
+"""Most flow minutes that are in memory at once."""
+
+WHOLE_ADDRESS = 0
+"""port_block of a flow that belongs to all ports of its address."""
+
+Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_VALUES = ("octets_up", "octets_down", "packets_up", "packets_down", "octets_exported")
+_KEYS = ("high", "low", "when", "tag")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Flow minutes: the flow's index, the minute, and the flow's elapsed ms before and after it."""
+
+    flow: Int64s
+    minute: Int64s
+    elapsed_before: Int64s
+    elapsed_after: Int64s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sides:
+    """Ownership and class of flows: the own address of each end, and the class seen from it."""
+
+    is_own: Bools
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    traffic_class: Int64s
+
+
+def flow_minutes(
+    flows: Flows, origins: Sequence[Origin], rules: Rules, config: FlowDecodeConfig
+) -> tuple[pl.DataFrame, Counter[str]]:
+    """Return the flows as rows of FlowMinute, aggregated, and what was counted on the way.
+
+    A row's received_at is the last millisecond of the second in which its causes were received: so
+    rows of one second meet, and none becomes late that was not (lateness bounds are whole seconds).
+    """
+    counters: Counter[str] = Counter()
+    if not len(flows):
+        return empty_frame(FlowMinute), counters
+    flows = _counted(flows, origins, config, counters)
+    start, end = _placed(flows, config, counters)
+    names = _Names()
+    exporters = sorted({origin.address for origin in origins})
+    exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
+    parts: list[pl.DataFrame] = []
+    for first, last in _passes(start, end):
+        chosen = slice(first, last)
+        parts.append(
+            _aggregate(
+                _Pass(flows, chosen, exporter_of).frames(
+                    start[chosen], end[chosen], rules, names, counters
+                )
+            )
+        )
+    parts = [part for part in parts if part.height]
+    if not parts:
+        return empty_frame(FlowMinute), counters
+    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts))
+    return _as_records(
+        rows, names.known, [address_text(address) for address in exporters]
+    ), counters
+
+
+class _Names:
+    """Traffic classes by number over all rulebooks of a batch."""
+
+    def __init__(self) -> None:
+        self.known: list[str] = []
+        self._index: dict[str, int] = {}
+
+    def numbers(self, book: Rulebook) -> Int64s:
+        """Return the number of each class of a rulebook."""
+        for name in book.names:
+            if name not in self._index:
+                self._index[name] = len(self.known)
+                self.known.append(name)
+        return np.array([self._index[name] for name in book.names], np.int64)
+
+
+def _counted(
+    flows: Flows, origins: Sequence[Origin], config: FlowDecodeConfig, counters: Counter[str]
+) -> Flows:
+    """Return the flows of the direction that their exporter's setting counts."""
+    only = {
+        e.address: e.counted_direction for e in config.exporters if e.counted_direction != "all"
+    }
+    if not only:
+        return flows
+    refused = {"ingress": 1, "egress": 0}
+    unwanted = np.array([refused.get(only.get(address_text(o.address), ""), -1) for o in origins])
+    keep = flows.direction != unwanted[flows.origin]
+    counters["decode_flows_uncounted"] += int((~keep).sum())
+    return flows.take(keep)
+
+
+def _placed(
+    flows: Flows, config: FlowDecodeConfig, counters: Counter[str]
+) -> tuple[Int64s, Int64s]:
+    """Return start and end of the flows inside the window around their receipt, ms.
+
+    Where the exporter's clock is wrong only the flow's length is believed, and it is laid to end at
+    the receipt.
+    """
+    received_at = flows.received_at
+    window = config.event_time_window_seconds * 1000
+    wrong = (flows.end_at > received_at + config.event_time_ahead_seconds * 1000) | (
+        flows.end_at < received_at - window
+    )
+    early = flows.start_at < received_at - window
+    moved = int((wrong | early).sum())
+    if not moved:
+        return flows.start_at, flows.end_at
+    counters["decode_flows_retimed"] += moved
+    length = np.minimum(flows.end_at - flows.start_at, window)
+    end = np.where(wrong, received_at, flows.end_at)
+    start = np.where(wrong, received_at - length, np.maximum(flows.start_at, received_at - window))
+    return start, end
+
+
+def _passes(start: Int64s, end: Int64s) -> Iterator[tuple[int, int]]:
+    """Yield ranges of flows whose minutes fit into memory together."""
+    pieces = np.cumsum((end - start) // MINUTE_MS + 2)
+    first = 0
+    while first < len(start):
+        taken = int(pieces[first - 1]) if first else 0
+        last = int(np.searchsorted(pieces, taken + PIECES_PER_PASS, side="right"))
+        last = max(last, first + 1)
+        yield first, last
+        first = last
+
+
+def _cut(start: Int64s, end: Int64s) -> _Pieces:
+    """Return the minutes of each flow; a flow that ends on a minute does not touch the next."""
+    first = start // MINUTE_MS
+    last = np.maximum(first, (end - 1) // MINUTE_MS)
+    count = last - first + 1
+    if int(count.max(initial=1)) == 1:
+        zero = np.zeros(len(start), np.int64)
+        return _Pieces(np.arange(len(start)), first, zero, end - start)
+    flow = np.repeat(np.arange(len(start)), count)
+    nth = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
+    minute = first[flow] + nth
+    begun = start[flow]
+    before = np.maximum(minute * MINUTE_MS - begun, 0)
+    after = np.minimum((minute + 1) * MINUTE_MS, end[flow]) - begun
+    return _Pieces(flow, minute, before, after)
+
+
+def _share(total: Int64s, pieces: _Pieces, duration: Int64s, is_whole: bool) -> Int64s:
+    """Return each piece's part of its flow's total, whole numbers that add up to it."""
+    if is_whole:
+        return total[pieces.flow]
+    value, length = total[pieces.flow], duration[pieces.flow]
+    # floor(value * elapsed / length) without leaving 64 bits: value = quotient * length + rest.
+    quotient, rest = np.divmod(value, length)
+    after = quotient * pieces.elapsed_after + rest * pieces.elapsed_after // length
+    before = quotient * pieces.elapsed_before + rest * pieces.elapsed_before // length
+    return after - before
+
+
+class _Pass:
+    """A range of the flows, on its way to rows of own addresses."""
+
+    def __init__(self, flows: Flows, chosen: slice, exporter_of: Int64s) -> None:
+        self._flows = flows
+        self._chosen = chosen
+        row = flows.row[chosen]
+        self._exporter = exporter_of[flows.rows.origin[row]]
+        self._second = flows.rows.received_at[row] // 1000
+        self._known = flows.rate_known[chosen]
+
+    def frames(
+        self,
+        start: Int64s,
+        end: Int64s,
+        rules: Rules,
+        names: _Names,
+        counters: Counter[str],
+    ) -> Iterator[pl.DataFrame]:
+        """Yield unaggregated frames, one per end of the flows and epoch of the rules."""
+        pieces = _cut(start, end)
+        duration = np.maximum(end - start, 1)
+        values = self._values(pieces, duration, counters)
+        epochs = rules.epochs(pieces.minute * MINUTE_MS)
+        for epoch in np.unique(epochs).tolist():
+            book = rules.book(epoch)
+            numbers = names.numbers(book)
+            mine: Any = slice(None)
+            if epochs[0] != epoch or (epochs != epoch).any():
+                mine = np.flatnonzero(epochs == epoch)
+            source, destination = self._sides(book)
+            flow = pieces.flow[mine]
+            transit = ~(source.is_own | destination.is_own)[flow]
+            if transit.any():
+                both = (
+                    values["octets"][mine][transit].sum() + values["reverse"][mine][transit].sum()
+                )
+                counters["decode_octets_transit"] += int(both)
+            for sides, up, down in ((source, "", "reverse"), (destination, "reverse", "")):
+                own = sides.is_own[flow]
+                at = np.flatnonzero(own) if isinstance(mine, slice) else mine[own]
+                if len(at):
+                    yield self._frame(pieces, at, sides, numbers, _oriented(values, at, up, down))
+
+    def _values(
+        self, pieces: _Pieces, duration: Int64s, counters: Counter[str]
+    ) -> dict[str, Int64s]:
+        """Return octets and packets of the pieces in both directions, scaled, and unscaled."""
+        flows, chosen = self._flows, self._chosen
+        is_whole = len(pieces.flow) == len(duration)
+        scaled = {
+            "octets": flows.scaled(flows.octets)[chosen],
+            "reverse": flows.scaled(flows.octets_reverse)[chosen],
+            "packets": flows.scaled(flows.packets)[chosen],
+            "packets_reverse": flows.scaled(flows.packets_reverse)[chosen],
+            "exported": (flows.octets + flows.octets_reverse)[chosen],
+        }
+        counters["decode_octets"] += int(scaled["octets"].sum() + scaled["reverse"].sum())
+        counters["decode_flows_rate_unknown"] += int((~self._known).sum())
+        return {k: _share(total, pieces, duration, is_whole) for k, total in scaled.items()}
+
+    def _sides(self, book: Rulebook) -> tuple[_Sides, _Sides]:
+        """Return what the rulebook says of the flows, from the source's and the destination's end.
+
+        Of a source the address before translation is asked first, of a destination the one after
+        it: that is the side on which subscribers have their own addresses (elements 225, 226).
+        """
+        flows, chosen = self._flows, self._chosen
+        ends = {}
+        for end in ("source", "destination", "nat_source", "nat_destination"):
+            ends[end] = (
+                getattr(flows, f"{end}_high")[chosen],
+                getattr(flows, f"{end}_low")[chosen],
+            )
+        source = _own_address(book, ends["source"], ends["nat_source"])
+        destination = _own_address(book, ends["nat_destination"], ends["destination"])
+        classes = []
+        for own, far in (((source[0]), "destination"), (destination[0], "source")):
+            at = np.flatnonzero(own)
+            traffic_class = np.zeros(len(own), np.int64)
+            high, low = ends[far]
+            traffic_class[at] = book.classify(
+                FarEnds(
+                    high=high[at],
+                    low=low[at],
+                    asn=getattr(flows, f"{far}_as")[chosen][at],
+                    port=getattr(flows, f"{far}_port")[chosen][at],
+                    protocol=flows.protocol[chosen][at],
+                    dscp=flows.tos[chosen][at] >> 2,
+                )
+            )
+            classes.append(traffic_class)
+        return _Sides(*source, classes[0]), _Sides(*destination, classes[1])
+
+    def _frame(
+        self,
+        pieces: _Pieces,
+        at: Int64s,
+        sides: _Sides,
+        numbers: Int64s,
+        values: dict[str, Int64s],
+    ) -> pl.DataFrame:
+        """Return rows of one end: keys packed into four columns, and the values.
+
+        when is minute * 2^33 + second of receipt; tag is class * 2^33 + exporter * 2 + rate known.
+        """
+        flow = pieces.flow[at]
+        when = pieces.minute[at] << 33 | self._second[flow]
+        tag = (
+            numbers[sides.traffic_class[flow]] << 33
+            | self._exporter[flow] << 1
+            | self._known[flow].astype(np.int64)
+        )
+        return pl.DataFrame(
+            {"high": sides.high[flow], "low": sides.low[flow], "when": when, "tag": tag, **values}
+        )
+
+
+def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict[str, Int64s]:
+    """Return the value columns as seen from an own address; "" is the flow's own direction."""
+    octets = {"": "octets", "reverse": "reverse"}
+    packets = {"": "packets", "reverse": "packets_reverse"}
+    return {
+        "octets_up": values[octets[up]][at],
+        "octets_down": values[octets[down]][at],
+        "packets_up": values[packets[up]][at],
+        "packets_down": values[packets[down]][at],
+        "octets_exported": values["exported"][at],
+    }
+
+
+def _own_address(
+    book: Rulebook,
+    first: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    second: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+) -> tuple[Bools, NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return which flows have an own address at this end, and that address: the first that is."""
+    own_first = _is_own(book, first)
+    own_second = _is_own(book, second)
+    if not own_second.any():
+        return own_first, *first
+    if not own_first.any():
+        return own_second, *second
+    high = np.where(own_first, first[0], second[0])
+    low = np.where(own_first, first[1], second[1])
+    return own_first | own_second, high, low
+
+
+def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) -> Bools:
+    """Return which addresses are own; an end that no template fills is all zero, and never own."""
+    high, low = end
+    if not low.any() and not high.any():
+        return np.zeros(len(low), np.bool_)
+    return book.is_own(high, low)
+
+
+def _aggregate(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
+    """Return the frames' rows with equal keys added up; rows of nothing are left out."""
+    found = list(frames)
+    if not found:
+        return pl.DataFrame()
+    return (
+        pl.concat(found)
+        .group_by(_KEYS)
+        .agg(pl.col(*_VALUES).sum())
+        .filter(pl.any_horizontal(pl.col(*_VALUES) != 0))
+    )
+
+
+def _as_records(rows: pl.DataFrame, classes: list[str], exporters: list[str]) -> pl.DataFrame:
+    """Return aggregated rows as FlowMinute records."""
+    octets = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1).astype(">u8")
+    address = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), rows.height, [None, pa.py_buffer(octets.tobytes())]
+    ).cast(pa.large_binary())
+    when, tag = pl.col("when"), pl.col("tag")
+    index = rows.select(
+        minute=when // (1 << 33),
+        second=when % (1 << 33),
+        traffic_class=tag // (1 << 33),
+        exporter=(tag % (1 << 33)) // 2,
+        rate_known=(tag % 2) == 1,
+    )
+    return pl.DataFrame(
+        {
+            "address": pl.Series(pa.chunked_array([address])),
+            "port_block": pl.repeat(WHOLE_ADDRESS, rows.height, dtype=pl.Int64, eager=True),
+            "minute": index["minute"],
+            "traffic_class": pl.Series(classes, dtype=pl.String).gather(index["traffic_class"]),
+            **{name: rows[name] for name in _VALUES},
+            "rate_known": index["rate_known"],
+            "exporter": pl.Series(exporters, dtype=pl.String).gather(index["exporter"]),
+            "received_at": index["second"] * 1000 + 999,
+        },
+        schema=schema_of(FlowMinute),
+    )
