@@ -1,1 +1,1 @@
-"""TODO."""
+"""What touches the outside: sockets, the raw logs' segments, capture files."""

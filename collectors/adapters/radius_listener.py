@@ -107,12 +107,13 @@ class _Listener:
         return self._last_at
 
     def _read(self, opened: socket.socket, group: list[tuple[Accepted, _Peer]]) -> None:
-        for _ in range(self._config.batch_packets):
+        received = 0
+        while received < self._config.batch_packets:
             try:
                 size, ancillary, _, source = opened.recvmsg_into([self._buffer], _ANCILLARY_OCTETS)
             except BlockingIOError:
-                return
-            self._counters.add("radius_received_packets")
+                break
+            received += 1
             address = to_address(source[0])
             datagram = bytes(self._buffer[:size])
             now = self._now()
@@ -126,6 +127,7 @@ class _Listener:
                     self._send(peer, judged.response)
             else:
                 self._refuse(judged, address, source[1], now)
+        self._counters.add("radius_received_packets", received)
 
     def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
         self._counters.add("radius_refused_packets", 1, refused.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_logged_ids_find_their_settings_again() -> None:
         ({"address": "2001:db8::/32"}, "is already 'six'"),
     ],
 )
-def test_a_bad_entry_is_named(change: dict[str, object], message: str) -> None:
-    bad = dataclasses.replace(NasConfig("new", "198.51.100.1", "x"), **change)  # type: ignore[arg-type]
+def test_a_bad_entry_is_named(change: dict[str, Any], message: str) -> None:
+    bad = dataclasses.replace(NasConfig("new", "198.51.100.1", "x"), **change)
     with pytest.raises(ValueError, match=message):
         ClientTable([SIX, bad])

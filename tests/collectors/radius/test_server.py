@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from collectors.config import NasConfig, RadiusConfig
@@ -29,8 +31,8 @@ STRICT_ADDRESS = NAS_ADDRESS[:15] + b"\x02"
 PORT = 40_000
 
 
-def server(**limits: int) -> AccountingServer:
-    return AccountingServer(RadiusConfig(clients=(NAS, STRICT), **limits))  # type: ignore[arg-type]
+def server(**limits: Any) -> AccountingServer:
+    return AccountingServer(RadiusConfig(clients=(NAS, STRICT), **limits))
 
 
 def accept(judge: AccountingServer, datagram: bytes, at: int = RECEIVED_AT) -> Accepted:

@@ -1,0 +1,64 @@
+"""What types cannot say about the collectors' settings: one message per finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collectors.adapters.sockets import parse_listen
+from collectors.config import FlowReceiverConfig, RadiusConfig
+from collectors.radius.clients import ClientTable
+
+
+def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
+    """Return what cannot work in the flow receiver's settings: the key and what was expected."""
+    positive = (
+        "receive_buffer_octets",
+        "block_octets",
+        "block_milliseconds",
+        "marker_interval_milliseconds",
+        "append_retry_milliseconds",
+    )
+    problems = _listen(config.listen) + _positive(config, positive)
+    if config.queue_octets < 2 * config.block_octets:
+        problems.append(
+            f"queue_octets = {config.queue_octets}: expected at least twice block_octets"
+        )
+    return problems
+
+
+def check_radius(config: RadiusConfig) -> list[str]:
+    """Return what cannot work in the RADIUS settings: the key and what was expected."""
+    positive = (
+        "receive_buffer_octets",
+        "batch_packets",
+        "marker_interval_milliseconds",
+        "duplicate_cache_seconds",
+        "event_time_behind_seconds",
+        "event_time_ahead_seconds",
+    )
+    problems = _listen(config.listen) + _positive(config, positive)
+    if config.duplicate_cache_entries < config.batch_packets:
+        problems.append(
+            f"duplicate_cache_entries = {config.duplicate_cache_entries}:"
+            " expected at least batch_packets"
+        )
+    try:
+        ClientTable(config.clients)
+    except ValueError as error:
+        problems.append(f"clients: {error}")
+    return problems
+
+
+def _listen(addresses: Iterable[str]) -> list[str]:
+    problems = []
+    for address in addresses:
+        try:
+            parse_listen(address)
+        except ValueError as error:
+            problems.append(f"listen: {error}")
+    return problems or ([] if addresses else ["listen: expected at least one address"])
+
+
+def _positive(config: object, keys: Iterable[str]) -> list[str]:
+    values = [(key, getattr(config, key)) for key in keys]
+    return [f"{key} = {value}: expected at least 1" for key, value in values if value < 1]
