@@ -20,7 +20,8 @@ from collectors.adapters.captures import read_file
 from collectors.datagrams import Datagram, decode_datagrams, encode_datagrams
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.decoder import COUNTED, Decoded, decode
-from collectors.netflow.state import HELD, address_text, split_session_key
+from collectors.netflow.state import HELD, split_session_key
+from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
 
 DATAGRAMS_PER_BLOCK = 4_096
@@ -100,7 +101,7 @@ class Inspection:
             sums["lost"] = max(0, sums["lost"])
             exporters.append(
                 {
-                    "exporter": address_text(address),
+                    "exporter": format_address(address),
                     "source_port": source_port,
                     "protocol": PROTOCOLS.get(version, "unknown"),
                     "observation_domain": domain,

@@ -39,7 +39,6 @@ _COUNTED = {
     "options_templates": "decode_templates",
     "data_records": "decode_data_records",
     "option_records": "decode_option_records",
-    "lost": "decode_lost",
 }
 
 
@@ -136,7 +135,9 @@ def _compiled(entries: tuple[RuleEntry, ...]) -> Rules:
 def _count(decoded: Decoded, counters: Counter[str]) -> None:
     """Add the decoder's counts under the stage's names."""
     for (_, name), count in decoded.counts.items():
-        if name in _COUNTED:
+        if name == "lost":
+            counters["decode_lost" if count > 0 else "decode_lost_recovered"] += abs(count)
+        elif name in _COUNTED:
             counters[_COUNTED[name]] += count
         else:
             assert name in REFUSALS, f"refusal {name!r} has no meaning in the metrics"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.flows import Flows
 from collectors.netflow.sessions import Origin
-from collectors.netflow.state import address_text
+from rating.addresses import format_address, pack_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.records import FlowMinute, empty_frame, schema_of
 
@@ -89,9 +89,8 @@ def flow_minutes(
     if not parts:
         return empty_frame(FlowMinute), counters
     rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts))
-    return _as_records(
-        rows, names.known, [address_text(address) for address in exporters]
-    ), counters
+    texts = [format_address(address) for address in exporters]
+    return _as_records(rows, names.known, texts), counters
 
 
 class _Names:
@@ -114,13 +113,15 @@ def _counted(
     flows: Flows, origins: Sequence[Origin], config: FlowDecodeConfig, counters: Counter[str]
 ) -> Flows:
     """Return the flows of the direction that their exporter's setting counts."""
-    only = {
-        e.address: e.counted_direction for e in config.exporters if e.counted_direction != "all"
-    }
-    if not only:
-        return flows
     refused = {"ingress": 1, "egress": 0}
-    unwanted = np.array([refused.get(only.get(address_text(o.address), ""), -1) for o in origins])
+    unwanted_by = {
+        pack_address(exporter.address): refused[exporter.counted_direction]
+        for exporter in config.exporters
+        if exporter.counted_direction in refused
+    }
+    if not unwanted_by:
+        return flows
+    unwanted = np.array([unwanted_by.get(origin.address, -1) for origin in origins])
     keep = flows.direction != unwanted[flows.origin]
     counters["decode_flows_uncounted"] += int((~keep).sum())
     return flows.take(keep)
@@ -268,7 +269,7 @@ class _Pass:
         source = _own_address(book, ends["source"], ends["nat_source"])
         destination = _own_address(book, ends["nat_destination"], ends["destination"])
         classes = []
-        for own, far in (((source[0]), "destination"), (destination[0], "source")):
+        for own, far in ((source[0], "destination"), (destination[0], "source")):
             at = np.flatnonzero(own)
             traffic_class = np.zeros(len(own), np.int64)
             high, low = ends[far]
@@ -279,7 +280,7 @@ class _Pass:
                     asn=getattr(flows, f"{far}_as")[chosen][at],
                     port=getattr(flows, f"{far}_port")[chosen][at],
                     protocol=flows.protocol[chosen][at],
-                    dscp=flows.tos[chosen][at] >> 2,
+                    dscp=flows.tos[chosen][at] >> np.uint8(2),
                 )
             )
             classes.append(traffic_class)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -15,6 +17,9 @@ class ExporterConfig:
     """Packets per sampled packet, in place of what the exporter announces; 0: believe it."""
     has_separate_ports: bool = False
     """True where several exporters share the address and differ by source port."""
+    counted_direction: Literal["all", "ingress", "egress"] = "all"
+    """Which records count where the exporter sends each flow at ingress and at egress (element
+    61); records without a direction always count."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,3 +62,31 @@ class FlowDecodeConfig:
     """A higher announced rate is not believed."""
     record_octets_limit: int = 281_474_976_710_656
     """A record of more octets or packets (after scaling) is refused as implausible."""
+    event_time_window_seconds: int = 7_200
+    """A flow that ended longer before its receipt has a wrong clock: it is laid before the receipt.
+    One that began earlier is taken to begin then."""
+    event_time_ahead_seconds: int = 60
+    """A flow that ends further after its receipt has a wrong clock."""
+
+
+def check_decode(config: FlowDecodeConfig) -> list[str]:
+    """Return one message per setting that cannot work: the key and what was expected."""
+    problems = []
+    for exporter in config.exporters:
+        try:
+            ipaddress.ip_address(exporter.address)
+        except ValueError:
+            problems.append(f"exporters.address = {exporter.address!r}: expected an IP address")
+        if not 0 <= exporter.sampling_rate <= config.sampling_rate_limit:
+            problems.append(
+                f"exporters.sampling_rate = {exporter.sampling_rate}: "
+                f"expected 0 to {config.sampling_rate_limit}"
+            )
+    for name in ("sessions_limit", "sets_per_datagram_limit", "template_fields_limit"):
+        if getattr(config, name) < 1:
+            problems.append(f"{name} = {getattr(config, name)}: expected 1 or more")
+    if config.event_time_window_seconds < 60:
+        problems.append(
+            f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"
+        )
+    return problems

@@ -42,13 +42,15 @@ class Decoded:
     """What a block held.
 
     counts: (index in origins, name) -> increment; names are COUNTED (`lost` may be negative: a
-    late datagram takes back a gap) and reasons of refusal. changes are the state's.
+    late datagram takes back a gap) and reasons of refusal (`metrics.REFUSALS`). changes are the
+    state's; released is how many data sets ended their wait for a template.
     """
 
     flows: Flows
     origins: Sequence[Origin]
     counts: Mapping[tuple[int, str], int]
     changes: Sequence[Put | Delete]
+    released: int = 0
 
 
 def decode(
@@ -108,7 +110,8 @@ class _Decoding:
         commit_templates(sessions, learned)
         flows = self._fill(groups, data.rows, timelines)
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
-        return Decoded(flows, self.origins, self.counts, [*changes, *sessions.changes()])
+        changes += sessions.changes()
+        return Decoded(flows, self.origins, self.counts, changes, len(released))
 
     def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
         """Return the datagrams' columns and what the template sets teach.

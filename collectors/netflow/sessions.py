@@ -8,7 +8,6 @@ different templates under one id while both were alive (decision 0102).
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,6 +28,7 @@ from collectors.netflow.state import (
     split_session_key,
 )
 from collectors.netflow.templates import V5
+from rating.addresses import pack_address
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -56,9 +56,9 @@ class Sessions:
     def __init__(self, view: StateView, config: FlowDecodeConfig) -> None:
         """Start with no session; they are read from the view when first asked for."""
         self._view = view
-        self._separate = {_octets(e.address) for e in config.exporters if e.has_separate_ports}
+        self._separate = {pack_address(e.address) for e in config.exporters if e.has_separate_ports}
         self._forced = {
-            _octets(e.address): e.sampling_rate for e in config.exporters if e.sampling_rate
+            pack_address(e.address): e.sampling_rate for e in config.exporters if e.sampling_rate
         }
         self._limit = config.sessions_limit
         self._split: dict[str, bool] = {}
@@ -225,11 +225,3 @@ def note_arrivals(
         sessions.progress[sender.session] = dataclasses.replace(
             held, ports=ports, last_seen_at=max(held.last_seen_at, seen)
         )
-
-
-def _octets(text: str) -> bytes:
-    """Return an address as 16 octets; raises ValueError where the text is no address."""
-    address = ipaddress.ip_address(text)
-    if address.version == 4:
-        return b"\0" * 10 + b"\xff\xff" + address.packed
-    return address.packed

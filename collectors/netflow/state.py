@@ -7,7 +7,6 @@ unless the address is shared (decision 0102). Everything is bounded by `FlowDeco
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 
 SESSION = "flow_session"
 PROGRESS = "flow_progress"
@@ -101,12 +100,6 @@ COLLECTIONS: dict[str, type] = {
 def session_key(address: bytes, version: int, domain: int, port: int) -> str:
     """Return the key of a session; port 0 means every port of the address."""
     return f"{address.hex()}:{version:02d}:{domain:08x}:{port:05d}"
-
-
-def address_text(address: bytes) -> str:
-    """Return 16 octets as text: a mapped IPv4 address as dotted quad (RFC 4291 §2.5.5.2)."""
-    parsed = ipaddress.IPv6Address(address)
-    return str(parsed.ipv4_mapped or parsed)
 
 
 def split_session_key(key: str) -> tuple[bytes, int, int, int]:

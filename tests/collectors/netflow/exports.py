@@ -37,9 +37,9 @@ def mapped(text: str) -> bytes:
 def v9(sets: Iterable[bytes], *, sequence: int = 0, domain: int = 0, uptime: int = UPTIME) -> bytes:
     """Return a NetFlow v9 datagram."""
     parts = list(sets)
-    return struct.pack(
-        ">HHIIII", 9, len(parts), uptime, EXPORTED_AT, sequence, domain
-    ) + b"".join(parts)
+    return struct.pack(">HHIIII", 9, len(parts), uptime, EXPORTED_AT, sequence, domain) + b"".join(
+        parts
+    )
 
 
 def ipfix(sets: Iterable[bytes], *, sequence: int = 0, domain: int = 0) -> bytes:
