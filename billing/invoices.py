@@ -205,7 +205,7 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
     )
 
 
-def _charge_evidence(charge: UsageCharge) -> dict[str, Any]:
+def _charge_evidence(charge: UsageCharge, terms: Terms) -> dict[str, Any]:
     """Return the keys that lead from a line to its usage, and F(q) as it was at closing."""
     return {
         "rating_key": charge.rating_key,
@@ -218,6 +218,7 @@ def _charge_evidence(charge: UsageCharge) -> dict[str, Any]:
         "amount_exact": charge.amount_exact,
         "plan_id": charge.plan_id,
         "plan_version": charge.plan_version,
+        "octets_per_gigabyte": terms.octets_per_gigabyte,
     }
 
 
@@ -225,7 +226,7 @@ def _usage_line(item: UsageInput) -> InvoiceLine:
     """Return the line of one meter: round(F(q)), as the rate stage rounded it."""
     charge = item.charge
     meter = item.terms.meters[charge.meter_id]
-    evidence = _charge_evidence(charge)
+    evidence = _charge_evidence(charge, item.terms)
     if item.allowance is not None:
         evidence["allowance"] = item.allowance
     return InvoiceLine(
@@ -250,7 +251,7 @@ def _late_line(item: LateInput, inputs: InvoiceInputs) -> InvoiceLine:
     zone = inputs.branch.timezone
     first = local_day(charge.period_start_at, zone).isoformat()
     last = local_day(charge.period_end_at - 1, zone).isoformat()
-    evidence = _charge_evidence(charge)
+    evidence = _charge_evidence(charge, item.terms)
     evidence["quantity_before"] = before.quantity if before else 0
     evidence["amount_exact_before"] = before.amount_exact if before else "0/1"
     evidence["corrects_invoice_id"] = item.corrects_invoice_id

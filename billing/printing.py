@@ -1,0 +1,229 @@
+"""An invoice as printed: every amount, quantity and day already text, in the branch's language.
+
+Pure: the document and its row in, strings out. The template only places them, so nothing that a
+customer typed is ever read as markup.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from billing.invoices import TAX, USAGE
+from rating.money import format_minor
+
+LABELS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "invoice": "Invoice",
+        "draft": "Draft",
+        "bill_to": "Bill to",
+        "number": "Invoice number",
+        "issued": "Issued",
+        "due": "Due",
+        "period": "Service period",
+        "account": "Customer number",
+        "amount_due": "Amount due",
+        "paid_in_full": "Paid in full",
+        "description": "Description",
+        "quantity": "Quantity",
+        "amount": "Amount",
+        "usage": "Usage in this period",
+        "included": "included",
+        "above": "above the allowance",
+        "subtotal": "Subtotal",
+        "tax": "Tax",
+        "tax_included": "Tax included",
+        "on": "on",
+        "total": "Total",
+        "paid": "Paid",
+        "tax_number": "Tax no.",
+        "page": "Page",
+        "of": "of",
+        "fingerprint": "Document fingerprint",
+        "recurring": "Subscription",
+        "adjustment": "Adjustments",
+    },
+    "bn": {
+        "invoice": "চালান",
+        "draft": "খসড়া",
+        "bill_to": "প্রাপক",
+        "number": "চালান নম্বর",
+        "issued": "ইস্যুর তারিখ",
+        "due": "শেষ তারিখ",
+        "period": "সেবার মেয়াদ",
+        "account": "গ্রাহক নম্বর",
+        "amount_due": "প্রদেয় টাকা",
+        "paid_in_full": "সম্পূর্ণ পরিশোধিত",
+        "description": "বিবরণ",
+        "quantity": "পরিমাণ",
+        "amount": "টাকা",
+        "usage": "এই মেয়াদে ব্যবহার",
+        "included": "প্যাকেজে অন্তর্ভুক্ত",
+        "above": "সীমার অতিরিক্ত",
+        "subtotal": "উপমোট",
+        "tax": "কর",
+        "tax_included": "অন্তর্ভুক্ত কর",
+        "on": "এর উপর",
+        "total": "সর্বমোট",
+        "paid": "পরিশোধিত",
+        "tax_number": "কর নম্বর",
+        "page": "পৃষ্ঠা",
+        "of": "/",
+        "fingerprint": "নথির হ্যাশ",
+        "recurring": "সাবস্ক্রিপশন",
+        "adjustment": "সমন্বয়",
+    },
+}
+"""Words of the paper per language; a language we lack is printed in English."""
+
+_MONTHS = {
+    "en": "January February March April May June July August September October November December",
+    "bn": "জানুয়ারি ফেব্রুয়ারি মার্চ এপ্রিল মে জুন জুলাই আগস্ট সেপ্টেম্বর অক্টোবর নভেম্বর ডিসেম্বর",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PrintedState:
+    """What the row knows and the document must not: number, days, payments.
+
+    number, issued_on and due_on (ISO) are empty for a draft.
+    """
+
+    number: str
+    status: str
+    issued_on: str
+    due_on: str
+    paid_minor: int
+    hash: str
+
+
+def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
+    """Return the template's input from an invoice's canonical JSON: strings and numbers only."""
+    invoice = json.loads(document)
+    language = invoice["branch"]["language"]
+    words = LABELS.get(language, LABELS["en"])
+    currency = invoice["currency"]
+    open_minor = invoice["total_minor"] - state.paid_minor
+    period = invoice["period"]
+    return {
+        "language": language if language in LABELS else "en",
+        "words": dict(words),
+        "branch": invoice["branch"],
+        "account": invoice["account"],
+        "number": state.number,
+        "is_draft": state.status == "draft",
+        "is_paid": state.status == "paid",
+        "issued": format_day(state.issued_on, language),
+        "due": format_day(state.due_on, language),
+        "period": " – ".join(
+            format_day(period[name], language) for name in ("first_on", "last_on")
+        ),
+        "currency": currency,
+        "amount_due": format_money(open_minor, currency),
+        "groups": _groups(invoice, words),
+        "meters": [_meter(line, words) for line in invoice["lines"] if _has_allowance(line)],
+        "totals": _totals(invoice, words, state),
+        "hash": state.hash,
+        "document_day": state.issued_on or period["last_on"],
+    }
+
+
+def format_money(amount_minor: int, currency: str) -> str:
+    """Return an amount with thousands separated, such as ``1,840.00``; a true minus sign."""
+    whole, point, part = format_minor(abs(amount_minor), currency).partition(".")
+    text = f"{int(whole):,}{point}{part}"
+    return f"−{text}" if amount_minor < 0 else text
+
+
+def format_day(iso: str, language: str) -> str:
+    """Return a day such as ``1 November 2026``; empty for an empty one."""
+    if not iso:
+        return ""
+    day = datetime.date.fromisoformat(iso)
+    names = _MONTHS.get(language, _MONTHS["en"]).split()
+    return f"{day.day} {names[day.month - 1]} {day.year}"
+
+
+def format_quantity(quantity: int, unit: str, octets_per_gigabyte: int) -> str:
+    """Return a quantity with its unit: octets as GB (or GiB), seconds as h:mm:ss; else empty."""
+    if unit.startswith("octets"):
+        name = "GB" if octets_per_gigabyte == 10**9 else "GiB"
+        hundredths = abs(quantity) * 100 // octets_per_gigabyte
+        sign = "−" if quantity < 0 else ""
+        return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d} {name}"
+    if unit == "seconds":
+        minutes, seconds = divmod(abs(quantity), 60)
+        sign = "−" if quantity < 0 else ""
+        return f"{sign}{minutes // 60}:{minutes % 60:02d}:{seconds:02d} h"
+    return ""
+
+
+def _groups(invoice: Mapping[str, Any], words: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the table's groups of lines in the document's order, without tax."""
+    groups: list[dict[str, Any]] = []
+    for line in invoice["lines"]:
+        if line["kind"] == TAX:
+            continue
+        title = words["usage"] if line["kind"] == USAGE else words[line["kind"]]
+        if not groups or groups[-1]["title"] != title:
+            groups.append({"title": title, "lines": []})
+        gigabyte = line["evidence"].get("octets_per_gigabyte", 10**9)
+        groups[-1]["lines"].append(
+            {
+                "description": line["description"],
+                "quantity": format_quantity(line["quantity"], line["unit"], gigabyte),
+                "amount": format_money(line["amount_minor"], invoice["currency"]),
+            }
+        )
+    return groups
+
+
+def _has_allowance(line: Mapping[str, Any]) -> bool:
+    """Return whether a line can be shown against what was included."""
+    return line["kind"] == USAGE and bool(line["evidence"].get("allowance"))
+
+
+def _meter(line: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
+    """Return one usage bar: parts per thousand of its width that are included and above."""
+    used, allowance = line["quantity"], line["evidence"]["allowance"]
+    gigabyte = line["evidence"].get("octets_per_gigabyte", 10**9)
+    scale = max(used, allowance, 1)
+    above = max(used - allowance, 0)
+    text = format_quantity(above, line["unit"], gigabyte)
+    return {
+        "description": line["description"],
+        "used": format_quantity(used, line["unit"], gigabyte),
+        "allowance": format_quantity(allowance, line["unit"], gigabyte),
+        "within_permille": min(used, allowance) * 1000 // scale,
+        "above_permille": above * 1000 // scale,
+        "note": f"{text} {words['above']}" if above else "",
+    }
+
+
+def _totals(
+    invoice: Mapping[str, Any], words: Mapping[str, str], state: PrintedState
+) -> list[dict[str, Any]]:
+    """Return the rows under the table; the last one is printed strong."""
+    currency = invoice["currency"]
+    rows = [(words["subtotal"], format_money(invoice["subtotal_minor"], currency))]
+    for tax in invoice["taxes"]:
+        if not tax["tax_minor"]:
+            continue
+        word = words["tax_included"] if tax["is_inclusive"] else words["tax"]
+        base = format_money(tax["net_minor"], currency)
+        rows.append(
+            (
+                f"{word} {tax['percent']} % {words['on']} {base}",
+                format_money(tax["tax_minor"], currency),
+            )
+        )
+    rows.append((words["total"], format_money(invoice["total_minor"], currency)))
+    if state.paid_minor:
+        rows.append((words["paid"], format_money(-state.paid_minor, currency)))
+    return [
+        {"label": label, "amount": amount, "is_total": label == words["total"]}
+        for label, amount in rows
+    ]
