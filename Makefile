@@ -15,7 +15,8 @@ PACKAGES := rating billing collectors streams warehouse api dashboards infra
 LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
-.PHONY: help run serve test check bench simulate format example lock venv clean
+.PHONY: help run serve test check check-format check-lint check-types check-imports check-style \
+  bench simulate format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,11 +30,21 @@ serve: $(STAMP) ## start Flowrate on real input (flowrate.toml; `flowrate init` 
 test: $(STAMP) ## run every test that this machine's peers allow; names what was skipped and why
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-check: $(STAMP) ## check format, lint, types, the import rule and the style rules
+check: check-format check-lint check-types check-imports check-style ## all of check-*; -k goes on
+
+check-format: $(STAMP) ## is everything formatted?
 	$(BIN)/ruff format --check .
+
+check-lint: $(STAMP) ## lint
 	$(BIN)/ruff check .
+
+check-types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy $(PACKAGES) tests
+
+check-imports: $(STAMP) ## the import rule
 	$(BIN)/lint-imports
+
+check-style: $(STAMP) ## the style's numbers and names
 	$(BIN)/python -m pytest -q tests/tidy
 
 bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
