@@ -25,13 +25,18 @@ from typing import Any
 from infra.config import LogsConfig
 
 VALUE_CHARACTERS_MAX = 500
-"""Longer values are cut; a traceback may have TRACEBACK_CHARACTERS_MAX."""
+"""Longer values are cut; of a traceback the last TRACEBACK_CHARACTERS_MAX are kept."""
 TRACEBACK_CHARACTERS_MAX = 8_000
 PLACES_MAX = 2_048
 """Places in the code whose rate is remembered; the longest silent one is forgotten first."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_.:/@+*%\[\]-]+")
-OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",  # uvicorn's second copy of its message, with escape codes
+}
 
 
 class RepeatLimit(logging.Filter):
@@ -105,7 +110,7 @@ class StructuredFormatter(logging.Formatter):
                 facts[name] = _shortened(value, VALUE_CHARACTERS_MAX)
         if record.exc_info:
             text = self.formatException(record.exc_info)
-            facts["traceback"] = _shortened(text, TRACEBACK_CHARACTERS_MAX)
+            facts["traceback"] = text[-TRACEBACK_CHARACTERS_MAX:]
         return facts
 
 
@@ -116,7 +121,7 @@ def set_up_logs(process: str, config: LogsConfig) -> None:
     handler.addFilter(RepeatLimit(config.repeats_per_minute))
     logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for chatty in ("httpx", "httpcore", "uvicorn.access"):
+    for chatty in ("httpx", "httpcore", "uvicorn.access", "alembic.runtime.plugins"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
