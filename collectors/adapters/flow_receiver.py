@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _SOURCES_MAX = 65_536
 _IDLE_ITEMS_MAX = 256
 _DRAIN_BLOCKS_MAX = 256
+_BLOCK_DATAGRAMS_MAX = 65_536
+"""Bounds a block of empty datagrams, which never fills by octets."""
 
 
 class _Block:
@@ -98,17 +100,16 @@ class _Handover:
         self._octets_max = octets_max
         self._counters = counters
 
-    def put(self, item: _Item) -> None:
+    def received(self, item: _Item, octets: int) -> None:
+        """Count an item's datagrams and payload octets, and queue it or drop its block."""
+        self._counters.add("flow_received_datagrams", item.datagrams)
+        self._counters.add("flow_received_octets", octets)
         if item.body is None:
             # A later item says the same and more, so this one may be left out.
             if self._items.qsize() < _IDLE_ITEMS_MAX:
                 self._items.put(item)
             return
-        with self._lock:
-            fits = self._octets + len(item.body) <= self._octets_max
-            if fits:
-                self._octets += len(item.body)
-        if fits:
+        if self._charge(len(item.body)):
             self._items.put(item)
         else:
             self._counters.add("flow_overflow_datagrams", item.datagrams)
@@ -120,12 +121,15 @@ class _Handover:
             return None
 
     def done(self, body: bytes) -> None:
-        with self._lock:
-            self._octets -= len(body)
+        self._charge(-len(body))
 
-    @property
-    def octets(self) -> int:
-        return self._octets
+    def _charge(self, octets: int) -> bool:
+        with self._lock:
+            if self._octets + octets > self._octets_max:
+                return False
+            self._octets += octets
+            self._counters.set("flow_queue_octets", self._octets)
+        return True
 
 
 class _Receiver(threading.Thread):
@@ -142,8 +146,6 @@ class _Receiver(threading.Thread):
     ) -> None:
         super().__init__(name=f"receive-{bound.port}", daemon=True)
         self.failure: BaseException | None = None
-        self.received_datagrams = 0
-        self.received_octets = 0
         self._number = number
         self._socket = bound.socket
         self._config = config
@@ -176,11 +178,12 @@ class _Receiver(threading.Thread):
         view, receive, now_ms = block.view, self._socket.recvfrom_into, self._now_ms
         times, sources, lengths = block.times, block.sources, block.lengths
         limit = self._config.block_octets
-        last_at = max(now_ms(), self._last_at)
-        until = last_at + self._config.block_milliseconds
+        began_at = now_ms()
+        until = began_at + self._config.block_milliseconds
+        last_at = max(began_at, self._last_at)
         used = 0
         try:
-            while used < limit and last_at < until:
+            for _ in range(_BLOCK_DATAGRAMS_MAX):
                 size, source = receive(view[used:])
                 now = now_ms()
                 # The clock may step back; "received through" must not.
@@ -190,15 +193,15 @@ class _Receiver(threading.Thread):
                 sources.append(source)
                 lengths.append(size)
                 used += size
+                if used >= limit or not began_at <= now < until:
+                    break
         except BlockingIOError:
             last_at = max(now_ms(), last_at)
         self._last_at = last_at
         block.used = used
         count = len(lengths)
-        self.received_datagrams += count
-        self.received_octets += used
         body = block.take() if count else None
-        self._handover.put(_Item(self._number, last_at, body, count))
+        self._handover.received(_Item(self._number, last_at, body, count), used)
         return count
 
 
@@ -227,6 +230,8 @@ class _Appender:
         self._counters = counters
         self._through: dict[int, int] = {}
         self._marked_at = 0
+        self._tried_at = 0
+        self._failures = 0
 
     def append_next(self, timeout_seconds: float) -> bool:
         """Make the next item durable, retrying while the disk is full; False where none came.
@@ -259,8 +264,11 @@ class _Appender:
         if len(self._through) < threads:
             return False
         through = min(self._through.values())
-        due = force or through >= self._marked_at + self._config.marker_interval_milliseconds
-        if not (due and through > self._marked_at and self._append("marker", through, b"")):
+        due = force or through >= self._tried_at + self._config.marker_interval_milliseconds
+        if not due or through <= self._marked_at:
+            return False
+        self._tried_at = through
+        if not self._append("marker", through, b""):
             return False
         self._marked_at = through
         self._counters.set("flow_received_through_at", through)
@@ -271,15 +279,14 @@ class _Appender:
             self._writer.append(kind, received_at, body)
         except OSError as error:
             self._counters.add("flow_append_failures")
-            log.warning("flow log: append failed, datagrams are kept and tried again: %s", error)
+            if not self._failures:
+                log.error("flow log: append failed, datagrams wait and are tried again: %s", error)
+            self._failures += 1
             return False
+        if self._failures:
+            log.warning("flow log: appending again after %d failures", self._failures)
+            self._failures = 0
         return True
-
-
-def _observe(threads: list[_Receiver], handover: _Handover, counters: Counters) -> None:
-    counters.set("flow_received_datagrams", sum(t.received_datagrams for t in threads))
-    counters.set("flow_received_octets", sum(t.received_octets for t in threads))
-    counters.set("flow_queue_octets", handover.octets)
 
 
 def run(
@@ -316,14 +323,12 @@ def run(
             appender.append_next(config.block_milliseconds / 1000)
             if appender.mark(len(threads)):
                 counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
-            _observe(threads, handover, counters)
         for thread in threads:
             thread.join()
         while appender.append_next(0):
             pass
         appender.mark(len(threads), force=True)
         counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
-        _observe(threads, handover, counters)
     finally:
         stop.set()
         for thread in threads:

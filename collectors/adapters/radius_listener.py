@@ -85,7 +85,7 @@ class _Listener:
         self._buffer = bytearray(PACKET_OCTETS_MAX)
         self._last_at = 0
         self._marked_at = 0
-        self._log_works = True
+        self._failures = 0
         self._selector = selectors.DefaultSelector()
         for each in bound:
             each.socket.setblocking(False)
@@ -137,8 +137,8 @@ class _Listener:
         packets = [accepted.packet for accepted, _ in group if accepted.packet is not None]
         self._counters.add("radius_accepted_packets", len(packets))
         if packets:
-            self._log_works = self._append("data", self._last_at, encode_packets(packets))
-        if not self._log_works:
+            self._append("data", self._last_at, encode_packets(packets))
+        if self._failures:
             # Status-Server too stays unanswered: a server that cannot record is not alive.
             for accepted, _ in group:
                 self._server.abandon(accepted)
@@ -157,10 +157,9 @@ class _Listener:
         now = self._now()
         if not force and now < self._marked_at + self._config.marker_interval_milliseconds:
             return
-        self._log_works = self._append("marker", now, b"")
         self._marked_at = now
         counters = self._counters
-        if self._log_works:
+        if self._append("marker", now, b""):
             counters.set("radius_received_through_at", now)
         counters.set("radius_duplicate_cache_entries", self._server.cached)
         counters.set("radius_kernel_drops", kernel_drops([b.socket for b in self._bound]))
@@ -170,8 +169,13 @@ class _Listener:
             self._writer.append(kind, received_at, body)
         except OSError as error:
             self._counters.add("radius_append_failures")
-            log.warning("radius log: append failed, nothing is answered: %s", error)
+            if not self._failures:  # Once: a line each time would fill what is full.
+                log.error("radius log: append failed, nothing is answered: %s", error)
+            self._failures += 1
             return False
+        if self._failures:
+            log.warning("radius log: appending again after %d failures", self._failures)
+            self._failures = 0
         return True
 
     def _send(self, peer: _Peer, response: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import socket
 import time
 
@@ -90,6 +91,41 @@ def test_a_clock_that_steps_back_does_not_take_markers_back() -> None:
         send(shell.ports[0], [b"x"] * 50)
         assert eventually(lambda: len(shell.log.markers()) >= 4)
     assert shell.log.markers() == sorted(set(shell.log.markers()))
+
+
+def test_a_clock_set_back_an_hour_does_not_hold_datagrams_back() -> None:
+    set_back = [0]
+    with running(flow_receiver.run, QUICK, lambda: now_ms() - set_back[0]) as shell:
+        send(shell.ports[0], [b"before"])
+        assert eventually(lambda: len(shell.log.datagrams()) == 1)
+        set_back[0] = 3_600_000
+        # Never idle, and far from a full block: only age hands these over.
+        for _ in range(100):
+            send(shell.ports[0], [b"after"])
+            time.sleep(0.002)
+        assert len(shell.log.datagrams()) > 1
+    times = [d.received_at for d in shell.log.datagrams()]
+    assert times == sorted(times)
+
+
+def test_a_block_of_empty_datagrams_ends_too() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        send(shell.ports[0], [b""] * 100)
+        assert eventually(lambda: len(shell.log.datagrams()) == 100)
+
+
+def test_a_full_disk_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), running(flow_receiver.run, QUICK) as shell:
+        shell.log.is_full = True
+        send(shell.ports[0], [b"x"] * 10)
+        assert eventually(lambda: shell.counters.get("flow_append_failures") >= 5)
+        assert shell.counters.get("flow_received_datagrams") == 10
+        shell.log.is_full = False
+        assert eventually(lambda: len(shell.log.datagrams()) == 10)
+    told = [r.message for r in caplog.records if "append" in r.message]
+    assert len(told) == 2
+    assert "No space left" in told[0]
+    assert "again" in told[1]
 
 
 def test_a_full_disk_loses_nothing_that_fits_the_queue() -> None:

@@ -130,6 +130,26 @@ def test_a_full_disk_means_silence_and_then_a_fresh_start() -> None:
         assert len(shell.log.packets()) == 1
 
 
+def test_a_full_disk_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING),
+        running(radius_listener.run, CONFIG) as shell,
+        nas(shell) as peer,
+    ):
+        shell.log.is_full = True
+        for identifier in range(20):
+            peer.send(request(identifier=identifier))
+        assert eventually(lambda: shell.counters.get("radius_unanswered_packets") == 20)
+        assert eventually(lambda: shell.counters.get("radius_append_failures") >= 3)
+        shell.log.is_full = False
+        peer.send(request())
+        assert peer.answer() is not None
+    told = [r.message for r in caplog.records if "append" in r.message]
+    assert len(told) == 2
+    assert "No space left" in told[0]
+    assert "again" in told[1]
+
+
 def status_server() -> bytes:
     blank = encode_packet(12, 3, b"r" * 16, [(80, bytes(16))])
     return blank[:22] + message_authenticator(blank, b"r" * 16, SECRET)
