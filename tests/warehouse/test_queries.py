@@ -109,9 +109,7 @@ def test_rates_are_bits_per_second(reading: WarehouseClient) -> None:
 
 
 def test_period_totals_are_exact(reading: WarehouseClient) -> None:
-    rows = queries.PERIOD_TOTALS.rows(
-        reading, rating_key="pool-1", period_start_at=PERIOD_START_AT
-    )
+    rows = queries.PERIOD_TOTALS.rows(reading, rating_key="pool-1", period_start_at=PERIOD_START_AT)
     mine = [row for row in USAGE if row.rating_key == "pool-1"]
     by_meter = {row.meter_id: row for row in rows}
     assert set(by_meter) == {"data", "volume"}
@@ -164,8 +162,10 @@ def test_sessions_name_their_log_positions(reading: WarehouseClient) -> None:
 def test_late_usage_is_found_by_when_it_came(reading: WarehouseClient) -> None:
     late_at = FROM_AT + 40 * 86_400_000
     rows = queries.LATE_USAGE.rows(reading, from_at=late_at, until_at=late_at + 1, limit=10)
-    assert [(row.rating_key, row.octets) for row in rows] == [("s1", -700)]
-    assert queries.LATE_USAGE.rows(reading, from_at=late_at + 1, until_at=late_at + 2, limit=1) == []
+    assert [(row.rating_key, row.octets) for row in rows] == [("s3", -700)]
+    assert (
+        queries.LATE_USAGE.rows(reading, from_at=late_at + 1, until_at=late_at + 2, limit=1) == []
+    )
 
 
 def test_now_counts_only_sessions_that_live(reading: WarehouseClient) -> None:

@@ -1,0 +1,213 @@
+CREATE TABLE IF NOT EXISTS usage_rated_1 (
+  `rating_key` String CODEC(ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `source` LowCardinality(String),
+  `session_id` String CODEC(ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `minute` UInt32 CODEC(Delta, ZSTD(1)),
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `seconds` Int64 CODEC(T64, ZSTD(1)),
+  `meter_id` LowCardinality(String),
+  `quantity` Int64 CODEC(T64, ZSTD(1)),
+  `charge` Decimal(38, 18) CODEC(ZSTD(1)),
+  `currency` LowCardinality(String),
+  `balance_effect` Decimal(38, 18) CODEC(ZSTD(1)),
+  `plan_id` LowCardinality(String),
+  `plan_version` Int64 CODEC(T64, ZSTD(1)),
+  `period_start_at` Int64 CODEC(Delta, ZSTD(1)),
+  `is_late` Bool CODEC(ZSTD(1)),
+  `received_at` Int64 CODEC(Delta, ZSTD(1)),
+  `log_partition` UInt16 CODEC(ZSTD(1)),
+  `log_position` UInt64 CODEC(Delta, ZSTD(1)),
+  INDEX by_rating_key rating_key TYPE bloom_filter(0.01) GRANULARITY 1,
+  INDEX by_log_position log_position TYPE minmax GRANULARITY 1,
+  INDEX by_received received_at TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(toDateTime(minute * 60, 'UTC'))
+ORDER BY (subscriber_id, minute, meter_id, traffic_class)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW usage_rated AS
+SELECT `rating_key`, `subscriber_id`, `source`, `session_id`, `traffic_class`, `minute`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds`, `meter_id`, `quantity`, `charge`, `currency`, `balance_effect`, `plan_id`, `plan_version`, `period_start_at`, `is_late`, `received_at`, `log_partition`, `log_position` FROM usage_rated_1;
+
+CREATE TABLE IF NOT EXISTS usage_minute_1 (
+  `minute` UInt32 CODEC(Delta, ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `source` LowCardinality(String),
+  `is_unattributed` Bool,
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `octets_late` Int64 CODEC(T64, ZSTD(1)),
+  `rows` Int64 CODEC(T64, ZSTD(1)),
+  `lag_ms_sum` Int64 CODEC(ZSTD(1)),
+  `lag_ms_max` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
+  `received_at_max` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(minute * 60, 'UTC'))
+ORDER BY (minute, traffic_class, source, is_unattributed)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_minute_1_fill
+TO usage_minute_1 AS
+SELECT minute, traffic_class, source, startsWith(rating_key, 'unattributed:') AS is_unattributed,
+  sum(rated.octets_up) AS octets_up,
+  sum(rated.octets_down) AS octets_down,
+  sum(rated.packets_up) AS packets_up,
+  sum(rated.packets_down) AS packets_down,
+  sumIf(rated.octets_up + rated.octets_down, is_late) AS octets_late,
+  toInt64(count()) AS rows,
+  sum(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_sum,
+  max(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_max,
+  max(rated.received_at) AS received_at_max
+FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
+GROUP BY minute, traffic_class, source, is_unattributed;
+
+CREATE OR REPLACE VIEW usage_minute AS
+SELECT `minute`, `traffic_class`, `source`, `is_unattributed`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `octets_late`, `rows`, `lag_ms_sum`, `lag_ms_max`, `received_at_max` FROM usage_minute_1;
+
+CREATE TABLE IF NOT EXISTS usage_cell_1 (
+  `cell` UInt32 CODEC(Delta, ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `source` LowCardinality(String),
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `seconds` Int64 CODEC(T64, ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(cell * 900, 'UTC'))
+ORDER BY (cell, subscriber_id, rating_key, traffic_class, source)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_cell_1_fill
+TO usage_cell_1 AS
+SELECT intDiv(minute, 15) AS cell, subscriber_id, rating_key,
+  traffic_class, source,
+  sum(rated.octets_up) AS octets_up,
+  sum(rated.octets_down) AS octets_down,
+  sum(rated.packets_up) AS packets_up,
+  sum(rated.packets_down) AS packets_down,
+  sum(rated.seconds) AS seconds
+FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
+GROUP BY cell, subscriber_id, rating_key, traffic_class, source;
+
+CREATE OR REPLACE VIEW usage_cell AS
+SELECT `cell`, `subscriber_id`, `rating_key`, `traffic_class`, `source`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds` FROM usage_cell_1;
+
+CREATE TABLE IF NOT EXISTS charge_cell_1 (
+  `cell` UInt32 CODEC(Delta, ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `plan_id` LowCardinality(String),
+  `meter_id` LowCardinality(String),
+  `currency` LowCardinality(String),
+  `quantity` Int64 CODEC(T64, ZSTD(1)),
+  `charge` Decimal(38, 18) CODEC(ZSTD(1)),
+  `balance_effect` Decimal(38, 18) CODEC(ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(cell * 900, 'UTC'))
+ORDER BY (cell, rating_key, plan_id, meter_id, currency)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS charge_cell_1_fill
+TO charge_cell_1 AS
+SELECT intDiv(minute, 15) AS cell, rating_key, plan_id, meter_id,
+  currency, sum(rated.quantity) AS quantity, sum(rated.charge) AS charge,
+  sum(rated.balance_effect) AS balance_effect
+FROM usage_rated_1 AS rated WHERE meter_id != 'volume'
+GROUP BY cell, rating_key, plan_id, meter_id, currency;
+
+CREATE OR REPLACE VIEW charge_cell AS
+SELECT `cell`, `rating_key`, `plan_id`, `meter_id`, `currency`, `quantity`, `charge`, `balance_effect` FROM charge_cell_1;
+
+CREATE TABLE IF NOT EXISTS live_session_1 (
+  `session_id` String CODEC(ZSTD(1)),
+  `nas_id` String CODEC(ZSTD(1)),
+  `nas_address` String CODEC(ZSTD(1)),
+  `acct_session_id` String CODEC(ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `user_name` String CODEC(ZSTD(1)),
+  `framed_address` String CODEC(ZSTD(1)),
+  `delegated_prefix` String CODEC(ZSTD(1)),
+  `started_at` Int64 CODEC(ZSTD(1)),
+  `last_seen_at` Int64 CODEC(ZSTD(1)),
+  `ended_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `end_cause` String CODEC(ZSTD(1)),
+  `octets_up` Int64 CODEC(ZSTD(1)),
+  `octets_down` Int64 CODEC(ZSTD(1)),
+  `rate_up_bps` Int64 CODEC(ZSTD(1)),
+  `rate_down_bps` Int64 CODEC(ZSTD(1)),
+  `interval_start_at` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (session_id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW live_session AS
+SELECT `session_id`, `nas_id`, `nas_address`, `acct_session_id`, `subscriber_id`, `user_name`, `framed_address`, `delegated_prefix`, `started_at`, `last_seen_at`, `ended_at`, `end_cause`, `octets_up`, `octets_down`, `rate_up_bps`, `rate_down_bps`, `interval_start_at`, `snapshot_at` FROM live_session_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS alert_1 (
+  `alert_id` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `period_start_at` Int64 CODEC(ZSTD(1)),
+  `meter_id` String CODEC(ZSTD(1)),
+  `percent` Int64 CODEC(ZSTD(1)),
+  `quantity` Int64 CODEC(ZSTD(1)),
+  `threshold` Int64 CODEC(ZSTD(1)),
+  `raised_at` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (alert_id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW alert AS
+SELECT `alert_id`, `rating_key`, `period_start_at`, `meter_id`, `percent`, `quantity`, `threshold`, `raised_at`, `snapshot_at` FROM alert_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS command_1 (
+  `command_id` String CODEC(ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `session_id` String CODEC(ZSTD(1)),
+  `kind` String CODEC(ZSTD(1)),
+  `target` String CODEC(ZSTD(1)),
+  `attempt` Int64 CODEC(ZSTD(1)),
+  `outcome` String CODEC(ZSTD(1)),
+  `requested_at` Int64 CODEC(ZSTD(1)),
+  `acknowledged_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `verified_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `reason` String CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (command_id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW command AS
+SELECT `command_id`, `subscriber_id`, `session_id`, `kind`, `target`, `attempt`, `outcome`, `requested_at`, `acknowledged_at`, `verified_at`, `reason`, `snapshot_at` FROM command_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS loss_minute_1 (
+  `exporter` String CODEC(ZSTD(1)),
+  `minute` Int64 CODEC(ZSTD(1)),
+  `datagrams` Int64 CODEC(ZSTD(1)),
+  `lost` Int64 CODEC(ZSTD(1)),
+  `refused` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (exporter, minute)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW loss_minute AS
+SELECT `exporter`, `minute`, `datagrams`, `lost`, `refused`, `snapshot_at` FROM loss_minute_1 FINAL;
+
