@@ -74,12 +74,13 @@ def silent_at(session: Session, config: SessionsConfig) -> int:
     return session.last_received_at + silent_seconds * 1000
 
 
-def settled_ending(session: Session, has_successor: bool, markers: Sequence[Marker]) -> Ending:
+def settled_ending(session: Session, successor_at: int | None, markers: Sequence[Marker]) -> Ending:
     """Return the ending that packets alone tell, or one without ended_at.
 
     markers as `first_markers`. A marker ends every session of its NAS whose start lies before it,
-    whenever its packets arrive. The earliest of Stop and marker stands; a session that another
-    generation of its Acct-Session-Id followed ended when it was last heard of.
+    whenever its packets arrive. The earliest of Stop and marker stands; where there is none before
+    another generation of the Acct-Session-Id began (successor_at, ms), the session ended when it
+    was last heard of.
     """
     endings = []
     if session.stop_at is not None:
@@ -91,9 +92,12 @@ def settled_ending(session: Session, has_successor: bool, markers: Sequence[Mark
     after = bisect_right(markers, session.started_at, key=lambda marker: marker.event_at)
     if after < len(markers):
         endings.append(Ending(markers[after].event_at, markers[after].status))
-    if not endings and has_successor:
-        endings.append(Ending(session.last_event_at, SUPERSEDED))
-    return min(endings, key=lambda ending: ending.ended_at or 0, default=Ending(None, ""))
+    earliest = min(endings, key=lambda ending: ending.ended_at or 0, default=Ending(None, ""))
+    if successor_at is None:
+        return earliest
+    if earliest.ended_at is not None and earliest.ended_at <= successor_at:
+        return earliest
+    return Ending(session.last_event_at, SUPERSEDED)
 
 
 def ending_at(settled: Ending, session: Session, now: int, config: SessionsConfig) -> Ending:

@@ -44,8 +44,6 @@ class AttributionConfig:
     """A minute is joined when the watermark has passed its end by this much."""
     lateness_bound_seconds: int = 7_200
     """How long a joined minute can still be re-attributed by a late binding."""
-    page_chunks_max: int = 64
-    """Chunks of one minute's page after which they are merged into one."""
 
 
 def check_sessions(config: SessionsConfig) -> list[str]:
@@ -76,6 +74,6 @@ def check_attribution(config: AttributionConfig) -> list[str]:
     problems = []
     if config.attribution_delay_seconds < 0 or config.lateness_bound_seconds < 0:
         problems.append("attribution_delay_seconds, lateness_bound_seconds: expected >= 0")
-    if config.page_chunks_max < 2:
-        problems.append(f"page_chunks_max = {config.page_chunks_max}: expected at least 2")
+    if config.attribution_delay_seconds > config.lateness_bound_seconds:
+        problems.append("attribution_delay_seconds: expected <= lateness_bound_seconds")
     return problems

@@ -129,9 +129,10 @@ class _Worker:
         """Return a group's sessions, each with its ending from packets alone."""
         sessions = self.derived[key]
         markers = self.closings_of(self.groups[key].nas_id)
+        followers = [session.started_at for session in sessions[1:]]
         return [
-            (session, settled_ending(session, number < len(sessions), markers))
-            for number, session in enumerate(sessions, start=1)
+            (session, settled_ending(session, successor_at, markers))
+            for session, successor_at in zip(sessions, [*followers, None], strict=True)
         ]
 
     # -- packets -------------------------------------------------------------------------------

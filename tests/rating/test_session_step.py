@@ -6,6 +6,7 @@ Each names what the NAS sent and what the subscriber is charged for it.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_gigawords_are_part_of_the_counter() -> None:
 
 
 def test_a_nas_without_gigawords_wraps_at_four_gigabytes() -> None:
-    flagged = {"octets_modulus": 2**32}
+    flagged: dict[str, Any] = {"octets_modulus": 2**32}
     stage = run(
         [
             start("10:00:00", **flagged),
@@ -212,7 +213,7 @@ def test_a_late_stop_replaces_the_presumption() -> None:
 
 
 def test_a_missing_stop_ends_the_session_and_a_later_interim_reopens_it() -> None:
-    held = {"framed_address": address("100.64.0.1")}
+    held: dict[str, Any] = {"framed_address": address("100.64.0.1")}
     stage = run([start("10:00:00", **held), interim("10:05:00", 300, 3000, **held)])
     stage.feed([], watermark="10:19:59")
     assert stage.session().ended_at is None
@@ -299,8 +300,8 @@ def test_accounting_off_ends_the_sessions_of_its_nas() -> None:
 
 
 def test_a_delegated_prefix_given_after_start_is_held_from_its_first_packet() -> None:
-    v4 = {"framed_address": address("100.64.0.1")}
-    both = {**v4, "delegated_prefixes": (prefix("2001:db8:1:100::/56"),)}
+    v4: dict[str, Any] = {"framed_address": address("100.64.0.1")}
+    both: dict[str, Any] = {**v4, "delegated_prefixes": (prefix("2001:db8:1:100::/56"),)}
     stage = run(
         [
             start("10:00:00", **v4),
@@ -317,7 +318,8 @@ def test_a_delegated_prefix_given_after_start_is_held_from_its_first_packet() ->
 
 
 def test_an_address_change_in_mid_session_closes_and_opens() -> None:
-    one, two = ({"framed_address": address(f"100.64.0.{n}")} for n in (1, 2))
+    one: dict[str, Any] = {"framed_address": address("100.64.0.1")}
+    two: dict[str, Any] = {"framed_address": address("100.64.0.2")}
     stage = run(
         [start("10:00:00", **one), interim("10:05:00", 300, 1, **two), stop("10:10:00", 600, 2)]
     )
@@ -328,7 +330,7 @@ def test_an_address_change_in_mid_session_closes_and_opens() -> None:
 
 
 def test_an_address_used_again_has_one_holder_at_a_time() -> None:
-    held = {"framed_address": address("100.64.0.1")}
+    held: dict[str, Any] = {"framed_address": address("100.64.0.1")}
     stage = run(
         [
             start("10:00:00", **held),
@@ -351,7 +353,7 @@ def test_the_live_rate_is_that_of_the_last_knot_interval() -> None:
 
 
 def test_a_packet_long_after_silence_first_ends_the_session_in_whatever_batch() -> None:
-    held = {"framed_address": address("100.64.0.1")}
+    held: dict[str, Any] = {"framed_address": address("100.64.0.1")}
     packets = [start("10:00:00", **held), interim("13:00:00", 10_800, 3000, **held)]
     apart = run(packets)
     together = Stage()

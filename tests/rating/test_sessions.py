@@ -55,7 +55,7 @@ def nas_histories(draw: st.DrawFn) -> Truth:
                 max_size=4,
             )
         )
-        # Without its Start, a session with the very counters of another is taken for its repetition.
+        # Without its Start, a session with the counters of another is taken for its repetition.
         knots = [(span, up * 4 + number, down) for span, up, down in knots]
         made = _session(draw, instant, user, sid, knots)
         packets += made
@@ -155,7 +155,7 @@ def test_usage_adds_up_to_the_final_counters(truth: Truth, chance: random.Random
 def test_compaction_changes_nothing_for_packets_within_the_bound(
     truth: Truth, chance: random.Random
 ) -> None:
-    config = SessionsConfig(lateness_bound_seconds=600)
+    config = SessionsConfig(lateness_bound_seconds=600, interim_interval_seconds=100)
     packets = sorted(truth.packets, key=lambda one: one.received_at + chance.randint(0, 590_000))
     plain = play([packets])
     compacting = Stage(config)

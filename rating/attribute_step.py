@@ -1,0 +1,280 @@
+"""The attribute stage: flow minutes and session bindings in, usage per subscriber out.
+
+A minute is joined when the watermark has passed its end by `attribution_delay_seconds`; rows that
+come later are joined at once. Joined pages are kept until the lateness bound, so that a binding
+that comes late moves their octets by difference: minus from whom they were, plus to whom they are.
+
+Within one batch, a minute that is due is joined before any binding that is late for it, so that
+what is late does not depend on how the topics are cut into batches. The directory must know a fact
+before usage of its time is taken; its rows of a batch are taken first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import polars as pl
+
+from rating import binding_table, directory, pages
+from rating.addresses import format_prefix
+from rating.attribution import (
+    ADDRESS,
+    COUNTERS,
+    add_up,
+    late_through,
+    owners_of,
+    pages_of,
+    statics_of,
+    touched_by,
+    usage_of,
+)
+from rating.binding_table import BindingTable
+from rating.knots import MINUTE_MS
+from rating.pages import Pages
+from rating.ports import Batch, Output, StateView, StepResult
+from rating.records import (
+    UNATTRIBUTED_PREFIX,
+    DirectoryEntry,
+    FlowMinute,
+    SessionBinding,
+    Usage,
+    empty_frame,
+    schema_of,
+)
+from rating.rows import UnattributedMinute
+from rating.session_config import AttributionConfig
+
+SOURCE = "flows"
+COLLECTIONS: dict[str, Any] = {
+    **pages.COLLECTIONS,
+    **binding_table.COLLECTIONS,
+    **directory.COLLECTIONS,
+}
+_KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
+_IPV4_BLOCK_LENGTH = 120
+_IPV6_BLOCK_LENGTH = 40
+"""Unattributed octets are reported per routing block: IPv4 /24, IPv6 /40 (DESIGN §2)."""
+
+
+def step(
+    view: StateView, batch: Batch, *, watermark_at: int, config: AttributionConfig
+) -> StepResult:
+    """Return what a batch of flow minutes and bindings changes; see the module's docstring."""
+    worker = _Worker(view, config, watermark_at)
+    worker.directory.take(batch.frame("directory", schema_of(DirectoryEntry)))
+    worker.take_rows(batch.frame("flow.minutes", schema_of(FlowMinute)))
+    worker.take_bindings(batch.frame("session.bindings", schema_of(SessionBinding)))
+    worker.join_due(None)
+    worker.keep_waiting()
+    worker.expire()
+    return worker.result()
+
+
+class _Worker:
+    """One step in the making."""
+
+    def __init__(self, view: StateView, config: AttributionConfig, watermark_at: int) -> None:
+        self.view = view
+        self.watermark_at = watermark_at
+        self.bound_ms = config.lateness_bound_seconds * 1000
+        self.delay_ms = config.attribution_delay_seconds * 1000
+        self.directory = directory.Directory(view, _KINDS)
+        self.pages = Pages(view)
+        self.fresh: dict[int, pl.DataFrame] = {}
+        self.usage: list[pl.DataFrame] = []
+        self.nobodys: list[pl.DataFrame] = []
+        self.counters: Counter[str] = Counter()
+        self._bindings: BindingTable | None = None
+        self._statics: pl.DataFrame | None = None
+
+    @property
+    def bindings(self) -> BindingTable:
+        """The bindings, read when first needed."""
+        if self._bindings is None:
+            self._bindings = BindingTable(self.view)
+        return self._bindings
+
+    @property
+    def statics(self) -> pl.DataFrame:
+        """The static prefixes, read when first needed."""
+        if self._statics is None:
+            self._statics = statics_of(self.directory.static_prefixes())
+        return self._statics
+
+    # -- flow minutes --------------------------------------------------------------------------
+
+    def take_rows(self, rows: pl.DataFrame) -> None:
+        """Take rows of `flow.minutes`; they are joined, or kept waiting, later in the step."""
+        self.fresh = pages_of(rows, self.bound_ms)
+
+    def join_due(self, before_minute: int | None) -> None:
+        """Join every minute that is due, or of those only the ones before a minute."""
+        for minute in sorted({*self.fresh, *self.pages.waiting_minutes()}):
+            is_due = (minute + 1) * MINUTE_MS + self.delay_ms <= self.watermark_at
+            if is_due and (before_minute is None or minute < before_minute):
+                self._join(minute)
+
+    def _join(self, minute: int) -> None:
+        parts = self.pages.take_waiting(minute)
+        fresh = self.fresh.pop(minute, None)
+        if fresh is not None:
+            parts.append(fresh)
+        page = add_up(pl.concat(parts)) if len(parts) > 1 else parts[0]
+        self.counters["attribute_rows"] += page.height
+        if self.pages.is_joined(minute):
+            self.counters["attribute_late_rows"] += page.height
+        addresses = page.select(ADDRESS).unique()
+        owners = owners_of(addresses, minute, self.bindings.table, self.statics)
+        self._send(page.join(owners, on=ADDRESS, how="left"), minute)
+        if (minute + 1) * MINUTE_MS >= self._horizon_at():
+            self.pages.add_joined(minute, page)
+
+    def keep_waiting(self) -> None:
+        """Keep the rows whose minute is not due."""
+        for minute, page in self.fresh.items():
+            self.pages.add_waiting(minute, page)
+        self.fresh = {}
+
+    def expire(self) -> None:
+        """Forget joined minutes behind the lateness bound."""
+        for minute in self.pages.joined_minutes():
+            if (minute + 1) * MINUTE_MS < self._horizon_at():
+                self.pages.drop(minute)
+
+    def _horizon_at(self) -> int:
+        return self.watermark_at - self.bound_ms
+
+    # -- bindings ------------------------------------------------------------------------------
+
+    def take_bindings(self, rows: pl.DataFrame) -> None:
+        """Take rows of `session.bindings`, those of one lateness at a time."""
+        if rows.height == 0:
+            return
+        late = late_through(self.bound_ms).alias("late")
+        groups = rows.with_columns(late).partition_by("late", as_dict=True, include_key=False)
+        for (minute,), group in sorted(groups.items(), key=lambda item: item[0]):
+            self.join_due(minute)
+            before = self.bindings.table
+            changed = self.bindings.take(group)
+            self.counters["attribute_bindings"] += changed["binding_id"].n_unique()
+            if changed.height:
+                self._reattribute(before, changed)
+
+    def _reattribute(self, before: pl.DataFrame, changed: pl.DataFrame) -> None:
+        first_at, last_at = changed["touched_from_at"].min(), changed["touched_until_at"].max()
+        for minute in self.pages.joined_minutes():
+            start_at, end_at = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
+            if end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
+                continue
+            concerned = changed.filter(
+                (pl.col("touched_from_at") < end_at) & (pl.col("touched_until_at") > start_at)
+            )
+            if concerned.height:
+                self._move(minute, before, concerned)
+
+    def _move(self, minute: int, before: pl.DataFrame, changed: pl.DataFrame) -> None:
+        """Send the difference that changed bindings make to one joined minute."""
+        rows = touched_by(self.pages.joined(minute), changed)
+        if rows.height == 0:
+            return
+        addresses = rows.select(ADDRESS).unique()
+        old = owners_of(addresses, minute, before, self.statics)
+        new = owners_of(addresses, minute, self.bindings.table, self.statics)
+        moved = old.join(new, on=ADDRESS, suffix="_new").filter(
+            (pl.col("subscriber_id") != pl.col("subscriber_id_new"))
+            | (pl.col("session_id") != pl.col("session_id_new"))
+        )
+        late = (pl.col("cause_at") - self.bound_ms) // MINUTE_MS
+        rows = rows.with_columns(
+            pl.max_horizontal("late_through_minute", late).alias("late_through_minute"),
+            pl.max_horizontal("received_at", "cause_at").alias("received_at"),
+        ).drop("cause_at")
+        taken = moved.select(*ADDRESS, "subscriber_id", "session_id")
+        given = moved.select(
+            *ADDRESS,
+            pl.col("subscriber_id_new").alias("subscriber_id"),
+            pl.col("session_id_new").alias("session_id"),
+        )
+        minus = rows.join(taken, on=ADDRESS).with_columns(*(-pl.col(name) for name in COUNTERS))
+        both = pl.concat([minus, rows.join(given, on=ADDRESS)])
+        self.counters["attribute_reattributed_rows"] += self._send(both, minute)
+
+    # -- what is sent --------------------------------------------------------------------------
+
+    def _send(self, owned: pl.DataFrame, minute: int) -> int:
+        """Send page rows with their owner as usage; return how many usage rows that makes."""
+        usage = usage_of(owned, minute)
+        self.usage.append(usage)
+        nobodys = owned.filter(pl.col("subscriber_id") == "")
+        if nobodys.height:
+            self.nobodys.append(_per_block(nobodys, minute))
+            self.counters["attribute_unattributed_rows"] += usage.filter(
+                pl.col("subscriber_id") == ""
+            ).height
+        return usage.height
+
+    def _usage_frame(self) -> pl.DataFrame:
+        """Return all usage with the rating key of its minute."""
+        usage = pl.concat(self.usage)
+        pairs = usage.select("subscriber_id", "minute").unique()
+        self.directory.load_members(pairs["subscriber_id"].unique())
+        keys = [
+            self.directory.rating_key_at(subscriber_id, minute)
+            if subscriber_id
+            else UNATTRIBUTED_PREFIX + SOURCE
+            for subscriber_id, minute in pairs.iter_rows()
+        ]
+        keyed = pairs.with_columns(pl.Series("rating_key", keys, dtype=pl.String))
+        return usage.join(keyed, on=["subscriber_id", "minute"], how="left").select(
+            "rating_key",
+            "subscriber_id",
+            pl.lit(SOURCE).alias("source"),
+            "session_id",
+            "traffic_class",
+            "minute",
+            *COUNTERS,
+            pl.lit(0, pl.Int64).alias("seconds"),
+            "received_at",
+        )
+
+    def result(self) -> StepResult:
+        """Return what the step wants committed."""
+        frame = self._usage_frame() if self.usage else empty_frame(Usage)
+        forget_before_at = self._horizon_at() - self.bound_ms
+        tables = self._bindings.changes(forget_before_at) if self._bindings else []
+        return StepResult(
+            changes=[*self.directory.changes, *self.pages.changes(), *tables],
+            outputs=[Output("usage.measured", frame)] if frame.height else [],
+            rows=_unattributed_rows(self.nobodys),
+            counters=dict(self.counters),
+        )
+
+
+def _per_block(nobodys: pl.DataFrame, minute: int) -> pl.DataFrame:
+    """Return (minute, block hi and lo, is_ipv4, octets) of rows that are nobody's."""
+    hi, lo = pl.col("hi"), pl.col("lo")
+    is_ipv4 = (hi == 0) & (lo // (1 << 32) == 0xFFFF)
+    blocks = nobodys.select(
+        is_ipv4.alias("is_ipv4"),
+        pl.when(is_ipv4).then(hi).otherwise(hi // (1 << 24) * (1 << 24)).alias("hi"),
+        pl.when(is_ipv4).then(lo // 256 * 256).otherwise(pl.lit(0, pl.UInt64)).alias("lo"),
+        pl.lit(minute, pl.Int64).alias("minute"),
+        "octets_up",
+        "octets_down",
+    )
+    return blocks.group_by("minute", "hi", "lo", "is_ipv4").sum()
+
+
+def _unattributed_rows(nobodys: list[pl.DataFrame]) -> list[UnattributedMinute]:
+    if not nobodys:
+        return []
+    key = ("minute", "hi", "lo", "is_ipv4")
+    sums = pl.concat(nobodys).group_by(key).sum().sort("minute", "hi", "lo")
+    rows = []
+    for minute, hi, lo, is_ipv4, up, down in sums.iter_rows():
+        if up or down:
+            length = _IPV4_BLOCK_LENGTH if is_ipv4 else _IPV6_BLOCK_LENGTH
+            detail = format_prefix((hi << 64 | lo).to_bytes(16, "big"), length)
+            rows.append(UnattributedMinute(SOURCE, detail, minute, up, down))
+    return rows

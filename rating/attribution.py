@@ -1,0 +1,238 @@
+"""Whose octets are these: flow minutes joined with who held their address, in columns.
+
+The rule is simple enough to be independent of order: of all bindings that cover the address and
+overlap the minute at all, the latest `valid_from_at` wins (then the longer prefix, then the greater
+binding_id), and it wins the whole minute, so octets are never split and always conserved. Where no
+session binding covers the address, the longest static prefix of the directory that is valid at the
+minute's start does; else it is nobody's. A binding with port_block 0 covers every port block.
+
+A *page* is what one minute moved per address, port block and traffic class. Its rows also keep
+apart what may differ in lateness: a record is late for every period that ends at or before
+`late_through_minute`, so rows of one value can be added up without changing what is late.
+"""
+
+from __future__ import annotations
+
+import io
+
+import polars as pl
+
+from rating.addresses import parse_prefix
+from rating.directory import Entry
+from rating.knots import MINUTE_MS
+
+COUNTERS = ("octets_up", "octets_down", "packets_up", "packets_down")
+ADDRESS = ("hi", "lo", "port_block")
+PAGE_KEY = (*ADDRESS, "traffic_class", "late_through_minute")
+PAGE_SCHEMA = pl.Schema(
+    {
+        "hi": pl.UInt64(),
+        "lo": pl.UInt64(),
+        "port_block": pl.Int64(),
+        "traffic_class": pl.String(),
+        "late_through_minute": pl.Int64(),
+        **{name: pl.Int64() for name in COUNTERS},
+        "received_at": pl.Int64(),
+    }
+)
+"""A page. hi and lo are the two halves of the 16-octet address, most significant first."""
+
+BINDING_SCHEMA = pl.Schema(
+    {
+        "binding_id": pl.String(),
+        "revision": pl.Int64(),
+        "hi": pl.UInt64(),
+        "lo": pl.UInt64(),
+        "prefix_length": pl.Int64(),
+        "port_block": pl.Int64(),
+        "subscriber_id": pl.String(),
+        "session_id": pl.String(),
+        "valid_from_at": pl.Int64(),
+        "valid_until_at": pl.Int64(),
+        "received_at": pl.Int64(),
+    }
+)
+"""Session bindings, host bits of the prefix zero."""
+
+STATIC_SCHEMA = pl.Schema(
+    {
+        "hi": pl.UInt64(),
+        "lo": pl.UInt64(),
+        "prefix_length": pl.Int64(),
+        "subscriber_id": pl.String(),
+        "priority": pl.Int64(),
+        "valid_from_at": pl.Int64(),
+        "valid_until_at": pl.Int64(),
+        "entry_id": pl.String(),
+    }
+)
+"""Static prefixes of the directory."""
+
+_HALF = (1 << 64) - 1
+
+
+def _halves() -> tuple[pl.Expr, pl.Expr]:
+    address = pl.col("address").bin
+    hi = address.slice(0, 8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    lo = address.slice(8, 8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    return hi.alias("hi"), lo.alias("lo")
+
+
+def _masked(length: int) -> tuple[pl.Expr, pl.Expr]:
+    whole = (1 << 128) - (1 << (128 - length))
+    hi = pl.col("hi") & pl.lit(whole >> 64, dtype=pl.UInt64)
+    lo = pl.col("lo") & pl.lit(whole & _HALF, dtype=pl.UInt64)
+    return hi.alias("prefix_hi"), lo.alias("prefix_lo")
+
+
+def late_through(lateness_bound_ms: int) -> pl.Expr:
+    """Return the last minute such that a period ending there finds the row late (DESIGN §3.6)."""
+    return (pl.col("received_at") - lateness_bound_ms) // MINUTE_MS
+
+
+def pages_of(rows: pl.DataFrame, lateness_bound_ms: int) -> dict[int, pl.DataFrame]:
+    """Return minute -> page of rows with the columns of FlowMinute."""
+    if rows.height == 0:
+        return {}
+    late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
+    keyed = rows.select(
+        *_halves(),
+        "port_block",
+        "traffic_class",
+        late.alias("late_through_minute"),
+        *COUNTERS,
+        "received_at",
+        "minute",
+    )
+    pages = keyed.partition_by("minute", as_dict=True, include_key=False)
+    return {minute: add_up(page) for (minute,), page in sorted(pages.items())}
+
+
+def add_up(page: pl.DataFrame) -> pl.DataFrame:
+    """Return a page with one row per address, port block, class and lateness."""
+    sums = [pl.col(name).sum() for name in COUNTERS]
+    return page.group_by(PAGE_KEY).agg(*sums, pl.col("received_at").max()).select(PAGE_SCHEMA.names())
+
+
+def encode_page(page: pl.DataFrame) -> bytes:
+    """Return a frame as an Arrow IPC stream (LZ4)."""
+    buffer = io.BytesIO()
+    page.write_ipc_stream(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+def decode_page(body: bytes) -> pl.DataFrame:
+    """Return the frame of an Arrow IPC stream."""
+    return pl.read_ipc_stream(io.BytesIO(body))
+
+
+def bindings_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the columns of SessionBinding in the columns of BINDING_SCHEMA."""
+    split = rows.with_columns(*_halves())
+    parts = [
+        part.with_columns(*(half.alias(half.meta.output_name()[7:]) for half in _masked(length)))
+        for (length,), part in split.partition_by("prefix_length", as_dict=True).items()
+    ]
+    return pl.concat([split.clear(), *parts]).select(BINDING_SCHEMA.names())
+
+
+def statics_of(prefixes: list[tuple[str, Entry]]) -> pl.DataFrame:
+    """Return static prefixes as a table; text that is no prefix is passed over."""
+    rows = []
+    for text, entry in prefixes:
+        try:
+            prefix = parse_prefix(text)
+        except ValueError:
+            continue
+        whole = int.from_bytes(prefix.address, "big")
+        valid = (entry.priority, entry.valid_from_at, entry.valid_until_at, entry.entry_id)
+        rows.append((whole >> 64, whole & _HALF, prefix.length, entry.target, *valid))
+    return pl.DataFrame(rows, schema=STATIC_SCHEMA, orient="row")
+
+
+def _overlap(minute: int) -> pl.Expr:
+    """Match bindings that hold at any instant of the minute; one that ends where it begins never
+    does."""
+    until, since = pl.col("valid_until_at"), pl.col("valid_from_at")
+    lasts = until.is_null() | ((until > minute * MINUTE_MS) & (until > since))
+    return (since < (minute + 1) * MINUTE_MS) & lasts
+
+
+def owners_of(
+    addresses: pl.DataFrame, minute: int, bindings: pl.DataFrame, statics: pl.DataFrame
+) -> pl.DataFrame:
+    """Return who held each address in a minute.
+
+    addresses has the columns ADDRESS, each row once; the answer adds subscriber_id ("" for nobody)
+    and session_id. bindings: BINDING_SCHEMA, one row per binding_id; statics: STATIC_SCHEMA.
+    """
+    numbered = addresses.with_row_index("row")
+    best = ("valid_from_at", "prefix_length", "binding_id")
+    found = _covering(numbered, bindings.filter(_overlap(minute)), best)
+    rest = numbered.join(found, on="row", how="anti") if found.height else numbered
+    start = minute * MINUTE_MS
+    until = pl.col("valid_until_at")
+    valid = statics.filter((pl.col("valid_from_at") <= start) & (until.is_null() | (until > start)))
+    fixed = valid.with_columns(port_block=pl.lit(0, pl.Int64), session_id=pl.lit(""))
+    longest = ("prefix_length", "priority", "valid_from_at", "entry_id")
+    static = _covering(rest, fixed, longest)
+    owners = pl.concat([found, static])
+    joined = numbered.join(owners, on="row", how="left", maintain_order="left")
+    return joined.select(*ADDRESS, pl.col("subscriber_id", "session_id").fill_null(""))
+
+
+def _covering(
+    numbered: pl.DataFrame, prefixes: pl.DataFrame, best: tuple[str, ...]
+) -> pl.DataFrame:
+    """Return (row, subscriber_id, session_id) of the best prefix that covers each address."""
+    columns = ["row", "subscriber_id", "session_id", *best]
+    found = []
+    in_blocks = (pl.col("port_block") != 0).alias("in_block")
+    grouped = prefixes.with_columns(in_blocks).partition_by(
+        "prefix_length", "in_block", as_dict=True
+    )
+    for (length, in_block), part in grouped.items():
+        on = ["prefix_hi", "prefix_lo", *(["port_block"] if in_block else [])]
+        halves = {"hi": "prefix_hi", "lo": "prefix_lo"}
+        drop = ["in_block"] if in_block else ["in_block", "port_block"]
+        winners = part.drop(drop).rename(halves).sort(best).unique(on, keep="last")
+        masked = numbered.with_columns(*_masked(int(length)))
+        found.append(masked.join(winners, on=on, how="inner").select(columns))
+    if not found:
+        schema = {"row": pl.UInt32, "subscriber_id": pl.String, "session_id": pl.String}
+        return pl.DataFrame(schema=schema)
+    covering = found[0]
+    if len(found) > 1:
+        covering = pl.concat(found).sort("row", *best).unique("row", keep="last")
+    return covering.select("row", "subscriber_id", "session_id")
+
+
+def touched_by(page: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
+    """Return the page's rows that lie under a changed binding, with `cause_at`.
+
+    changed has prefix_length, hi, lo and received_at; cause_at is the latest of those that cover
+    the row's address (ms).
+    """
+    numbered = page.with_row_index("row")
+    found = []
+    for (length,), part in changed.partition_by("prefix_length", as_dict=True).items():
+        causes = part.group_by(pl.col("hi").alias("prefix_hi"), pl.col("lo").alias("prefix_lo"))
+        latest = causes.agg(pl.col("received_at").max().alias("cause_at"))
+        masked = numbered.select("row", "hi", "lo").with_columns(*_masked(int(length)))
+        hits = masked.join(latest, on=["prefix_hi", "prefix_lo"], how="inner")
+        found.append(hits.select("row", "cause_at"))
+    causes_at = pl.concat(found).group_by("row").agg(pl.col("cause_at").max())
+    return numbered.join(causes_at, on="row", how="inner").drop("row")
+
+
+def usage_of(owned: pl.DataFrame, minute: int) -> pl.DataFrame:
+    """Return usage per subscriber, session, class and lateness of page rows with their owner.
+
+    owned is a page with subscriber_id and session_id; the answer lacks rating_key, and rows that
+    add up to nothing.
+    """
+    key = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
+    sums = [pl.col(name).sum() for name in COUNTERS]
+    usage = owned.group_by(key).agg(*sums, pl.col("received_at").max())
+    some = pl.any_horizontal(*(pl.col(name) != 0 for name in COUNTERS))
+    return usage.filter(some).with_columns(minute=pl.lit(minute, pl.Int64))
