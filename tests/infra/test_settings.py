@@ -205,15 +205,15 @@ def test_a_package_check_speaks_for_what_types_cannot(tmp_path: Path) -> None:
 
 
 def test_the_stages_must_agree_about_what_is_late() -> None:
-    (problem,) = problems_of(flags=("rating.rate.lateness_bound_seconds=10",))
-    assert "rate.lateness_bound_seconds = 10: expected the same bound" in problem
+    (problem,) = problems_of(flags=("rating.rate.lateness_bound_seconds=600",))
+    assert "rate.lateness_bound_seconds = 600: expected the same bound" in problem
     settings = load_settings(
         None,
-        [f"rating.{stage}.lateness_bound_seconds=10" for stage in ("sessions", "attribution")]
-        + ["rating.rate.lateness_bound_seconds=10"],
+        [f"rating.{stage}.lateness_bound_seconds=600" for stage in ("sessions", "attribution")]
+        + ["rating.rate.lateness_bound_seconds=600"],
         {},
     )
-    assert settings.rating.rate.lateness_bound_seconds == 10
+    assert settings.rating.rate.lateness_bound_seconds == 600
 
 
 def test_rows_with_defaults_are_replaced_as_a_whole(tmp_path: Path) -> None:
