@@ -89,7 +89,18 @@ def customer_balance(connection: Connection, account_id: str, code: str) -> dict
 
 def broken_link(connection: Connection, branch_id: str) -> int | None:
     """Return the chain number of the first altered transaction of a branch, or None."""
-    return first_broken_link(_stored(connection, branch_id))
+    try:
+        return first_broken_link(_stored(connection, branch_id))
+    except _UnbalancedRowsError as found:
+        return found.chain_number
+
+
+class _UnbalancedRowsError(Exception):
+    """Stored entries that no longer make a transaction: somebody altered them."""
+
+    def __init__(self, chain_number: int) -> None:
+        super().__init__(chain_number)
+        self.chain_number = chain_number
 
 
 def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transaction, ChainLink]]:
@@ -123,10 +134,11 @@ def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transactio
     for head, group in itertools.groupby(rows, key=lambda row: tuple(row[:6])):
         entries = tuple(Entry(LedgerAccount(r[6], r[7], r[8]), r[9], r[10]) for r in group)
         number, chain_hash, source, key, occurred_at, description = head
-        yield (
-            Transaction(branch_id, source, key, occurred_at, description, entries),
-            ChainLink(number, chain_hash),
-        )
+        try:
+            stored = Transaction(branch_id, source, key, occurred_at, description, entries)
+        except ValueError as error:
+            raise _UnbalancedRowsError(number) from error
+        yield stored, ChainLink(number, chain_hash)
 
 
 def _known_keys(

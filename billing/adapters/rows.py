@@ -25,8 +25,8 @@ _ADDED: dict[type, tuple[str, ...]] = {UnattributedMinute: ("octets_up", "octets
 def write_rows(connection: Connection, rows: Iterable[Any]) -> int:
     """Upsert instances of classes of `rating.rows` by their keys, in order; return how many.
 
-    The last row of a key stands, UnattributedMinute adds. Commits nothing. KeyError: a row of
-    another class.
+    The last row of a key stands, UnattributedMinute adds. Commits nothing. KeyError or
+    TypeError: a row of another class.
     """
     written = 0
     for row_type, group in itertools.groupby(rows, type):

@@ -1,0 +1,85 @@
+"""The PDF: the same input gives the same octets, and no name is ever markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from billing.adapters.billing_run import run_billing
+from billing.adapters.pdf import invoice_input, invoice_pdf, render
+from billing.adapters.repositories import create
+from billing.adapters.sqlite import reading, writing
+from billing.config import BillingConfig
+from billing.printing import format_money, format_quantity
+from tests.billing import world
+from tests.billing.world import add_customer, at, close_month, home_plan
+
+HOSTILE = 'Karim *bold* #read("/etc/passwd") $x$ @cite <tag> \\ `raw` // মোঃ করিম'
+
+
+def one_invoice(directory: Path, language: str) -> tuple[bytes, bytes]:
+    engine = world.new_database(directory)
+    with writing(engine) as connection:
+        create(connection, dataclasses.replace(world.BRANCH, language=language))
+        create(connection, home_plan())
+        add_customer(connection, "karim")
+        connection.exec_driver_sql("update account set name = ?", (HOSTILE,))
+        close_month(connection, "karim", "2026-11", gigabytes=620, minor=60000)
+    run_billing(engine, BillingConfig(), at("2026-12-01", 12))
+    with reading(engine) as connection:
+        invoice_id = "inv_karim_2026-11-01_BDT"
+        return invoice_pdf(connection, invoice_id), render(invoice_input(connection, invoice_id))
+
+
+@pytest.mark.parametrize("language", ["en", "bn", "xx"])
+def test_equal_input_gives_equal_octets(tmp_path: Path, language: str) -> None:
+    first, second = one_invoice(tmp_path, language)
+    assert first.startswith(b"%PDF-")
+    assert first == second
+
+
+def test_names_are_text_and_amounts_are_there(tmp_path: Path) -> None:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("pdftotext is not installed")
+    file = tmp_path / "invoice.pdf"
+    file.write_bytes(one_invoice(tmp_path, "en")[0])
+    text = subprocess.run(
+        ["pdftotext", "-raw", str(file), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    text = " ".join(text.split())
+    assert 'Karim *bold* #read("/etc/passwd") $x$ @cite <tag> \\ `raw` //' in text
+    for expected in ("DHK-INV-000001", "620.00 GB", "600.00", "1,840.00", "15 December 2026"):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "text"),
+    [
+        (184000, "BDT", "1,840.00"),
+        (-5, "BDT", "−0.05"),
+        (1234567, "JPY", "1,234,567"),
+        (1234567, "KWD", "1,234.567"),
+        (0, "BDT", "0.00"),
+    ],
+)
+def test_money(minor: int, currency: str, text: str) -> None:
+    assert format_money(minor, currency) == text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "gigabyte", "text"),
+    [
+        (620_000_000_000, "octets", 10**9, "620.00 GB"),
+        (2**30, "octets_down", 2**30, "1.00 GiB"),
+        (9_999_999, "octets", 10**9, "0.00 GB"),
+        (-12_000_000_000, "octets", 10**9, "−12.00 GB"),
+        (3_725, "seconds", 10**9, "1:02:05 h"),
+        (1, "period", 10**9, ""),
+    ],
+)
+def test_quantities(quantity: int, unit: str, gigabyte: int, text: str) -> None:
+    assert format_quantity(quantity, unit, gigabyte) == text
