@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import textwrap
 import types
 import typing
@@ -18,13 +19,16 @@ from collections.abc import Iterator
 from typing import Any
 
 
+SECRET = re.compile(r"(^|_)(secret|password|token)$")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Key:
     """One key of a section: a leaf that takes a value, or a nested section.
 
     type is the resolved annotation. section is the dataclass of a nested section, else None;
-    row is the dataclass of a list of tables (``tuple[NasConfig, ...]``), else None. A secret
-    (a field declared with ``repr=False``) is never shown in a message.
+    row is the dataclass of a list of tables (``tuple[NasConfig, ...]``), else None. A secret (a
+    field declared with ``repr=False``, or called so) is never shown in a message.
     """
 
     name: str
@@ -52,7 +56,7 @@ def keys_of(section: type) -> dict[str, Key]:
             doc=docs.get(field.name, ""),
             default=default,
             is_required=is_required,
-            is_secret=not field.repr,
+            is_secret=not field.repr or bool(SECRET.search(field.name)),
             section=hint if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None,
             row=_row_type(hint),
         )

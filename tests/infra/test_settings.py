@@ -155,6 +155,13 @@ def test_a_row_is_named_by_its_place_and_its_secret_is_not_shown(tmp_path: Path)
     assert "12345" not in "".join(found)
 
 
+def test_a_password_is_not_shown_wherever_it_stands(tmp_path: Path) -> None:
+    file = write(tmp_path, "[office.notifications]\nsmtp_password = 12345\n")
+    assert problems_of(file) == (
+        f"{file}: office.notifications.smtp_password = (hidden): expected text",
+    )
+
+
 def test_clients_must_be_tables(tmp_path: Path) -> None:
     file = write(tmp_path, "[collectors.radius]\nclients = [1]\n")
     (problem,) = problems_of(file)
