@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infra.serve import Instance
-
+    
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 
@@ -85,15 +84,10 @@ def _init(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from infra.serve import serve
     from infra.settings import find_file
+    from infra.wiring.preparation import prepare
 
-    serve(find_file(options.config), options.set, prepare=_prepare)
+    serve(find_file(options.config), options.set, prepare=prepare)
     return 0
-
-
-def _prepare(instance: Instance) -> None:
-    from infra import wiring
-
-    wiring.prepare(instance)
 
 
 def _check_settings(options: argparse.Namespace) -> int:

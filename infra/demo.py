@@ -6,17 +6,20 @@ The network sends real packets over UDP loopback; nothing in the product knows t
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from starlette.testclient import TestClient
+import httpx
+from fastapi import FastAPI
 
-from infra import wiring
 from infra.demonstration.founding import Founding
 from infra.demonstration.settings import choose_ports, settings_text
 from infra.process import child_command
 from infra.serve import Instance, serve
 from infra.supervisor import Program
+from infra.wiring import preparation
+from infra.wiring import web as wiring
 
 MINUTE_MS = 60_000
 LINES = 300
@@ -68,19 +71,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _prepare(instance: Instance) -> None:
     """Bring the database up and found the ISP, as of the minute that runs now."""
-    wiring.prepare(instance)
+    preparation.prepare(instance)
     now = instance.clock.now_ms()
     # The API dates things to the next whole minute: seen from one minute ago, that is this one.
     services = wiring.founding_services(instance, (now // MINUTE_MS) * MINUTE_MS - MINUTE_MS // 2)
-    client = TestClient(
-        wiring.application(services),
+    asyncio.run(_found(instance, wiring.application(services)))
+    services.engine.dispose()
+
+
+async def _found(instance: Instance, application: FastAPI) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=application),
         headers={"Authorization": f"Bearer {instance.secrets.api_key}"},
         base_url=f"http://127.0.0.1:{instance.settings.api.listen_port}",
-    )
-    founding = Founding(client, instance.settings.simulation)
-    if not founding.is_complete():
-        founding.run()
-    services.engine.dispose()
+    ) as client:
+        founding = Founding(client, instance.settings.simulation)
+        if not await founding.is_complete():
+            await founding.run()
 
 
 def _welcome(instance: Instance) -> None:

@@ -6,8 +6,8 @@ import logging
 import threading
 
 from collectors.adapters.segments import SegmentWriter
-from infra import wiring
 from infra.process import Context
+from infra.wiring.logs import consumed_number
 
 LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def _trim_for_ever(context: Context, writer: SegmentWriter, log: str) -> None:
     config = context.settings.streams
     while not context.stop.wait(config.log_trim_interval_seconds):
         before = context.clock.now_ms() - int(config.log_retention_days * _DAY_MS)
-        consumed = wiring.consumed_number(context.settings, log)
+        consumed = consumed_number(context.settings, log)
         deleted = writer.trim(consumed_number=consumed, received_before_at=before)
         if deleted:
             LOG.info("segments deleted", extra={"log": log, "segments": deleted})

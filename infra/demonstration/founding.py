@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import httpx
+
 from infra.demonstration.tariffs import (
     BRANCH,
     PLAN_ROUND,
@@ -20,11 +22,11 @@ from infra.simulation.network import NetworkConfig, pool_of, user_name_of
 class Founding:
     """Creates branch, plans, accounts, pools and lines; what is there already is left alone.
 
-    client is an httpx-like client of the API (`starlette.testclient.TestClient`); an answer other
+    client is an httpx client of the API; an answer other
     than success raises RuntimeError with the API's own words.
     """
 
-    def __init__(self, client: Any, network: SimulationConfig) -> None:
+    def __init__(self, client: httpx.AsyncClient, network: SimulationConfig) -> None:
         """Remember with whom to speak and how many lines there are."""
         self._client = client
         self._network = NetworkConfig(
@@ -33,16 +35,16 @@ class Founding:
             pool_members=network.pool_members,
         )
 
-    def is_complete(self) -> bool:
+    async def is_complete(self) -> bool:
         """Return whether the last line exists: the founding ran to its end before."""
         last = user_name_of(self._network.subscribers - 1)
-        return bool(self._get(f"/v1/subscribers?q={last}&limit=1")["items"])
+        return bool((await self._get(f"/v1/subscribers?q={last}&limit=1"))["items"])
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Found everything."""
-        self._post("/v1/branches", BRANCH)
+        await self._post("/v1/branches", BRANCH)
         for plan_id, (name, document) in PLANS.items():
-            self._post(
+            await self._post(
                 "/v1/plans",
                 {
                     "plan_id": plan_id,
@@ -56,24 +58,24 @@ class Founding:
         for index in range(self._network.subscribers):
             pool_number = pool_of(index, self._network)
             if pool_number is None:
-                self._found_line(index, next(rounds))
+                await self._found_line(index, next(rounds))
                 continue
             if pool_number not in pools:
-                pools[pool_number] = self._found_pool(pool_number)
-            self._found_member(index, pools[pool_number])
+                pools[pool_number] = await self._found_pool(pool_number)
+            await self._found_member(index, pools[pool_number])
 
-    def _account(self, name: str) -> str:
-        made = self._post("/v1/accounts", {"branch_id": BRANCH["branch_id"], "name": name})
+    async def _account(self, name: str) -> str:
+        made = await self._post("/v1/accounts", {"branch_id": BRANCH["branch_id"], "name": name})
         return str(made["account_id"])
 
-    def _found_pool(self, number: int) -> dict[str, Any]:
-        account_id = self._account(family(number))
-        pool = self._post("/v1/pools", {"account_id": account_id, "name": family(number)})
-        self._post("/v1/subscriptions", {"rating_key": pool["pool_id"], "plan_id": "family"})
+    async def _found_pool(self, number: int) -> dict[str, Any]:
+        account_id = await self._account(family(number))
+        pool = await self._post("/v1/pools", {"account_id": account_id, "name": family(number)})
+        await self._post("/v1/subscriptions", {"rating_key": pool["pool_id"], "plan_id": "family"})
         return pool
 
-    def _found_member(self, index: int, pool: dict[str, Any]) -> None:
-        member = self._post(
+    async def _found_member(self, index: int, pool: dict[str, Any]) -> None:
+        member = await self._post(
             "/v1/subscribers",
             {
                 "account_id": pool["account_id"],
@@ -81,22 +83,22 @@ class Founding:
                 "name": person(index),
             },
         )
-        self._post(
+        await self._post(
             f"/v1/pools/{pool['pool_id']}/members", {"subscriber_id": member["subscriber_id"]}
         )
 
-    def _found_line(self, index: int, plan_id: str) -> None:
-        line = self._post(
+    async def _found_line(self, index: int, plan_id: str) -> None:
+        line = await self._post(
             "/v1/subscribers",
             {
-                "account_id": self._account(person(index)),
+                "account_id": await self._account(person(index)),
                 "user_name": user_name_of(index),
                 "name": person(index),
                 "plan_id": plan_id,
             },
         )
         if plan_id == "prepaid":
-            self._post(
+            await self._post(
                 "/v1/top-ups",
                 {
                     "rating_key": line["rating_key"],
@@ -105,14 +107,14 @@ class Founding:
                 },
             )
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._answer("POST", path, self._client.post(path, json=body))
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._answer("POST", path, await self._client.post(path, json=body))
 
-    def _get(self, path: str) -> dict[str, Any]:
-        return self._answer("GET", path, self._client.get(path))
+    async def _get(self, path: str) -> dict[str, Any]:
+        return self._answer("GET", path, await self._client.get(path))
 
     @staticmethod
-    def _answer(method: str, path: str, response: Any) -> dict[str, Any]:
+    def _answer(method: str, path: str, response: httpx.Response) -> dict[str, Any]:
         if response.status_code >= 300:
             raise RuntimeError(f"{method} {path}: {response.status_code} {response.text}")
         answer = response.json()

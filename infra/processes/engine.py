@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from infra import wiring
 from infra.process import Context, run_process
+from infra.wiring import engine as wiring
 from streams.metrics import COUNTERS
 
 

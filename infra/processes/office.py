@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from billing.metrics import COUNTERS
-from infra import wiring
 from infra.process import Context, run_process
+from infra.wiring.office import office_loop
 
 TURN_SECONDS = 0.2
 
@@ -15,7 +15,7 @@ def main(context: Context) -> None:
     """Do what is due, a few times a second, until told to stop."""
     counts: Counter[str] = Counter()
     context.metrics.add_source(COUNTERS, lambda: dict(counts))
-    loop = wiring.office_loop(context.settings, context.clock.now_ms)
+    loop = office_loop(context.settings, context.clock.now_ms)
     while not context.stop.is_set():
         counts += loop.run_once(context.clock.now_ms())
         context.stop.wait(TURN_SECONDS)

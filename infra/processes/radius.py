@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collectors.adapters import radius_listener
 from collectors.metrics import METRICS, Counters
-from infra import wiring
 from infra.process import Context, run_process
 from infra.trimming import start_trimming
+from infra.wiring.logs import log_writer
+from infra.wiring.paths import ACCOUNTING_LOG
 
 
 def main(context: Context) -> None:
     """Serve until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
-    writer = wiring.log_writer(context.settings, wiring.ACCOUNTING_LOG)
-    start_trimming(context, writer, wiring.ACCOUNTING_LOG)
+    writer = log_writer(context.settings, ACCOUNTING_LOG)
+    start_trimming(context, writer, ACCOUNTING_LOG)
     radius_listener.run(
         context.settings.collectors.radius,
         writer,

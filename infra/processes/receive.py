@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collectors.adapters import flow_receiver
 from collectors.metrics import METRICS, Counters
-from infra import wiring
 from infra.process import Context, run_process
 from infra.trimming import start_trimming
+from infra.wiring.logs import log_writer
+from infra.wiring.paths import FLOW_LOG
 
 
 def main(context: Context) -> None:
     """Receive until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
-    writer = wiring.log_writer(context.settings, wiring.FLOW_LOG)
-    start_trimming(context, writer, wiring.FLOW_LOG)
+    writer = log_writer(context.settings, FLOW_LOG)
+    start_trimming(context, writer, FLOW_LOG)
     flow_receiver.run(
         context.settings.collectors.flows,
         writer,

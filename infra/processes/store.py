@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warehouse.store
-from infra import wiring
 from infra.process import Context, run_process
 from infra.secrets import open_secrets
+from infra.wiring.paths import database_path
+from infra.wiring.store import RatedTopicReader, warehouse_config
 from warehouse.metrics import METRICS, Counters
 from warehouse.snapshots import SqliteSnapshotReader
 
@@ -15,11 +16,11 @@ def main(context: Context) -> None:
     counters = Counters()
     context.metrics.add_source(METRICS, counters.values)
     warehouse.store.run(
-        wiring.warehouse_config(context.settings, open_secrets(context.data_dir)),
-        wiring.RatedTopicReader(context.settings),
+        warehouse_config(context.settings, open_secrets(context.data_dir)),
+        RatedTopicReader(context.settings),
         now_ms=context.clock.now_ms,
         stop=context.stop,
-        snapshots=SqliteSnapshotReader(wiring.database_path(context.settings)),
+        snapshots=SqliteSnapshotReader(database_path(context.settings)),
         counters=counters,
     )
 

@@ -8,9 +8,9 @@ from collections import Counter
 import uvicorn
 
 from api.metrics import METRICS
-from infra import wiring
 from infra.process import Context, run_process
 from infra.secrets import open_secrets
+from infra.wiring import web as wiring
 
 GRACE_SECONDS = 3
 

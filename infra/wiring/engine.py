@@ -1,0 +1,46 @@
+"""What the engine process needs: the stage runner over SQLite; and the database's schema."""
+
+from __future__ import annotations
+
+from billing.adapters.rows import write_rows
+from billing.adapters.sqlite import open_database, writing
+from collectors.adapters.segments import SegmentReader
+from infra.settings import Settings
+from infra.wiring.paths import LOGS, database_url, log_directory, store_directory
+from streams.embedded import EmbeddedRunner
+from streams.sessions import SessionsStageConfig
+from streams.topology import StageConfigs, build_stages
+from warehouse.intents import Source, committed_position
+
+RATED_TOPIC = "usage.rated"
+INTENTS_FILE = "store.sqlite"
+
+
+def runner(settings: Settings) -> EmbeddedRunner:
+    """Return the stage runner; taking it ends the right of an older one to write."""
+    database = open_database(database_url(settings))
+    return EmbeddedRunner(
+        lambda: writing(database),
+        build_stages(stage_configs(settings)),
+        {log: SegmentReader(log_directory(settings, log)) for log in LOGS},
+        write_rows,
+        settings.streams,
+    )
+
+
+def stage_configs(settings: Settings) -> StageConfigs:
+    """Return each stage's settings."""
+    return StageConfigs(
+        decode=settings.rating.decode,
+        sessions=SessionsStageConfig(settings.rating.sessions, settings.collectors.radius),
+        attribute=settings.rating.attribution,
+        rate=settings.rating.rate,
+    )
+
+
+def sink_position(settings: Settings) -> int:
+    """Return the last position of `usage.rated` that the sink committed; 0 before it ran."""
+    path = store_directory(settings) / INTENTS_FILE
+    sink = settings.warehouse.sink
+    source = Source(settings.warehouse.generation, sink.topic, sink.partition)
+    return committed_position(path, source)

@@ -1,0 +1,123 @@
+"""What the web process and the demo need: services of the API, the application, login links."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+from fastapi import FastAPI
+from sqlalchemy import Connection
+
+import warehouse.connect
+from api.app import create_app
+from api.keys import OPERATOR
+from api.ports import AppendRows, Services
+from api.web.session import login_path
+from billing.adapters import pdf
+from billing.adapters.sqlite import open_database, reading
+from infra.secrets import Secrets
+from infra.serve import Instance
+from infra.settings import Settings
+from infra.supervisor import read_status
+from infra.warehouse_usage import WarehouseUsage
+from infra.wiring.paths import database_path, database_url, read_only
+from infra.wiring.store import warehouse_config
+from streams.adapters import sqlite_topics
+from warehouse.connect import WarehouseClient
+
+_ID_OCTETS = 10
+
+
+def services(
+    settings: Settings, secrets: Secrets, now_ms: Callable[[], int], counters: Counter[str]
+) -> Services:
+    """Return what the API and its pages need, over this data directory."""
+    database = open_database(database_url(settings))
+
+    def render_pdf(document: str) -> bytes:
+        with reading(database) as connection:
+            printed = pdf.invoice_input(connection, json.loads(document)["invoice_id"])
+        return pdf.render(printed)
+
+    return Services(
+        engine=database,
+        usage=WarehouseUsage(lambda: warehouse_client(settings, secrets)),
+        append_rows=append_rows(settings),
+        now_ms=now_ms,
+        new_id=new_id,
+        new_token=os.urandom,
+        secret=secrets.page_session_key.encode(),
+        operator_token=secrets.api_key,
+        render_pdf=render_pdf,
+        config=settings.api,
+        read_processes=lambda: _supervisor_document(settings),
+        read_watermarks=lambda: watermarks(settings),
+        count=lambda name, increment: counters.update({name: increment}),
+    )
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id: the prefix and 80 random bits in base 32, lower case."""
+    random = base64.b32encode(os.urandom(_ID_OCTETS)).decode().lower()
+    return f"{prefix}_{random}"
+
+
+def founding_services(instance: Instance, now_at: int) -> Services:
+    """Return services that stand still at an instant and wait for nobody, to found a demo."""
+    settings = dataclasses.replace(
+        instance.settings,
+        api=dataclasses.replace(instance.settings.api, account_event_wait_seconds=0.0),
+    )
+    return services(settings, instance.secrets, lambda: now_at, Counter())
+
+
+def application(given: Services) -> FastAPI:
+    """Return the web application over its services."""
+    return create_app(given)
+
+
+def login_link(instance: Instance) -> str:
+    """Return the page's address: a one-click login where the settings allow it."""
+    api = instance.settings.api
+    root = f"http://{api.listen_address}:{api.listen_port}"
+    if not api.login_link_enabled:
+        return root
+    expires_at = instance.clock.now_ms() + api.login_link_lifetime_seconds * 1000
+    key = instance.secrets.page_session_key.encode()
+    return root + login_path(key, OPERATOR.key_id, expires_at)
+
+
+def _supervisor_document(settings: Settings) -> Mapping[str, Any] | None:
+    status = read_status(settings.data_dir)
+    return None if status is None else dataclasses.asdict(status)
+
+
+def warehouse_client(settings: Settings, secrets: Secrets) -> WarehouseClient:
+    """Return a reading client of the store's endpoint; raises WarehouseError where it is down."""
+    return warehouse.connect.client(warehouse_config(settings, secrets))
+
+
+def append_rows(settings: Settings) -> AppendRows:
+    """Return the API's way to append to `directory` and `account.events` in its transaction."""
+    partitions = settings.streams.partitions
+
+    def append(connection: Connection, topic: str, producer: str, frame: pl.DataFrame) -> None:
+        sqlite_topics.append_rows(connection, topic, producer, frame, partitions=partitions)
+
+    return append
+
+
+def watermarks(settings: Settings) -> dict[str, int]:
+    """Return each task's least input watermark in ms, as last committed."""
+    rows = read_only(
+        database_path(settings),
+        "select task, min(watermark_at) from topic_watermark group by task",
+        (),
+    )
+    return {str(task): int(at) for task, at in rows}
