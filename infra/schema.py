@@ -18,7 +18,6 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-
 SECRET = re.compile(r"(^|_)(secret|password|token)$")
 
 

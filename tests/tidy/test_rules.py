@@ -56,9 +56,10 @@ def long_function(lines: int) -> str:
         (rules.impure_code, "from os import path", "from polars import col"),
         (rules.impure_code, "def f():\n    import logging", "import dataclasses"),
         (rules.impure_code, "open('x')", "opened('x')"),
+        (rules.impure_code, "import io\nio.open('x')", "import io\nio.BytesIO()"),
         (rules.impure_code, "import datetime\ndatetime.datetime.now()", "shop.open()"),
         (rules.machine_paths, "x = '/home/alice/flowrate'", "x = '/v1/home/alice'"),
-        (rules.machine_paths, "x = '/tmp/out'", "x = tmp_path / 'out'"),
+        (rules.machine_paths, "x = '/root/out'", "x = tmp_path / 'out'"),
         (rules.unfinished_places, "x = 1  # TODO: more", "x = 'todos'"),
         (
             rules.clashing_log_facts,
