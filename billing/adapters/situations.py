@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+from sqlalchemy import Connection, and_, exists, or_, select
 
 from billing.acting.commands import Command, Situation
 from billing.acting.desired import ACTIVE, CommandRequest, desired_of
@@ -151,7 +150,7 @@ def _live_sessions(connection: Connection, subscribers: set[str]) -> list[LiveSe
 
 
 def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> Mapping[str, str]:
-    """Return the rating key of those subscribers that have a membership now."""
+    """Return the rating key of each subscriber: its membership's now, else its own id."""
     columns = tables.directory_entry.c
     entries: dict[str, dict[str, Entry]] = defaultdict(dict)
     for some in _chunks(subscribers):
@@ -171,20 +170,19 @@ def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> 
         for match, *values in connection.execute(query):
             entry = Entry(*values)
             entries[match][entry.entry_id] = entry  # the greatest revision comes last
-    keys = {match: standing(found.values(), now_ms) for match, found in entries.items()}
-    return {subscriber: key for subscriber, key in keys.items() if key is not None}
+    return {
+        subscriber: standing(entries[subscriber].values(), now_ms) or subscriber
+        for subscriber in subscribers
+    }
 
 
 def _services(connection: Connection, keys: set[str]) -> Mapping[str, DesiredService]:
-    """Return rate's newest decision per rating key; keys of subscribers alone included."""
+    """Return rate's newest decision per rating key."""
     service = tables.desired_service.c
     query = select(*(service[f.name] for f in dataclasses.fields(DesiredService)))
-    not_active: ColumnElement[bool] = service.target != ACTIVE
-    found = {
-        row.rating_key: DesiredService(*row) for row in connection.execute(query.where(not_active))
-    }
+    found: dict[str, DesiredService] = {}
     for some in _chunks(keys):
-        rows: Any = connection.execute(query.where(service.rating_key.in_(some)))
+        rows = connection.execute(query.where(service.rating_key.in_(some)))
         found |= {row.rating_key: DesiredService(*row) for row in rows}
     return found
 
@@ -195,7 +193,7 @@ def _branches(connection: Connection, subscribers: set[str]) -> Mapping[str, str
     found: dict[str, str] = {}
     for some in _chunks(subscribers):
         query = select(table.subscriber_id, table.branch_id).where(table.subscriber_id.in_(some))
-        found.update(connection.execute(query).tuples())
+        found.update((row[0], row[1]) for row in connection.execute(query))
     return found
 
 

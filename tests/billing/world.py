@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,18 @@ def at(day: str, hour: int = 0) -> int:
 
 def new_database(directory: Path) -> Engine:
     """Return an empty, migrated database (commits are not fsynced: these are tests)."""
-    url = f"sqlite:///{directory / 'flowrate.sqlite'}"
-    migrate(url)
-    return open_database(url, synchronous="normal")
+    file = directory / "flowrate.sqlite"
+    file.write_bytes(_migrated())
+    return open_database(f"sqlite:///{file}", synchronous="normal")
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """Return the file of an empty, migrated database: migrating it once is enough for all tests."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "flowrate.sqlite"
+        migrate(f"sqlite:///{file}")
+        return file.read_bytes()
 
 
 def home_plan(version: int = 1, **changes: Any) -> PlanVersion:

@@ -1,0 +1,323 @@
+"""The office's loop over a real database and a NAS of paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from billing.accounts import Pool
+from billing.acting.desired import CommandRequest
+from billing.acting.exchange import CoaTarget
+from billing.adapters import tables
+from billing.adapters.channels import LogChannel, NotDeliveredError, UnknownDeliveryError
+from billing.adapters.notifications import Delivery
+from billing.adapters.office import OfficeLoop
+from billing.adapters.repositories import create, create_directory_entry
+from billing.adapters.rows import write_rows
+from billing.adapters.sqlite import reading, writing
+from billing.config import ActingConfig, BillingConfig, OfficeConfig, SpeedProfileConfig
+from rating.records import DirectoryEntry
+from rating.rows import Alert, DesiredService, LiveSession
+from tests.billing import world
+from tests.billing.acting_world import TARGET, PaperNas, session
+from tests.billing.world import add_customer, close_month, home_plan
+
+CONFIG = OfficeConfig(
+    billing=BillingConfig(interval_seconds=0),
+    acting=ActingConfig(
+        interval_seconds=0,
+        speed_profiles=(
+            SpeedProfileConfig("full", 50_000_000, 100_000_000),
+            SpeedProfileConfig("slow", 1_000_000, 2_000_000),
+        ),
+        verify_timeout_seconds=60,
+    ),
+)
+
+
+class Office:
+    """A database, an office loop, a NAS of paper, and a clock that moves when told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.engine = world.new_database(directory)
+        self.now = world.at("2026-11-15")
+        self.nas = PaperNas("ack", lambda: self.now)
+        self.channels: list[Any] = [LogChannel(directory / "notifications.log")]
+        self.start()
+
+    def start(self) -> None:
+        """Begin a new office process."""
+        self.loop = OfficeLoop(
+            self.engine, CONFIG, self.nas, lambda s: find_target(s), self.channels
+        )
+
+    def run(self, seconds: int = 1) -> None:
+        """Let time pass and run one round."""
+        self.now += seconds * 1000
+        self.loop.run_once(self.now)
+
+    def write(self, *rows: Any) -> None:
+        """Write rows as the engine does."""
+        with writing(self.engine) as connection:
+            write_rows(connection, rows)
+
+    def commands(self) -> list[tuple[str, str, str]]:
+        """Return (subscriber, kind and target, outcome) of all commands in order."""
+        table = tables.command.c
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.subscriber_id, table.kind, table.target, table.outcome).order_by(
+                    table.requested_at, table.command_id
+                )
+            ).all()
+        return [(r.subscriber_id, f"{r.kind} {r.target}", r.outcome) for r in rows]
+
+
+def find_target(session: LiveSession) -> CoaTarget | None:
+    return TARGET if session.nas_id == "nas-1" else None
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    office = Office(tmp_path)
+    with writing(office.engine) as connection:
+        create(connection, world.BRANCH)
+        create(connection, home_plan())
+        for name in ("karim", "rahim", "selim"):
+            add_customer(connection, name)
+    office.write(
+        *(
+            session(session_id=f"s-{name}", subscriber_id=name, user_name=name)
+            for name in ("karim", "rahim", "selim")
+        )
+    )
+    return office
+
+
+def test_an_idle_office_does_nothing(office: Office) -> None:
+    office.run()
+    assert (office.commands(), office.nas.requests) == ([], [])
+
+
+def test_a_throttle_is_sent_acknowledged_and_verified(office: Office) -> None:
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+    office.run()
+    assert office.commands() == [("karim", "coa profile:slow", "acknowledged")]
+    (request,) = office.nas.requests
+    assert ("Mikrotik-Rate-Limit", "1000000/2000000") in request.attributes
+    slow = {"interval_start_at": office.now, "rate_down_bps": 1_900_000, "user_name": "karim"}
+    office.write(session(session_id="s-karim", **slow))
+    office.run()
+    assert office.commands() == [("karim", "coa profile:slow", "verified")]
+    office.run()
+    assert len(office.nas.requests) == 1
+
+
+def test_a_pool_throttles_every_member_and_restores_each(office: Office) -> None:
+    with writing(office.engine) as connection:
+        create(connection, Pool("family", "dhk", "karim", "Family"))
+        for name in ("karim", "rahim"):
+            entry = DirectoryEntry(f"m-{name}", 1, "membership", name, "family", 0, 0, None)
+            create_directory_entry(connection, "dhk", entry)
+    office.write(DesiredService("family", "profile:slow", "fair use", office.now))
+    office.run()
+    assert office.commands() == [
+        ("karim", "coa profile:slow", "acknowledged"),
+        ("rahim", "coa profile:slow", "acknowledged"),
+    ]
+    office.write(DesiredService("family", "active", "new period", office.now))
+    office.run()
+    assert office.commands()[2:] == [
+        ("karim", "coa active", "acknowledged"),
+        ("rahim", "coa active", "acknowledged"),
+    ]
+    assert ("Mikrotik-Rate-Limit", "50000000/100000000") in office.nas.requests[-1].attributes
+
+
+def test_a_member_who_left_the_pool_is_restored(office: Office) -> None:
+    entry = DirectoryEntry("m-karim", 1, "membership", "karim", "family", 0, 0, None)
+    with writing(office.engine) as connection:
+        create_directory_entry(connection, "dhk", entry)
+    office.write(DesiredService("family", "profile:slow", "fair use", office.now))
+    office.run()
+    left = dataclasses.replace(entry, revision=2, valid_until_at=office.now)
+    with writing(office.engine) as connection:
+        create_directory_entry(connection, "dhk", left)
+    office.run()
+    assert [c[1] for c in office.commands()] == ["coa profile:slow", "coa active"]
+
+
+def test_a_new_session_of_a_throttled_subscriber_is_throttled_too(office: Office) -> None:
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+    office.run()
+    office.write(
+        session(session_id="s-karim", ended_at=office.now),
+        session(session_id="s-karim-2", started_at=office.now),
+    )
+    office.run()
+    assert office.commands() == [
+        ("karim", "coa profile:slow", "verified"),
+        ("karim", "coa profile:slow", "acknowledged"),
+    ]
+
+
+def test_a_plans_own_speed_is_what_active_means(office: Office) -> None:
+    with writing(office.engine) as connection:
+        create(connection, home_plan(2, speed_profile="slow"))
+        connection.execute(tables.subscription.update().values(plan_version=2))
+    ask(office, "throttle", "full")
+    office.run()
+    ask(office, "restore")
+    office.run()
+    assert ("Mikrotik-Rate-Limit", "1000000/2000000") in office.nas.requests[-1].attributes
+
+
+def ask(office: Office, action: str, profile: str = "") -> None:
+    request = CommandRequest(
+        f"{action}-{office.now}", "dhk", "karim", action, profile, "mina", office.now
+    )
+    with writing(office.engine) as connection:
+        connection.execute(tables.command_request.insert(), [dataclasses.asdict(request)])
+
+
+def test_a_clerk_disconnects_once(office: Office) -> None:
+    ask(office, "disconnect")
+    office.run()
+    assert office.commands() == [("karim", "disconnect disconnected", "acknowledged")]
+    names = {name for name, _ in office.nas.requests[0].attributes}
+    assert names == {"User-Name", "Framed-IP-Address", "Acct-Session-Id"}
+    office.write(session(session_id="s-karim", ended_at=office.now, end_cause="admin-reset"))
+    office.write(session(session_id="s-karim-2", started_at=office.now + 1))
+    office.run()
+    assert office.commands() == [("karim", "disconnect disconnected", "verified")]
+
+
+def test_silence_climbs_to_failure_and_tells_the_operator_once(
+    office: Office, tmp_path: Path
+) -> None:
+    office.nas.answer = "silence"
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+    for _ in range(8):
+        office.run(10)
+    assert [(kind, outcome) for _, kind, outcome in office.commands()] == [
+        ("coa profile:slow", "timeout"),
+        ("coa profile:slow", "timeout"),
+        ("disconnect profile:slow", "timeout"),
+        ("disconnect profile:slow", "failed"),
+    ]
+    (line,) = (tmp_path / "notifications.log").read_text().splitlines()
+    assert json.loads(line)["subject"] == "karim is not profile:slow: disconnect failed"
+
+
+def test_an_office_that_died_while_waiting_sends_anew(office: Office) -> None:
+    office.nas.answer = "nothing yet"
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+    office.run()
+    assert office.commands() == [("karim", "coa profile:slow", "sent")]
+    office.nas = PaperNas("ack", lambda: office.now)
+    office.start()
+    office.run()
+    assert office.commands() == [("karim", "coa profile:slow", "acknowledged")]
+    assert len(office.nas.requests) == 1
+
+
+def test_an_office_that_died_between_sending_and_recording_sends_anew(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("billing.adapters.acting.on_sent", die)
+    with pytest.raises(KeyboardInterrupt):
+        office.run()
+    monkeypatch.undo()
+    assert office.commands() == [("karim", "coa profile:slow", "pending")]
+    office.start()
+    office.run()
+    assert office.commands() == [("karim", "coa profile:slow", "acknowledged")]
+
+
+def test_an_alert_is_told_once(office: Office, tmp_path: Path) -> None:
+    alert = Alert("a1", "karim", world.at("2026-11-01"), "data", 80, 400, 400, office.now)
+    office.write(alert)
+    for _ in range(3):
+        office.run(10)
+    office.write(alert)
+    office.start()
+    office.run(10)
+    (line,) = (tmp_path / "notifications.log").read_text().splitlines()
+    assert json.loads(line)["subject"] == "You have used 80 % of your data allowance"
+
+
+class PaperChannel:
+    """A channel that fails as told."""
+
+    name = "webhook"
+
+    def __init__(self, errors: Sequence[Exception | None], *, is_idempotent: bool) -> None:
+        self.errors = list(errors)
+        self.is_idempotent = is_idempotent
+        self.taken: list[str] = []
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take it, or raise the next error."""
+        error = self.errors.pop(0) if self.errors else None
+        self.taken.append(delivery.notification_id)
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_idempotent", "attempts", "outcome"),
+    [
+        (NotDeliveredError("down"), False, 2, "delivered"),  # certainly not told: try again
+        (UnknownDeliveryError("cut"), True, 2, "delivered"),  # told once at most: try again
+        (UnknownDeliveryError("cut"), False, 1, "unknown"),  # perhaps told: never twice
+    ],
+)
+def test_a_failed_delivery_is_repeated_only_where_that_is_harmless(
+    office: Office, error: Exception, is_idempotent: bool, attempts: int, outcome: str
+) -> None:
+    channel = PaperChannel([error], is_idempotent=is_idempotent)
+    office.channels.append(channel)
+    office.start()
+    office.write(Alert("a1", "karim", world.at("2026-11-01"), "data", 80, 4, 4, office.now))
+    for _ in range(4):
+        office.run(100)
+    assert len(channel.taken) == attempts
+    assert outcomes(office.engine)["alert:a1:webhook"] == outcome
+
+
+@pytest.mark.parametrize(("is_idempotent", "outcome"), [(True, "delivered"), (False, "unknown")])
+def test_an_attempt_cut_off_by_a_crash(office: Office, is_idempotent: bool, outcome: str) -> None:
+    channel = PaperChannel([KeyboardInterrupt()], is_idempotent=is_idempotent)  # type: ignore[list-item]
+    office.channels.append(channel)
+    office.start()
+    office.write(Alert("a1", "karim", world.at("2026-11-01"), "data", 80, 4, 4, office.now))
+    with pytest.raises(KeyboardInterrupt):
+        office.run()
+    office.start()
+    office.run(100)
+    assert outcomes(office.engine)["alert:a1:webhook"] == outcome
+
+
+def outcomes(engine: Engine) -> dict[str, str]:
+    table = tables.notification.c
+    with reading(engine) as connection:
+        rows = connection.execute(select(table.notification_id, table.outcome)).all()
+    return {row.notification_id: row.outcome for row in rows}
+
+
+def test_the_same_loop_bills(office: Office) -> None:
+    with writing(office.engine) as connection:
+        close_month(connection, "karim", "2026-10", gigabytes=620, minor=60000)
+    office.run()
+    assert [i.status for i in world.invoices(office.engine)] == ["finalized"]
