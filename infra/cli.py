@@ -8,10 +8,7 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 
