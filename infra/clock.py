@@ -69,6 +69,14 @@ def open_clock(data_dir: Path, config: ClockConfig) -> Clock:
     return Clock(offset_ms)
 
 
+def preparing_clock(data_dir: Path, config: ClockConfig) -> Clock:
+    """Return the clock as `open_clock` would, without fixing a shift that is not fixed yet."""
+    if (data_dir / FILE_NAME).exists():
+        return open_clock(data_dir, config)
+    now = system_ms()
+    return Clock(starting_instant(config, now) - now if config.starts_at != "now" else 0)
+
+
 def starting_instant(config: ClockConfig, now_ms: int) -> int:
     """Return the instant (ms) that `starts_at` means when the system's time is now_ms.
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infra.clock import Clock, open_clock
+from infra.clock import Clock, open_clock, preparing_clock
 from infra.config import PROCESSES
 from infra.instance_lock import InstanceLock
 from infra.logs import set_up_logs
@@ -42,8 +42,12 @@ def serve(
     settings = load_settings(config, flags)
     set_up_logs("supervisor", settings.logs)
     with InstanceLock(settings.data_dir) as lock:
+        secrets = open_secrets(settings.data_dir)
+        prepare(Instance(settings, preparing_clock(settings.data_dir, settings.clock), secrets))
+        # A shifted clock is fixed only now: preparing may take a while, and a demo's month must
+        # not end before its network has spoken.
         clock = open_clock(settings.data_dir, settings.clock)
-        instance = Instance(settings, clock, open_secrets(settings.data_dir))
+        instance = Instance(settings, clock, secrets)
         programs = [Program(name, child_command(name, config, flags)) for name in PROCESSES]
         supervisor = Supervisor(
             [*programs, *further],
@@ -53,5 +57,4 @@ def serve(
             inherited=[lock.descriptor],
         )
         supervisor.stop_on_signals()
-        prepare(instance)
         supervisor.run(lambda: on_started(instance))

@@ -17,6 +17,7 @@ from infra.simulation.transmission import AccountingSender
 _LOG = logging.getLogger("flowrate.simulation")
 _DATAGRAM_OCTETS = 65_535
 _BACKLOG_EVENTS = 50_000
+_AFTER_DISCONNECT_SECONDS = 60
 
 
 class SimulatedNetwork:
@@ -116,6 +117,8 @@ class SimulatedNetwork:
             return False
         if change.is_disconnect:
             self.sender.submit(self.network.end_session(line, self._seconds))
+            # A line that was put out would only come back through authentication.
+            line.offline_until_seconds = self._seconds + _AFTER_DISCONNECT_SECONDS
             _LOG.info("disconnected", extra={"user_name": line.user_name})
             return True
         if change.rate_up_bps is not None:
