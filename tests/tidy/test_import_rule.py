@@ -30,6 +30,7 @@ def skeleton(tmp_path: Path) -> Path:
     for package in (
         *PACKAGES,
         *(f"{name}/adapters" for name in ("billing", "collectors", "streams")),
+        "infra/wiring",
     ):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
@@ -61,7 +62,9 @@ def test_all_bad_imports_are_refused(skeleton: Path) -> None:
 
 def test_the_allowed_ones_pass(skeleton: Path) -> None:
     (skeleton / "streams/cluster.py").write_text("import faust")
-    (skeleton / "infra/wiring.py").write_text("import billing.adapters\nimport streams.adapters")
+    (skeleton / "infra/wiring/store.py").write_text(
+        "import billing.adapters\nimport streams.adapters"
+    )
     (skeleton / "warehouse/store.py").write_text("import chdb\nimport rating")
     ended = lint(skeleton)
     assert ended.returncode == 0, ended.stdout + ended.stderr
