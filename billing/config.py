@@ -17,8 +17,10 @@ class BillingConfig:
     """Most invoices that one run finalizes; the next run goes on."""
     postings_per_run: int = 5_000
     """Most usage days that one transaction posts to the ledger."""
-    scan_overlap_seconds: int = 3_600
-    """How far behind its position a run looks again, for rows of a slower partition."""
+    closing_overlap_days: int = 40
+    """How far behind the newest closing a run looks again: a partition may lag, a clerk wait."""
+    posting_overlap_hours: int = 24
+    """How far behind the newest usage day a run looks again for days not posted yet."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -114,7 +114,9 @@ def invoice_id_of(account_id: str, period_start_at: int, timezone: str, currency
 def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     """Return the invoice of these inputs; their order does not matter.
 
-    ValueError where a line's currency is not the invoice's.
+    Lines of nothing for nothing are left out, unless there is no other: a month without usage
+    has its invoice of zero too, which later usage can then correct. ValueError where a line's
+    currency is not the invoice's.
     """
     _require_one_currency(inputs)
     charged = [
@@ -122,7 +124,7 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         *(_usage_line(item) for item in inputs.usage),
         *(_late_line(item, inputs) for item in inputs.late),
     ]
-    lines = [line for line in charged if line.amount_minor or line.quantity]
+    lines = [line for line in charged if line.amount_minor or line.quantity] or charged
     lines.sort(key=_line_order)
     lines += _prepaid_lines(lines)
     taxes = tax_amounts((line.tax, line.amount_minor) for line in lines if line.tax)

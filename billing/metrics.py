@@ -8,7 +8,6 @@ COUNTERS: Mapping[str, str] = {
     "invoices_finalized": "Invoices that got their number",
     "invoices_held": "Drafts written or kept because a closing is incomplete",
     "periods_waiting": "Looks at a period of which a rating key has not closed yet",
-    "periods_empty": "Closed periods with nothing to invoice",
     "usage_days_posted": "Meter days posted to the ledger",
     "commands_written": "Command rows written or changed",
     "commands_sent": "CoA and Disconnect requests that left",

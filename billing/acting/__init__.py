@@ -1,1 +1,1 @@
-"""TODO."""
+"""Acting, pure: desired service against live sessions becomes commands, and commands settle."""

@@ -266,7 +266,8 @@ def _begin(situation: Situation, policy: Policy, wanted: Wanted, now_ms: int) ->
     if latest is None and situation.desired.target == ACTIVE and not situation.desired.request_id:
         return []  # a new session is active by itself
     if situation.vendor_profile is None:
-        why = f"no CoA target is set for NAS {situation.session.nas_id}"
+        nas_id = situation.session.nas_id
+        why = f"no CoA target with a known vendor profile is set for NAS {nas_id}"
         return _refuse(situation, why, wanted, now_ms)
     return [*_superseded(latest, now_ms), _attempt(situation, policy, wanted, None, now_ms)]
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Billing's IO: the business database, CoA over UDP, notification channels, PDF."""

@@ -8,6 +8,7 @@ clerk releases it, or until rate closes it anew as complete.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from sqlalchemy import Connection, Engine, select, update
 
@@ -28,7 +29,6 @@ from billing.invoices import draft_invoice
 FINALIZED = "invoices_finalized"
 HELD = "invoices_held"
 WAITING = "periods_waiting"
-EMPTY = "periods_empty"
 POSTED = "usage_days_posted"
 
 
@@ -39,15 +39,21 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
     """
     counts: Counter[str] = Counter()
     with reading(engine) as connection:
-        since_at = read_cursor(connection, "billing") - config.scan_overlap_seconds * 1000
+        position = read_cursor(connection, "billing")
+        since_at = position - config.closing_overlap_days * 86_400_000
         newest_at = newest_closing_at(connection)
         due = [*_released(connection), *due_periods(connection, since_at)]
     for period in dict.fromkeys(due):
         if counts[FINALIZED] >= config.invoices_per_run:
             return counts
+        with reading(engine) as connection:
+            is_waiting = bool(period_state(connection, period).missing)
+        if is_waiting:
+            counts[WAITING] += 1
+            continue
         with writing(engine) as connection:
             counts[bill_period(connection, period, config, now_ms)] += 1
-    if newest_at is not None:
+    if newest_at is not None and newest_at > position:
         with writing(engine) as connection:
             move_cursor(connection, "billing", newest_at)
     return counts
@@ -56,40 +62,39 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
 def bill_period(connection: Connection, due: DuePeriod, config: BillingConfig, now_ms: int) -> str:
     """Bill one account's period inside the caller's transaction; return what came of it.
 
-    One of FINALIZED, HELD (a draft waits for a clerk), WAITING, EMPTY (nothing to invoice).
+    One of FINALIZED, HELD (a draft waits for a clerk), WAITING (for a rating key's closing).
     """
     state = period_state(connection, due)
     if state.missing:
         return WAITING
     drafts = [draft_invoice(i) for i in read_inputs(connection, due, state.closed_at)]
-    drafts = [draft for draft in drafts if draft.lines]
-    if not drafts:
-        return EMPTY
+    hold_reason = "; ".join(state.problems)
     for draft in drafts:
-        status, hold_reason = _status(connection, draft.invoice_id)
-        if status not in ("", "draft"):
+        found = _standing(connection, draft.invoice_id)
+        if found and found.status != "draft":
             continue
-        is_released = status == "draft" and not hold_reason
-        if state.problems and not is_released:
-            save_draft(connection, draft, "; ".join(state.problems))
+        is_released = found is not None and not found.hold_reason
+        if hold_reason and not is_released:
+            if found is None or (found.hash, found.hold_reason) != (draft.hash, hold_reason):
+                save_draft(connection, draft, hold_reason)
         else:
             terms_days = config.payment_terms_days
             finalize(connection, draft, now_ms=now_ms, payment_terms_days=terms_days)
-    return (
-        HELD if any(_status(connection, d.invoice_id)[0] == "draft" for d in drafts) else FINALIZED
-    )
+    standing = [_standing(connection, draft.invoice_id) for draft in drafts]
+    return HELD if any(row and row.status == "draft" for row in standing) else FINALIZED
 
 
 def post_usage(engine: Engine, config: BillingConfig, now_ms: int) -> int:
     """Post new usage days to the ledger, at most postings_per_run; return how many were new."""
     with reading(engine) as connection:
-        since_at = read_cursor(connection, "usage_day") - config.scan_overlap_seconds * 1000
+        position = read_cursor(connection, "usage_day")
+        since_at = position - config.posting_overlap_hours * 3_600_000
         newest_at = newest_day_at(connection)
         days = unposted_days(connection, posted_since_at=since_at, limit=config.postings_per_run)
     if newest_at is None:
         return 0
     posted = 0
-    if days or newest_at > since_at + config.scan_overlap_seconds * 1000:
+    if days or newest_at > position:
         with writing(engine) as connection:
             posted = post_days(connection, days, now_ms)
             if len(days) < config.postings_per_run:
@@ -123,9 +128,8 @@ def _released(connection: Connection) -> list[DuePeriod]:
     return [DuePeriod(*row) for row in connection.execute(query)]
 
 
-def _status(connection: Connection, invoice_id: str) -> tuple[str, str]:
-    """Return (status, hold_reason) of an invoice; empty where it does not exist."""
+def _standing(connection: Connection, invoice_id: str) -> Any:
+    """Return status, hold_reason and hash of an invoice, or None where it does not exist."""
     invoice = tables.invoice.c
-    query = select(invoice.status, invoice.hold_reason).where(invoice.invoice_id == invoice_id)
-    row = connection.execute(query).first()
-    return (row.status, row.hold_reason) if row else ("", "")
+    query = select(invoice.status, invoice.hold_reason, invoice.hash)
+    return connection.execute(query.where(invoice.invoice_id == invoice_id)).first()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, exists, or_, select
 from billing.acting.commands import Command, Situation
 from billing.acting.desired import ACTIVE, CommandRequest, desired_of
 from billing.acting.exchange import CoaTarget
+from billing.acting.profiles import VENDOR_PROFILES
 from billing.adapters import tables
 from billing.catalog import terms_of
 from rating.directory import MEMBERSHIP, Entry, standing
@@ -54,12 +55,17 @@ def read_situations(
                 session,
                 branches.get(session.subscriber_id, ""),
                 desired_of(session, services.get(key), requests.get(session.subscriber_id, [])),
-                target.vendor_profile if target else None,
+                _vendor_profile(target),
                 latest.get(session_id),
                 normal.get(key, ""),
             )
         )
     return situations
+
+
+def _vendor_profile(target: CoaTarget | None) -> str | None:
+    """Return a target's vendor profile; None where there is no target or we lack its profile."""
+    return target.vendor_profile if target and target.vendor_profile in VENDOR_PROFILES else None
 
 
 def current_commands(connection: Connection) -> list[Command]:

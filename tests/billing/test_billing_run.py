@@ -202,6 +202,29 @@ def test_a_subscription_of_ten_days_pays_ten_days(engine: Engine) -> None:
     )
 
 
+def test_a_month_of_nothing_has_an_invoice_of_zero_that_later_usage_can_correct(
+    engine: Engine,
+) -> None:
+    with writing(engine) as connection:
+        create(connection, home_plan(2, recurring_fee="0"))
+        add_customer(connection, "karim")
+        connection.execute(tables.subscription.update().values(plan_version=2))
+        close_month(connection, "karim", "2026-10", gigabytes=0, minor=0)
+    assert bill(engine) == {"invoices_finalized": 1}
+    assert [(i.status, i.total_minor) for i in world.invoices(engine)] == [("paid", 0)]
+    with writing(engine) as connection:
+        world.revise_month(
+            connection, "karim", "2026-10", revision=1, gigabytes=501, minor=500,
+            day_minor=500, closed_at=at("2026-11-10"),
+        )  # fmt: skip
+        close_month(connection, "karim", "2026-11", gigabytes=0, minor=0)
+    bill(engine)
+    assert world.lines(engine, "karim", "2026-11")[0][1:] == (
+        "Late usage 2026-10-01 to 2026-10-31: Internet, Karim",
+        500,
+    )
+
+
 def test_prepaid_usage_is_shown_and_not_asked_for(engine: Engine) -> None:
     with writing(engine) as connection:
         plan = home_plan(kind="prepaid", recurring_fee="0", plan_id="home", version=2)

@@ -166,7 +166,7 @@ def test_a_newer_decision_replaces_an_open_command() -> None:
 def test_a_nas_without_coa_target_fails_once_and_says_so() -> None:
     rows = advance(situation(SLOW, vendor=None), POLICY, 1000)
     assert [(r.outcome, r.reason) for r in rows] == [
-        ("failed", "no CoA target is set for NAS nas-1")
+        ("failed", "no CoA target with a known vendor profile is set for NAS nas-1")
     ]
     assert advance(situation(SLOW, rows[0], vendor=None), POLICY, 2000) == []
 

@@ -262,7 +262,7 @@ class PaperChannel:
 
     name = "webhook"
 
-    def __init__(self, errors: Sequence[Exception | None], *, is_idempotent: bool) -> None:
+    def __init__(self, errors: Sequence[BaseException], *, is_idempotent: bool) -> None:
         self.errors = list(errors)
         self.is_idempotent = is_idempotent
         self.taken: list[str] = []
@@ -298,7 +298,7 @@ def test_a_failed_delivery_is_repeated_only_where_that_is_harmless(
 
 @pytest.mark.parametrize(("is_idempotent", "outcome"), [(True, "delivered"), (False, "unknown")])
 def test_an_attempt_cut_off_by_a_crash(office: Office, is_idempotent: bool, outcome: str) -> None:
-    channel = PaperChannel([KeyboardInterrupt()], is_idempotent=is_idempotent)  # type: ignore[list-item]
+    channel = PaperChannel([KeyboardInterrupt()], is_idempotent=is_idempotent)
     office.channels.append(channel)
     office.start()
     office.write(Alert("a1", "karim", world.at("2026-11-01"), "data", 80, 4, 4, office.now))
