@@ -318,6 +318,7 @@ def run(
     try:
         for thread in threads:
             thread.start()
+        log.info("receiving flows on UDP %s", ", ".join(config.listen))
         on_listening([each.port for each in bound])
         while not stop.is_set():
             appender.append_next(config.block_milliseconds / 1000)

@@ -235,6 +235,11 @@ def run(
             if each.warning:
                 log.warning("%s", each.warning)
         counters.set("radius_receive_buffer_octets", min(b.receive_buffer_octets for b in bound))
+        log.info(
+            "accounting server on UDP %s for %d clients",
+            ", ".join(config.listen),
+            len(config.clients),
+        )
         on_listening([each.port for each in bound])
         while not stop.is_set():
             listener.turn()
