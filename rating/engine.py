@@ -74,6 +74,11 @@ def quantity_of(state: MeterState, pricing: Pricing) -> int:
     return _whole(state.total, pricing)
 
 
+def signed_quantity(state: MeterState, pricing: Pricing) -> int:
+    """Return the running total in whole units, below zero where corrections came first."""
+    return state.total // pricing.denominator
+
+
 def scope_quantity(state: MeterState, pricing: Pricing, scope: str) -> int:
     """Return the total of one day or session in whole units; of the period where that is it."""
     if pricing.meter.scope == "period":

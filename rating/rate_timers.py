@@ -154,12 +154,12 @@ def _description(plan: Plan, touched: Touched) -> str:
 
 
 def _drop_cells(work: Workspace, account: Account, at: int) -> None:
-    """Forget the cells that no flow can split any more."""
+    """Forget the cells that no flow can split any more, and that wait for no posting."""
     day_ended_at = at - work.config.lateness_bound_ms
     before_ms = day_ended_at - work.config.cell_retention_seconds * 1000
     low, high = cell_range(account.rating_key, max(0, cell_of(before_ms // MINUTE_MS)))
-    for key, _ in list(work.view.scan("cells", low, high)):
-        if key not in work.cells:
+    for key, cell in list(work.view.scan("cells", low, high)):
+        if key not in work.cells and all(layer.post_at <= at for layer in cell.layers):
             work.changes.append(Delete("cells", key))
             work.counters["rate_cells_dropped"] += 1
 
@@ -170,6 +170,7 @@ def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> N
     keep_until = work.close_at(opened.period) + retention_ms
     if not opened.is_closed or opened.posts or work.watermark_at < keep_until:
         return
+    _drop_cells(work, account, keep_until)
     segments: list[Segment] = account.segments(opened.period)
     for number in opened.opened:
         plan = work.plan(segments[number].plan_ref)

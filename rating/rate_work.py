@@ -23,8 +23,8 @@ from rating.engine import (
     move,
     open_meter,
     pricing_of,
-    quantity_of,
     reprice,
+    signed_quantity,
 )
 from rating.money import decode_exact, to_wire, wire_decimal
 from rating.periods import MINUTE_MS, Period, day_end_at, local_day
@@ -301,11 +301,11 @@ class Workspace:
             self.counters["rate_usage_after_posting"] += 1
         self.add_posting(account, opened, post_at)
         state = self.touch(account, segment, plan, pricing)
-        quantity, amount = quantity_of(state, pricing), decode_exact(state.amount)
+        quantity, amount = signed_quantity(state, pricing), decode_exact(state.amount)
         move(state, pricing, movement)
         account.newest_received_at = max(account.newest_received_at, movement.received_at)
         touched = Touched(account, segment, plan, pricing, state)
-        moved = quantity_of(state, pricing) - quantity
+        moved = signed_quantity(state, pricing) - quantity
         is_late = post_at > self.close_at(segment.period)
         self._charge(touched, origin, amount, moved, movement.received_at, is_late)
 
