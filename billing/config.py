@@ -13,10 +13,10 @@ class BillingConfig:
     """Days from the day of issue until an invoice is due."""
     interval_seconds: float = 30.0
     """How often closed periods and new usage days are looked for."""
-    invoices_per_run: int = 2_000
-    """Most invoices that one run finalizes; the next run goes on."""
-    postings_per_run: int = 5_000
-    """Most usage days that one transaction posts to the ledger."""
+    invoices_per_run: int = 100
+    """Most invoices that one run finalizes; the next follows at once, after acting had its turn."""
+    postings_per_run: int = 1_000
+    """Most usage days that one transaction posts to the ledger; the next follows at once."""
     closing_overlap_days: int = 40
     """How far behind the newest closing a run looks again: a partition may lag, a clerk wait."""
     posting_overlap_hours: int = 24

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from billing.acting.commands import (
     Command,
@@ -44,6 +45,25 @@ _ANSWER_COUNTERS = {
     "refused": "commands_refused",
     "timeout": "commands_timed_out",
 }
+
+_KEYS_PER_QUERY = 400
+_FIELDS = [field.name for field in dataclasses.fields(Command)]
+_COLUMNS = [tables.command.c[name] for name in _FIELDS]
+_UPDATE = (
+    update(tables.command)
+    .where(tables.command.c.command_id == bindparam("p_command_id"))
+    .values({name: bindparam(f"p_{name}") for name in _FIELDS})
+)
+_SUPERSEDE = (
+    update(tables.command)
+    .where(tables.command.c.session_id == bindparam("p_session_id"), tables.command.c.is_current)
+    .values(is_current=False)
+)
+_FORGET = (
+    update(tables.command)
+    .where(tables.command.c.command_id == bindparam("p_command_id"))
+    .values(is_current=False)
+)
 
 
 def policy_of(config: OfficeConfig) -> Policy:
@@ -180,19 +200,26 @@ class Acting:
 
 
 def write_commands(connection: Connection, commands: Sequence[Command]) -> None:
-    """Upsert command rows, in order; a new one becomes its session's current command."""
-    table = tables.command
-    for command in commands:
-        values = dataclasses.asdict(command)
-        where = table.c.command_id == command.command_id
-        if connection.execute(update(table).where(where).values(**values)).rowcount:
-            continue
+    """Upsert command rows; a new one becomes its session's current command.
+
+    At most one of them is new per session.
+    """
+    known = _commands_by_id(connection, [command.command_id for command in commands])
+    old = [command for command in commands if command.command_id in known]
+    new = [command for command in commands if command.command_id not in known]
+    if old:
+        connection.execute(_UPDATE, [_parameters(command) for command in old])
+    if new:
+        connection.execute(_SUPERSEDE, [{"p_session_id": c.session_id} for c in new])
         connection.execute(
-            update(table)
-            .where(table.c.session_id == command.session_id, table.c.is_current)
-            .values(is_current=False)
+            insert(tables.command),
+            [dataclasses.asdict(command) | {"is_current": True} for command in new],
         )
-        connection.execute(insert(table), [values | {"is_current": True}])
+
+
+def _parameters(command: Command) -> dict[str, Any]:
+    """Return the values of a command under the names that `_UPDATE` binds."""
+    return {f"p_{name}": value for name, value in dataclasses.asdict(command).items()}
 
 
 def _answered(command: Command, answer: CoaAnswer) -> Command:
@@ -214,20 +241,15 @@ def _command_ids(situation: Situation) -> list[str]:
 
 def _stop_following(connection: Connection, command_ids: Sequence[str]) -> None:
     """Take the commands of ended sessions out of what each round looks at."""
-    table = tables.command
-    for command_id in command_ids:
-        connection.execute(
-            update(table).where(table.c.command_id == command_id).values(is_current=False)
-        )
+    if command_ids:
+        connection.execute(_FORGET, [{"p_command_id": key} for key in command_ids])
 
 
 def _commands_by_id(connection: Connection, command_ids: Sequence[str]) -> dict[str, Command]:
-    """Return commands by id."""
-    table = tables.command.c
-    columns = [table[field.name] for field in dataclasses.fields(Command)]
+    """Return those commands that exist, by id."""
     found: dict[str, Command] = {}
-    for command_id in command_ids:
-        row = connection.execute(select(*columns).where(table.command_id == command_id)).first()
-        if row is not None:
-            found[command_id] = Command(*row)
+    for start in range(0, len(command_ids), _KEYS_PER_QUERY):
+        some = command_ids[start : start + _KEYS_PER_QUERY]
+        query = select(*_COLUMNS).where(tables.command.c.command_id.in_(some))
+        found |= {row.command_id: Command(*row) for row in connection.execute(query)}
     return found

@@ -7,6 +7,7 @@ clerk releases it, or until rate closes it anew as complete.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -24,12 +25,11 @@ from billing.adapters.invoices import finalize, save_draft
 from billing.adapters.sqlite import reading, writing
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
-from billing.invoices import draft_invoice
+from billing.invoices import InvoiceDraft, draft_invoice
 
 FINALIZED = "invoices_finalized"
 HELD = "invoices_held"
 WAITING = "periods_waiting"
-POSTED = "usage_days_posted"
 
 
 def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[str]:
@@ -47,41 +47,68 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
         if counts[FINALIZED] >= config.invoices_per_run:
             return counts
         with reading(engine) as connection:
-            is_waiting = bool(period_state(connection, period).missing)
-        if is_waiting:
-            counts[WAITING] += 1
-            continue
-        with writing(engine) as connection:
-            counts[bill_period(connection, period, config, now_ms)] += 1
+            plan = plan_period(connection, period)
+        if plan.finalize or plan.hold:
+            with writing(engine) as connection:
+                carry_out(connection, plan, config, now_ms)
+        counts[plan.outcome] += 1
     if newest_at is not None and newest_at > position:
         with writing(engine) as connection:
             move_cursor(connection, "billing", newest_at)
     return counts
 
 
-def bill_period(connection: Connection, due: DuePeriod, config: BillingConfig, now_ms: int) -> str:
-    """Bill one account's period inside the caller's transaction; return what came of it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeriodPlan:
+    """What to do about one account's period: drafts to finalize, drafts to hold and why.
 
-    One of FINALIZED, HELD (a draft waits for a clerk), WAITING (for a rating key's closing).
+    outcome is FINALIZED, HELD (a draft waits for a clerk) or WAITING (for a rating key's
+    closing).
+    """
+
+    outcome: str
+    finalize: tuple[InvoiceDraft, ...] = ()
+    hold: tuple[InvoiceDraft, ...] = ()
+    hold_reason: str = ""
+
+
+def plan_period(connection: Connection, due: DuePeriod) -> PeriodPlan:
+    """Return what to do about an account's period; writes nothing.
+
+    It may read in another transaction than the one that carries it out: only the office writes
+    invoices, and what a closing says does not change under it, or is closed anew later.
     """
     state = period_state(connection, due)
     if state.missing:
-        return WAITING
-    drafts = [draft_invoice(i) for i in read_inputs(connection, due, state.closed_at)]
+        return PeriodPlan(WAITING)
     hold_reason = "; ".join(state.problems)
-    for draft in drafts:
+    final: list[InvoiceDraft] = []
+    held: list[InvoiceDraft] = []
+    outcome = FINALIZED
+    for inputs in read_inputs(connection, due, state.closed_at):
+        draft = draft_invoice(inputs)
         found = _standing(connection, draft.invoice_id)
         if found and found.status != "draft":
             continue
-        is_released = found is not None and not found.hold_reason
-        if hold_reason and not is_released:
-            if found is None or (found.hash, found.hold_reason) != (draft.hash, hold_reason):
-                save_draft(connection, draft, hold_reason)
-        else:
-            terms_days = config.payment_terms_days
-            finalize(connection, draft, now_ms=now_ms, payment_terms_days=terms_days)
-    standing = [_standing(connection, draft.invoice_id) for draft in drafts]
-    return HELD if any(row and row.status == "draft" for row in standing) else FINALIZED
+        if not hold_reason or (found is not None and not found.hold_reason):
+            final.append(draft)
+            continue
+        outcome = HELD
+        if found is None or (found.hash, found.hold_reason) != (draft.hash, hold_reason):
+            held.append(draft)
+    return PeriodPlan(outcome, tuple(final), tuple(held), hold_reason)
+
+
+def carry_out(connection: Connection, plan: PeriodPlan, config: BillingConfig, now_ms: int) -> None:
+    """Write what a plan says, all inside the caller's transaction.
+
+    ValueError where an invoice became final meanwhile: then two offices run.
+    """
+    for draft in plan.finalize:
+        terms_days = config.payment_terms_days
+        finalize(connection, draft, now_ms=now_ms, payment_terms_days=terms_days)
+    for draft in plan.hold:
+        save_draft(connection, draft, plan.hold_reason)
 
 
 def post_usage(engine: Engine, config: BillingConfig, now_ms: int) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
 from billing.accounts import Account, Branch, Subscription
 from billing.adapters import tables
@@ -194,47 +195,62 @@ def _late_charges(
 
     A revision of a period whose invoice is still a draft waits: its total at closing comes first.
     """
-    charge, billed, invoice = (
-        tables.usage_charge.c,
-        tables.billed_charge.c,
-        tables.invoice.c,
-    )
-    key = ("rating_key", "period_start_at", "segment_number", "meter_id")
+    bounds = {
+        "account_id": due.account_id,
+        "period_end_at": due.period_end_at,
+        "closed_at": closed_at,
+    }
+    pairs: list[tuple[UsageCharge, UsageCharge | None]] = []
+    for row in connection.execute(_late_query(), bounds).all():
+        late = UsageCharge(*row)
+        before = connection.execute(_before_query(), dataclasses.asdict(late)).first()
+        pairs.append((late, UsageCharge(*before) if before else None))
+    return pairs
+
+
+_COUNTER_KEY = ("rating_key", "period_start_at", "segment_number", "meter_id")
+
+
+@functools.cache
+def _late_query() -> Select[Any]:
+    """Return the query of unbilled revisions, built once: building costs more than the answer."""
+    charge, billed, invoice = tables.usage_charge.c, tables.billed_charge.c, tables.invoice.c
+    subscription = tables.subscription.c
     is_billed = (
         select(billed.invoice_id)
-        .where(*(billed[n] == charge[n] for n in (*key, "revision")))
+        .where(*(billed[name] == charge[name] for name in (*_COUNTER_KEY, "revision")))
         .exists()
     )
     is_invoiced = (
         select(invoice.invoice_id)
         .where(
-            invoice.account_id == due.account_id,
+            invoice.account_id == bindparam("account_id"),
             invoice.period_end_at == charge.period_end_at,
             invoice.status != "draft",
         )
         .exists()
     )
-    subscription = tables.subscription.c
-    keys = select(subscription.rating_key).where(subscription.account_id == due.account_id)
-    query = select(*_CHARGE_COLUMNS).where(
+    keys = select(subscription.rating_key).where(subscription.account_id == bindparam("account_id"))
+    return select(*_CHARGE_COLUMNS).where(
         charge.rating_key.in_(keys),
-        charge.period_end_at < due.period_end_at,
-        charge.closed_at <= closed_at,
+        charge.period_end_at < bindparam("period_end_at"),
+        charge.closed_at <= bindparam("closed_at"),
         ~is_billed,
         is_invoiced,
     )
-    pairs: list[tuple[UsageCharge, UsageCharge | None]] = []
-    for row in connection.execute(query).all():
-        late = UsageCharge(*row)
-        before = connection.execute(
-            select(*_CHARGE_COLUMNS)
-            .where(*(charge[name] == getattr(late, name) for name in key))
-            .where(charge.revision < late.revision)
-            .order_by(charge.revision.desc())
-            .limit(1)
-        ).first()
-        pairs.append((late, UsageCharge(*before) if before else None))
-    return pairs
+
+
+@functools.cache
+def _before_query() -> Select[Any]:
+    """Return the query of the revision that stood before another of the same counter."""
+    charge = tables.usage_charge.c
+    return (
+        select(*_CHARGE_COLUMNS)
+        .where(*(charge[name] == bindparam(name) for name in _COUNTER_KEY))
+        .where(charge.revision < bindparam("revision"))
+        .order_by(charge.revision.desc())
+        .limit(1)
+    )
 
 
 def _allowances(

@@ -59,6 +59,11 @@ class OfficeLoop:
         if self._is_due("billing", config.billing.interval_seconds, now_ms):
             counts["usage_days_posted"] += post_usage(self._engine, config.billing, now_ms)
             counts += run_billing(self._engine, config.billing, now_ms)
+            if (
+                counts["usage_days_posted"] >= config.billing.postings_per_run
+                or counts["invoices_finalized"] >= config.billing.invoices_per_run
+            ):
+                self._due_at["billing"] = now_ms  # there is more; acting goes first
         if self._is_due("acting", config.acting.interval_seconds, now_ms):
             counts += self._acting.run_round(now_ms)
         if self._is_due("notifications", config.notifications.interval_seconds, now_ms):

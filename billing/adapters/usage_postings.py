@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    select,
+)
 
 from billing.accounts import Account, Branch
 from billing.adapters import ledger, tables
@@ -37,18 +49,24 @@ def unposted_days_of(
     connection: Connection, rating_key: str, period_start_at: int
 ) -> list[UsageDay]:
     """Return a period's days with a cost that the ledger lacks."""
+    key = {"rating_key": rating_key, "period_start_at": period_start_at}
+    return [UsageDay(*row) for row in connection.execute(_unposted_query(), key)]
+
+
+@functools.cache
+def _unposted_query() -> Select[Any]:
+    """Return the query of `unposted_days_of`."""
     day = tables.usage_day.c
-    query = (
+    return (
         select(*_DAY_COLUMNS)
         .where(
-            day.rating_key == rating_key,
-            day.period_start_at == period_start_at,
+            day.rating_key == bindparam("rating_key"),
+            day.period_start_at == bindparam("period_start_at"),
             day.amount_minor != 0,
             ~_is_posted(),
         )
         .order_by(day.day_on, day.meter_id, day.segment_number, day.revision)
     )
-    return [UsageDay(*row) for row in connection.execute(query)]
 
 
 def newest_day_at(connection: Connection) -> int | None:
@@ -63,6 +81,8 @@ def post_days(connection: Connection, days: Sequence[UsageDay], recorded_at: int
     A day whose rating key has no subscription is left for later: the engine may be ahead of a
     subscription's row only if someone deleted it, and then the trial balance should not hide it.
     """
+    if not days:
+        return 0
     owners = _owners(connection, {day.rating_key for day in days})
     prepaid = _prepaid_segments(connection, days)
     transactions: list[Transaction] = []
