@@ -44,8 +44,8 @@ def compact(
         remembered = forget_before(holds, horizon_at)
         gone = set(holds.closed) - set(remembered.closed)
         forgotten |= {binding_id(session.session_id, hold) for hold in gone}
-        settled = ending if not kept else Ending(None, "")
-        checkpoints.append(_checkpoint(session, index, dropped, remembered, settled))
+        settled = _sealed(session) if kept else ending
+        checkpoints.append(checkpoint_of(session, index, dropped, remembered, settled))
         packets += kept
     used = sorted({packet.facts for packet in packets})
     moved = {old: new for new, old in enumerate(used)}
@@ -79,9 +79,27 @@ def _holds(
     return hold_through(checkpoint.holds, new, session.facts, None, subscriber_at)
 
 
-def _checkpoint(
+def tail_of(session: Session, holds: Holds) -> Checkpoint | None:
+    """Return a running session as of its last packet, None for one that was stopped."""
+    if session.stop_at is not None:
+        return None
+    last = len(session.curve.times) - 1
+    return checkpoint_of(session, last, session.packets, holds, _sealed(session))
+
+
+def _sealed(session: Session) -> Ending:
+    """Return the ending that a former checkpoint settled."""
+    former = session.checkpoint
+    return Ending(former.ended_at, former.end_cause) if former else Ending(None, "")
+
+
+def checkpoint_of(
     session: Session, index: int, dropped: Sequence[Packet], holds: Holds, ending: Ending
 ) -> Checkpoint:
+    """Return the session with knot `index` as its origin.
+
+    dropped: the packets up to that knot, holds: what was held until then.
+    """
     former = session.checkpoint
     had_gigawords = former is not None and former.has_gigawords
     has_gigawords = had_gigawords or any(packet.has_gigawords for packet in session.packets)

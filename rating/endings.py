@@ -68,10 +68,9 @@ def first_markers(markers: Sequence[Marker], window_seconds: int) -> list[Marker
     return kept
 
 
-def silent_at(session: Session, config: SessionsConfig) -> int:
-    """Return when (ms, by watermark) a session without end is presumed ended."""
-    silent_seconds = config.silent_intervals_max * config.interim_interval_seconds
-    return session.last_received_at + silent_seconds * 1000
+def silence_ms(config: SessionsConfig) -> int:
+    """Return how long (ms) after its last packet a session without end is presumed ended."""
+    return config.silent_intervals_max * config.interim_interval_seconds * 1000
 
 
 def settled_ending(session: Session, successor_at: int | None, markers: Sequence[Marker]) -> Ending:
@@ -105,6 +104,6 @@ def ending_at(settled: Ending, session: Session, now: int, config: SessionsConfi
 
     Its end is the last it was heard of; a later packet reopens it.
     """
-    if settled.ended_at is None and silent_at(session, config) <= now:
+    if settled.ended_at is None and session.last_received_at + silence_ms(config) <= now:
         return Ending(session.last_event_at, PRESUMED)
     return settled

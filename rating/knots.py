@@ -88,6 +88,10 @@ class Curve:
         return Curve(self.times[index:], self.values[index:], self.at(minute_at))
 
 
+NO_USAGE = Curve((0,), (ZERO,), ZERO)
+"""The curve of what used nothing."""
+
+
 def curve_of(
     origin_at: int, origin: Counters, base: Counters, knots: list[tuple[int, Counters]]
 ) -> Curve:

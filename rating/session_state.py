@@ -69,6 +69,11 @@ class Packet(NamedTuple):
         return self.event_at - (self.span_seconds or 0) * 1000
 
     @property
+    def settled_at(self) -> int:
+        """Return from when (ms) the lateness bound counts: the later of event and receipt."""
+        return max(self.event_at, self.received_at)
+
+    @property
     def has_octets(self) -> bool:
         """Return whether an octet counter is above zero."""
         return bool(self.octets_up or self.octets_down)
@@ -155,7 +160,9 @@ class SessionGroup:
 
     sent: binding_id -> the binding as last sent; revision: of the last one sent. rows: session_id
     -> the end (ms) that its live row shows, RUNNING while it has none. timer_at: due time (ms) of
-    the group's entry in the timers, 0 where it has none.
+    the group's entry in the timers, 0 where it has none. tail: the newest generation as of its last
+    packet, in the form of a checkpoint, while it runs: a packet that only goes on from there needs
+    no look at the others.
     """
 
     nas_id: str
@@ -167,3 +174,4 @@ class SessionGroup:
     revision: int = 0
     rows: dict[str, int] = dataclasses.field(default_factory=dict)
     timer_at: int = 0
+    tail: Checkpoint | None = None

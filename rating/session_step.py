@@ -5,6 +5,9 @@ received_at: so lateness (DESIGN §3.6) does not depend on how the log is cut in
 is measured by watermark; a packet that comes after its session fell silent first lets the session
 end, also when both lie in one batch.
 
+Most packets simply go on where their session stood (`rating.sessions.extended`): they look at its
+tail only. Every other packet looks at all packets kept of its Acct-Session-Id. Both give the same.
+
 The directory must know a fact before usage of its time is taken (facts are never valid in the
 past, rating.records); its rows of a batch are taken before the packets.
 """
@@ -21,9 +24,8 @@ import polars as pl
 
 from rating import accounting, directory
 from rating.accounting import AccountingRecord
-from rating.addresses import format_address, format_prefix
 from rating.bindings import bindings_of, holds_of, retracted
-from rating.compaction import compact
+from rating.compaction import compact, tail_of
 from rating.endings import (
     MERGED,
     Ending,
@@ -31,17 +33,22 @@ from rating.endings import (
     ending_at,
     first_markers,
     settled_ending,
-    silent_at,
+    silence_ms,
 )
-from rating.knots import MINUTE_MS, Counters, minutes_of
-from rating.ports import Delete, Output, Put, StateView, StepResult
-from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, SessionBinding, Usage, schema_of
-from rating.rows import LiveSession, UnattributedMinute
+from rating.knots import NO_USAGE, minutes_of
+from rating.ports import Delete, Put, StateView, StepResult
 from rating.session_config import SessionsConfig
-from rating.session_state import RUNNING, Hold, SentBinding, SessionGroup
-from rating.sessions import Session, add_record, facts_of, sessions_of
+from rating.session_output import SessionOutput
+from rating.session_state import RUNNING, Facts, Packet, SentBinding, SessionGroup
+from rating.sessions import (
+    Session,
+    add_packet,
+    extended,
+    facts_of,
+    packet_of,
+    sessions_of,
+)
 
-SOURCE = "accounting"
 COLLECTIONS: dict[str, Any] = {
     "sessions": SessionGroup,
     "markers": tuple[Marker, ...],
@@ -83,21 +90,24 @@ def step(
 
 
 class _Worker:
-    """One step in the making: groups as they stand, and what is to be sent."""
+    """One step in the making: groups as they stand, and what is to be sent.
+
+    newest: groups that a packet extended, with their session from its tail on. looked_at: groups of
+    which all packets were looked at, so that all of their sessions may have changed.
+    """
 
     def __init__(self, view: StateView, config: SessionsConfig) -> None:
         self.view = view
         self.config = config
         self.directory = directory.Directory(view, _KINDS)
+        self.output = SessionOutput(self.directory)
         self.counters: Counter[str] = Counter()
-        self.usage: list[tuple[Any, ...]] = []
-        self.bindings: list[tuple[Any, ...]] = []
-        self.rows: list[Any] = []
-        self.unattributed: dict[tuple[str, int], list[int]] = {}
         self.changes: list[Put | Delete] = []
+        self.loaded: dict[str, SessionGroup] = {}
         self.groups: dict[str, SessionGroup] = {}
         self.derived: dict[str, tuple[Session, ...]] = {}
-        self.committed: dict[str, tuple[Session, ...]] = {}
+        self.newest: dict[str, Session] = {}
+        self.looked_at: set[str] = set()
         self.markers: dict[str, tuple[Marker, ...]] = {}
         self.closings: dict[str, list[Marker]] = {}
 
@@ -106,12 +116,16 @@ class _Worker:
     def group(self, key: str) -> SessionGroup:
         """Return a group as it stands; an empty one where there is none."""
         if key not in self.groups:
-            found = self.view.get("sessions", key)
             nas_id, _, acct_session_id = key.partition(_SEPARATOR)
-            self.groups[key] = found or SessionGroup(nas_id, acct_session_id)
-            self.derived[key] = sessions_of(self.groups[key], self.config) if found else ()
-            self.committed[key] = self.derived[key]
+            found = self.view.get("sessions", key) or SessionGroup(nas_id, acct_session_id)
+            self.loaded[key] = self.groups[key] = found
         return self.groups[key]
+
+    def sessions(self, key: str) -> tuple[Session, ...]:
+        """Return a group's sessions from all of its packets."""
+        if key not in self.derived:
+            self.derived[key] = sessions_of(self.group(key), self.config)
+        return self.derived[key]
 
     def closings_of(self, nas_id: str) -> list[Marker]:
         """Return the markers of a NAS, repetitions left out."""
@@ -127,7 +141,7 @@ class _Worker:
 
     def settled(self, key: str) -> list[tuple[Session, Ending]]:
         """Return a group's sessions, each with its ending from packets alone."""
-        sessions = self.derived[key]
+        sessions = self.sessions(key)
         markers = self.closings_of(self.groups[key].nas_id)
         followers = [session.started_at for session in sessions[1:]]
         return [
@@ -148,22 +162,55 @@ class _Worker:
             return
         key = group_key(record.nas_id, record.acct_session_id)
         group = self.group(key)
-        before = self.derived[key]
-        if before and silent_at(before[-1], self.config) <= record.received_at:
-            self._send_bindings(key, record.received_at, silent_at(before[-1], self.config))
+        silent_at = self._silent_at(key)
+        if silent_at is not None and silent_at <= record.received_at:
+            self._look_at(key, record.received_at, silent_at)
             group = self.groups[key]
         facts = facts_of(record, self.config.identity_order)
-        changed = add_record(group, record, facts)
-        if changed is group:
+        packet = packet_of(record, facts, group)
+        session = extended(group, packet, facts, self.config)
+        if session is not None:
+            self._extend(key, packet, facts, session)
+        else:
+            self._insert(key, packet, facts)
+
+    def _silent_at(self, key: str) -> int | None:
+        """Return when (ms) the newest session will have been silent for too long."""
+        group = self.group(key)
+        if group.tail is not None:
+            return group.tail.last_received_at + silence_ms(self.config)
+        if not group.packets and not group.checkpoints:
+            return None
+        newest = self.sessions(key)[-1]
+        is_open = newest.stop_at is None
+        return newest.last_received_at + silence_ms(self.config) if is_open else None
+
+    def _extend(self, key: str, packet: Packet, facts: Facts, session: Session) -> None:
+        """Take a packet that goes on from the tail of its session."""
+        whole = session.curve
+        former = dataclasses.replace(whole, times=whole.times[:1], values=whole.values[:1])
+        self.output.send_minutes(session, minutes_of(former, whole), packet.received_at)
+        holds = holds_of(session, partial(self.subscriber_at, session))
+        group = add_packet(self.groups[key], packet, facts)
+        self.groups[key] = dataclasses.replace(group, tail=tail_of(session, holds))
+        self.derived.pop(key, None)
+        self.newest[key] = session
+        settled = settled_ending(session, None, self.closings_of(group.nas_id))
+        ending = ending_at(settled, session, packet.received_at, self.config)
+        wanted = bindings_of(session.session_id, holds, ending.ended_at)
+        sent = {n: b for n, b in group.sent.items() if b.session_id == session.session_id}
+        self._send_bindings(key, wanted, sent, packet.received_at)
+
+    def _insert(self, key: str, packet: Packet, facts: Facts) -> None:
+        """Take a packet that may change anything said of its Acct-Session-Id before."""
+        before = self.sessions(key)
+        changed = add_packet(self.groups[key], packet, facts)
+        if changed is self.groups[key]:
             self.counters["sessions_duplicates"] += 1
             return
         self.groups[key] = changed
-        self.derived[key] = sessions_of(changed, self.config)
-        self._count_uncounted(before, self.derived[key])
-        self._send_usage(before, self.derived[key], record.received_at)
-        self._send_bindings(key, record.received_at, record.received_at)
-
-    def _count_uncounted(self, before: Sequence[Session], after: Sequence[Session]) -> None:
+        del self.derived[key]
+        after = self.sessions(key)
         for name, kind in (
             ("sessions_after_stop", "after_stop"),
             ("sessions_duplicates", "repeats"),
@@ -171,6 +218,17 @@ class _Worker:
             more = sum(len(getattr(session, kind)) for session in after)
             more -= sum(len(getattr(session, kind)) for session in before)
             self.counters[name] += max(0, more)
+        self.output.send_usage(before, after, packet.received_at)
+        self._look_at(key, packet.received_at, packet.received_at)
+        self._renew_tail(key)
+
+    def _renew_tail(self, key: str) -> None:
+        sessions = self.sessions(key)
+        tail = None
+        if sessions:
+            newest = sessions[-1]
+            tail = tail_of(newest, holds_of(newest, partial(self.subscriber_at, newest)))
+        self.groups[key] = dataclasses.replace(self.groups[key], tail=tail)
 
     def _take_marker(self, record: AccountingRecord) -> None:
         self.counters["sessions_markers"] += 1
@@ -186,66 +244,41 @@ class _Worker:
         held = {key for key, _ in self.view.scan("sessions", low, f"{nas_id}\x20")}
         held |= {key for key in self.groups if key.startswith(low)}
         for key in sorted(held):
-            self.group(key)
-            self._send_bindings(key, record.received_at, record.received_at)
+            self._look_at(key, record.received_at, record.received_at)
 
-    # -- what is sent --------------------------------------------------------------------------
+    # -- bindings ------------------------------------------------------------------------------
 
-    def _send_usage(
-        self, before: Sequence[Session], after: Sequence[Session], received_at: int
-    ) -> None:
-        former = {session.session_id: session for session in before}
-        for session in after:
-            old = former.pop(session.session_id, None)
-            if old is None or old.identities == session.identities:
-                curve = old.curve if old else None
-                self._send_minutes(session, minutes_of(curve, session.curve), received_at)
-            else:
-                self._send_minutes(old, minutes_of(old.curve, None), received_at)
-                self._send_minutes(session, minutes_of(None, session.curve), received_at)
-        for old in former.values():
-            self._send_minutes(old, minutes_of(old.curve, None), received_at)
-
-    def _send_minutes(
-        self, session: Session, changes: Sequence[tuple[int, Counters]], received_at: int
-    ) -> None:
-        for minute, change in changes:
-            subscriber_id = self.subscriber_at(session, minute * MINUTE_MS)
-            if subscriber_id:
-                rating_key = self.directory.rating_key_at(subscriber_id, minute)
-            else:
-                rating_key = UNATTRIBUTED_PREFIX + SOURCE
-                detail = session.identities[0] if session.identities else "nobody named"
-                total = self.unattributed.setdefault((detail, minute), [0, 0])
-                total[0] += change.octets_up
-                total[1] += change.octets_down
-                self.counters["sessions_unattributed_rows"] += 1
-            head = (rating_key, subscriber_id, SOURCE, session.session_id, UNCLASSIFIED, minute)
-            self.usage.append((*head, *change, received_at))
-
-    def _send_bindings(self, key: str, now: int, received_at: int) -> None:
-        """Send the bindings of a group that differ from what was sent, as of an instant."""
-        group = self.groups[key]
+    def _look_at(self, key: str, now: int, received_at: int) -> None:
+        """Send the bindings of all sessions of a group as of an instant (ms)."""
+        self.looked_at.add(key)
         wanted: dict[str, SentBinding] = {}
         for session, settled in self.settled(key):
             ending = ending_at(settled, session, now, self.config)
             holds = holds_of(session, partial(self.subscriber_at, session))
             wanted.update(bindings_of(session.session_id, holds, ending.ended_at))
-        if wanted == group.sent:
+        self._send_bindings(key, wanted, self.groups[key].sent, received_at)
+
+    def _send_bindings(
+        self,
+        key: str,
+        wanted: dict[str, SentBinding],
+        sent: dict[str, SentBinding],
+        received_at: int,
+    ) -> None:
+        """Send what of the wanted bindings differs from the sent ones; take others back."""
+        if wanted == sent:
             return
+        group = self.groups[key]
         revision = group.revision
-        sent = dict(group.sent)
+        standing = dict(group.sent)
         for name in sorted({*wanted, *sent}):
-            former = sent.get(name)
             binding = wanted.get(name) or retracted(sent[name])
-            if binding == former:
+            if binding == sent.get(name):
                 continue
             revision += 1
-            sent[name] = binding
-            row = (name, revision, binding.address, binding.length, 0, binding.subscriber_id)
-            span = (binding.session_id, binding.from_at, binding.until_at, received_at)
-            self.bindings.append((*row, *span))
-        self.groups[key] = dataclasses.replace(group, sent=sent, revision=revision)
+            standing[name] = binding
+            self.output.send_binding(name, revision, binding, received_at)
+        self.groups[key] = dataclasses.replace(group, sent=standing, revision=revision)
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -254,57 +287,48 @@ class _Worker:
         for timer, key in self.view.scan("session_timers", "", _timer_key(watermark_at + 1, "")):
             self.changes.append(Delete("session_timers", timer))
             self.groups[key] = dataclasses.replace(self.group(key), timer_at=0)
-        for key in sorted(self.groups):
-            if self.groups[key].packets or self.groups[key].checkpoints:
-                self._settle(key, watermark_at)
+            self.looked_at.add(key)
+        for key in sorted({*self.newest, *self.looked_at}):
+            group = self.groups[key]
+            if not group.packets and not group.checkpoints:
+                continue
+            silent_at = self._silent_at(key)
+            is_silent = silent_at is not None and silent_at <= watermark_at
+            if is_silent and silent_at is not None:
+                self._look_at(key, watermark_at, silent_at)
+            if key in self.looked_at or not group.timer_at:
+                self._send_rows(key, watermark_at)
+            else:
+                self._send_newest_row(key, watermark_at)
+            self._compact(key, watermark_at)
+            self._arm(key, watermark_at)
 
-    def _settle(self, key: str, watermark_at: int) -> None:
-        for session in self.derived[key][-1:]:
-            due_at = silent_at(session, self.config)
-            if due_at <= watermark_at:
-                self._send_bindings(key, watermark_at, due_at)
-        self._send_rows(key, watermark_at)
-        self._compact(key, watermark_at)
-        self._forget(key, watermark_at)
-        group = self.groups[key]
-        is_gone = not group.packets and not group.checkpoints
-        due_at = 0 if is_gone else self._due_at(key, watermark_at)
-        if group.timer_at and (is_gone or due_at < group.timer_at):
-            self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
-            group = dataclasses.replace(group, timer_at=0)
-        if is_gone:
-            self.changes.append(Delete("sessions", key))
-            return
-        if not group.timer_at:
-            group = dataclasses.replace(group, timer_at=due_at)
-            self.changes.append(Put("session_timers", _timer_key(due_at, key), key))
-        self.changes.append(Put("sessions", key, group))
+    def _send_newest_row(self, key: str, watermark_at: int) -> None:
+        session = self.newest[key]
+        settled = settled_ending(session, None, self.closings_of(self.groups[key].nas_id))
+        self._send_row(key, session, ending_at(settled, session, watermark_at, self.config))
 
     def _send_rows(self, key: str, watermark_at: int) -> None:
-        group = self.groups[key]
-        rows = dict(group.rows)
-        committed = {session.session_id: session for session in self.committed[key]}
-        gone = set(rows)
+        """Send the live row of every session that changed; sessions that merged are closed."""
+        committed = {s.session_id: s for s in sessions_of(self.loaded[key], self.config)}
+        gone = set(self.groups[key].rows)
         for session, settled in self.settled(key):
             ending = ending_at(settled, session, watermark_at, self.config)
-            shown = rows.get(session.session_id)
-            end = RUNNING if ending.ended_at is None else ending.ended_at
+            shown = self.groups[key].rows.get(session.session_id)
             gone.discard(session.session_id)
-            if shown == end and session == committed.get(session.session_id):
-                continue
-            self._count_row(session, shown, end)
-            rows[session.session_id] = end
-            self.rows.append(self._live_row(group, session, ending))
-        for session_id in sorted(gone):
-            former = committed.get(session_id)
-            if former is not None:
-                merged = Ending(former.started_at, MERGED)
-                row = self._live_row(group, former, merged)
-                self.rows.append(dataclasses.replace(row, octets_up=0, octets_down=0))
-            del rows[session_id]
-        self.groups[key] = dataclasses.replace(group, rows=rows)
+            end = RUNNING if ending.ended_at is None else ending.ended_at
+            if shown != end or session != committed.get(session.session_id):
+                self._send_row(key, session, ending)
+        rows = {name: end for name, end in self.groups[key].rows.items() if name not in gone}
+        for name in sorted(gone & set(committed)):
+            merged = dataclasses.replace(committed[name], curve=NO_USAGE)
+            self._send_row(key, merged, Ending(merged.started_at, MERGED))
+        self.groups[key] = dataclasses.replace(self.groups[key], rows=rows)
 
-    def _count_row(self, session: Session, shown: int | None, end: int) -> None:
+    def _send_row(self, key: str, session: Session, ending: Ending) -> None:
+        group = self.groups[key]
+        shown = group.rows.get(session.session_id)
+        end = RUNNING if ending.ended_at is None else ending.ended_at
         if shown is None:
             self.counters["sessions_opened"] += 1
             self.counters["sessions_opened_midway"] += session.opened_midway
@@ -312,48 +336,31 @@ class _Worker:
             self.counters["sessions_ended"] += 1
         if shown not in (None, RUNNING) and end == RUNNING:
             self.counters["sessions_reopened"] += 1
-
-    def _live_row(self, group: SessionGroup, session: Session, ending: Ending) -> LiveSession:
         holds = holds_of(session, partial(self.subscriber_at, session))
-        held = (*holds.closed, *holds.open)
-        up_bps, down_bps, interval_start_at = _rates(session)
-        counters = session.curve.values[-1]
-        nas_address = session.nas_address
-        return LiveSession(
-            session_id=session.session_id,
-            nas_id=group.nas_id,
-            nas_address=format_address(nas_address) if nas_address else "",
-            acct_session_id=group.acct_session_id,
-            subscriber_id=self.subscriber_at(session, session.last_event_at),
-            user_name=session.user_name,
-            framed_address=_newest(held, (0, 1, 2)),
-            delegated_prefix=_newest(held, (3,)),
-            started_at=session.started_at,
-            last_seen_at=session.last_event_at,
-            ended_at=ending.ended_at,
-            end_cause=ending.cause,
-            octets_up=counters.octets_up,
-            octets_down=counters.octets_down,
-            rate_up_bps=up_bps,
-            rate_down_bps=down_bps,
-            interval_start_at=interval_start_at,
-        )
+        self.output.send_row(group, session, ending, holds)
+        if shown != end:
+            rows = {**group.rows, session.session_id: end}
+            self.groups[key] = dataclasses.replace(group, rows=rows)
+
+    # -- forgetting ----------------------------------------------------------------------------
 
     def _compact(self, key: str, watermark_at: int) -> None:
         """Compact what is behind the bound: all of it when the timer fired, else now and then."""
         group = self.groups[key]
         horizon_at = watermark_at - self.config.lateness_bound_seconds * 1000
         limit = self.config.packets_per_session_max
-        settled_at = sorted(max(p.event_at, p.received_at) for p in group.packets)
         slack_ms = _COMPACTION_SLACK_MS if group.timer_at else 0
-        if len(settled_at) > limit:
+        if len(group.packets) > limit:
             self.counters["sessions_compacted_early"] += 1
-            horizon_at = max(horizon_at, settled_at[-limit // 2])
-            slack_ms = 0
-        if settled_at and settled_at[0] + slack_ms <= horizon_at:
-            compacted = compact(group, self.settled(key), horizon_at, self.subscriber_at)
-            self.groups[key] = compacted
-            self.derived[key] = sessions_of(compacted, self.config)
+            settled_at = sorted(packet.settled_at for packet in group.packets)
+            horizon_at, slack_ms = max(horizon_at, settled_at[-limit // 2]), 0
+        oldest_at = min((packet.settled_at for packet in group.packets), default=_NEVER_AT)
+        if oldest_at + slack_ms <= horizon_at:
+            self.groups[key] = compact(group, self.settled(key), horizon_at, self.subscriber_at)
+            self.derived.pop(key)
+            self._renew_tail(key)
+        if not self.groups[key].timer_at:
+            self._forget(key, watermark_at)
 
     def _forget(self, key: str, watermark_at: int) -> None:
         """Drop the checkpoints of sessions whose retention is over."""
@@ -371,7 +378,8 @@ class _Worker:
             sent={name: b for name, b in group.sent.items() if b.session_id not in gone},
             rows={name: end for name, end in group.rows.items() if name not in gone},
         )
-        self.derived[key] = sessions_of(self.groups[key], self.config)
+        self.derived.pop(key)
+        self._renew_tail(key)
 
     def _forget_at(self, session: Session, settled: Ending) -> int:
         """Return when (ms) a session may be forgotten; while it has packets, at no known time."""
@@ -381,16 +389,36 @@ class _Worker:
             return session.last_received_at + self.config.silent_session_retention_seconds * 1000
         return session.last_received_at + self.config.ended_session_retention_seconds * 1000
 
+    # -- timers --------------------------------------------------------------------------------
+
+    def _arm(self, key: str, watermark_at: int) -> None:
+        """Commit the group, with a timer for when it needs attention although no packet comes."""
+        group = self.groups[key]
+        if not group.packets and not group.checkpoints:
+            if group.timer_at:
+                self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
+            self.changes.append(Delete("sessions", key))
+            return
+        due_at = group.timer_at
+        if key in self.looked_at or not due_at:
+            due_at = min(due_at or _NEVER_AT, self._due_at(key, watermark_at))
+        if due_at != group.timer_at:
+            if group.timer_at:
+                self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
+            group = dataclasses.replace(group, timer_at=due_at)
+            self.changes.append(Put("session_timers", _timer_key(due_at, key), key))
+        self.changes.append(Put("sessions", key, group))
+
     def _due_at(self, key: str, watermark_at: int) -> int:
-        """Return when (ms) the group needs attention although no packet comes."""
         due = []
         for session, settled in self.settled(key):
             due.append(self._forget_at(session, settled))
-            if settled.ended_at is None and silent_at(session, self.config) > watermark_at:
-                due.append(silent_at(session, self.config))
+            silent_at = session.last_received_at + silence_ms(self.config)
+            if settled.ended_at is None and silent_at > watermark_at:
+                due.append(silent_at)
         group = self.groups[key]
         if group.packets:
-            last_at = max(max(p.event_at, p.received_at) for p in group.packets)
+            last_at = max(packet.settled_at for packet in group.packets)
             due.append(last_at + self.config.lateness_bound_seconds * 1000)
         return max(min(due), watermark_at + 1)
 
@@ -398,46 +426,14 @@ class _Worker:
 
     def result(self) -> StepResult:
         """Return what the step wants committed."""
-        rows = list(self.rows)
-        for (detail, minute), (up, down) in sorted(self.unattributed.items()):
-            if up or down:
-                rows.append(UnattributedMinute(SOURCE, detail, minute, up, down))
-        outputs = [
-            Output(topic, _frame(record, sent))
-            for topic, record, sent in (
-                ("session.bindings", SessionBinding, self.bindings),
-                ("usage.measured", Usage, self.usage),
-            )
-            if sent
-        ]
-        changes = [*self.directory.changes, *self.changes]
-        return StepResult(changes, outputs, rows, dict(self.counters))
+        self.counters["sessions_unattributed_rows"] += self.output.unattributed_rows
+        return StepResult(
+            changes=[*self.directory.changes, *self.changes],
+            outputs=self.output.outputs(),
+            rows=[*self.output.rows, *self.output.unattributed()],
+            counters={name: count for name, count in self.counters.items() if count},
+        )
 
 
 def _timer_key(due_at: int, key: str) -> str:
     return f"{due_at:015d}{_SEPARATOR}{key}"
-
-
-def _frame(record: type, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    schema = schema_of(record)
-    return pl.DataFrame(dict(zip(schema, zip(*rows, strict=True), strict=True)), schema=schema)
-
-
-def _rates(session: Session) -> tuple[int, int, int]:
-    """Return bits per second up and down over the last knot interval, and where it starts (ms)."""
-    times, values = session.curve.times, session.curve.values
-    if len(times) < 2:
-        return 0, 0, times[0]
-    span_ms = times[-1] - times[-2]
-    up = values[-1].octets_up - values[-2].octets_up
-    down = values[-1].octets_down - values[-2].octets_down
-    return up * 8000 // span_ms, down * 8000 // span_ms, times[-2]
-
-
-def _newest(held: Sequence[Hold], kinds: tuple[int, ...]) -> str:
-    """Return the newest address or prefix of the first kind that the session has, as text."""
-    for kind in kinds:
-        for hold in reversed(held):
-            if hold.kind == kind:
-                return format_prefix(hold.address, hold.length)
-    return ""

@@ -94,14 +94,10 @@ def facts_of(record: AccountingRecord, identity_order: Sequence[str]) -> Facts:
     return Facts(record.user_name, identities, record.nas_address, tuple(sorted(set(addresses))))
 
 
-def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> SessionGroup:
-    """Return the group with a packet more; the same group where it was known, event time and all.
-
-    record.status must be start, interim or stop.
-    """
+def packet_of(record: AccountingRecord, facts: Facts, group: SessionGroup) -> Packet:
+    """Return what is kept of a packet; record.status must be start, interim or stop."""
     held = group.facts
-    index = held.index(facts) if facts in held else len(held)
-    packet = Packet(
+    return Packet(
         event_at=record.event_at,
         received_at=record.received_at,
         status=STATUS_NUMBERS[record.status],
@@ -113,8 +109,15 @@ def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> S
         has_gigawords=record.has_gigawords,
         octets_modulus=record.octets_modulus,
         terminate_cause=record.terminate_cause,
-        facts=index,
+        facts=held.index(facts) if facts in held else len(held),
     )
+
+
+def add_packet(group: SessionGroup, packet: Packet, facts: Facts) -> SessionGroup:
+    """Return the group with a packet more; the same group where it was known, event time and all.
+
+    packet.facts is the index of facts in the group, or the next one.
+    """
     for at, known in enumerate(group.packets):
         if known.event_at == packet.event_at and known[2:] == packet[2:]:
             if known.received_at <= packet.received_at:
@@ -124,8 +127,55 @@ def add_record(group: SessionGroup, record: AccountingRecord, facts: Facts) -> S
     return dataclasses.replace(
         group,
         packets=(*group.packets, packet),
-        facts=(*held, facts) if index == len(held) else held,
+        facts=(*group.facts, facts) if packet.facts == len(group.facts) else group.facts,
     )
+
+
+def extended(
+    group: SessionGroup, packet: Packet, facts: Facts, config: SessionsConfig
+) -> Session | None:
+    """Return the newest session from its last packet on to this one, or None for a closer look.
+
+    Not None only where the packet simply goes on: later in event and session time than all before,
+    with an implied start that is known, and nothing in it that changes the view of what came
+    before. The session's curve then begins at its tail.
+    """
+    tail = group.tail
+    if tail is None or packet.status == STATUS_START:
+        return None
+    if packet.seconds is None or tail.seconds is None or packet.seconds <= tail.seconds:
+        return None
+    tolerance_ms = config.generation_tolerance_seconds * 1000
+    implied_at = packet.implied_at
+    goes_on = (
+        packet.event_at > tail.last_event_at
+        and tail.implied_first_at <= implied_at <= tail.implied_last_at + tolerance_ms
+        and (tail.has_gigawords or not packet.has_gigawords)
+        and tail.identities != ()
+    )
+    is_known = any(
+        known.seconds == packet.seconds and known.content == packet.content
+        for known in group.packets
+    )
+    if not goes_on or is_known or any(c.ends_like(packet) for c in group.checkpoints):
+        return None
+    span = _Span(
+        tail.implied_first_at,
+        max(tail.implied_last_at, implied_at),
+        max(tail.reached_at, packet.event_at),
+        [packet],
+        tail,
+    )
+    known_facts = (*group.facts, facts) if packet.facts == len(group.facts) else group.facts
+    session = _session(span, known_facts, config)
+    return dataclasses.replace(
+        session, session_id=session_id(group, tail.generation), generation=tail.generation
+    )
+
+
+def session_id(group: SessionGroup, generation: str) -> str:
+    """Return the id of a generation: NAS, Acct-Session-Id, minute of the start."""
+    return f"{group.nas_id}/{group.acct_session_id}/{generation}"
 
 
 @dataclasses.dataclass(slots=True)

@@ -212,6 +212,13 @@ class Stage:
         """Return all octets down."""
         return sum(counters[1] for counters in self.usage.values())
 
+    def octets_by_session(self) -> dict[str, int]:
+        """Return session_id -> octets down, where not zero."""
+        sums: Counter[str] = Counter()
+        for key, counters in self.usage.items():
+            sums[key[2]] += counters[1]
+        return {session_id: octets for session_id, octets in sums.items() if octets}
+
     def held(self) -> list[tuple[str, str, int, int | None]]:
         """Return (subscriber, address hex/length, from, until) of every binding that stands."""
         return sorted(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rating.accounting import AccountingRecord
 from rating.session_config import SessionsConfig
 from rating.session_state import SessionGroup
-from rating.sessions import add_record, facts_of, sessions_of
+from rating.sessions import add_packet, facts_of, packet_of, sessions_of
 from tests.rating.accounting_log import (
     DAY_AT,
     Stage,
@@ -113,6 +113,14 @@ def play(batches: list[list[AccountingRecord]], config: SessionsConfig = CONFIG)
     return stage
 
 
+def whole_sessions(stage: Stage) -> dict[str, int]:
+    """Return session_id -> octets down by looking at all kept packets at once."""
+    groups = stage.state.collections.get("sessions", {}).values()
+    made = [session for group in groups for session in sessions_of(group, CONFIG)]
+    octets = {s.session_id: s.curve.values[-1].octets_down - s.curve.base.octets_down for s in made}
+    return {name: count for name, count in octets.items() if count}
+
+
 def cut(packets: list[AccountingRecord], chance: random.Random) -> list[list[AccountingRecord]]:
     batches: list[list[AccountingRecord]] = [[]]
     for one in packets:
@@ -132,6 +140,7 @@ def test_shuffled_repeated_and_rebatched_packets_give_the_same_outcome(
     chance.shuffle(shuffled)
     again = play(cut(shuffled, chance))
     assert outcome(again) == outcome(in_order)
+    assert again.octets_by_session() == in_order.octets_by_session() == whole_sessions(in_order)
 
 
 @PROPERTY
@@ -182,7 +191,8 @@ def test_a_retransmission_with_a_new_delay_never_changes_anything(truth: Truth) 
 def group_of(*records: AccountingRecord) -> SessionGroup:
     group = SessionGroup("bras", "0001")
     for record in records:
-        group = add_record(group, record, facts_of(record, CONFIG.identity_order))
+        facts = facts_of(record, CONFIG.identity_order)
+        group = add_packet(group, packet_of(record, facts, group), facts)
     return group
 
 
@@ -234,8 +244,9 @@ def test_two_generations_of_one_minute_have_two_names() -> None:
 def test_a_packet_known_by_content_gives_the_same_group() -> None:
     first = interim("10:05:00", 300, 5)
     group = group_of(first)
+    again = dataclasses.replace(first, received_at=at("10:06:00"))
     facts = facts_of(first, CONFIG.identity_order)
-    assert add_record(group, dataclasses.replace(first, received_at=at("10:06:00")), facts) is group
+    assert add_packet(group, packet_of(again, facts, group), facts) is group
 
 
 def test_equal_counters_are_one_session_unless_a_start_says_otherwise() -> None:

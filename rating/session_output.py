@@ -1,0 +1,151 @@
+"""What the sessions stage sends: usage with its rating key, bindings, live rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from rating.addresses import format_address, format_prefix
+from rating.directory import Directory
+from rating.endings import Ending
+from rating.knots import MINUTE_MS, Counters, minutes_of
+from rating.ports import Output
+from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, SessionBinding, Usage, schema_of
+from rating.rows import LiveSession, UnattributedMinute
+from rating.session_state import Hold, Holds, SentBinding, SessionGroup
+from rating.sessions import Session
+
+SOURCE = "accounting"
+
+
+class SessionOutput:
+    """Gathers the output of one step; subscribers and rating keys come from the directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        """Start with nothing to send."""
+        self._directory = directory
+        self._usage: list[tuple[Any, ...]] = []
+        self._bindings: list[tuple[Any, ...]] = []
+        self._unattributed: dict[tuple[str, int], list[int]] = {}
+        self.rows: list[LiveSession] = []
+        self.unattributed_rows = 0
+
+    def send_usage(
+        self, before: Sequence[Session], after: Sequence[Session], received_at: int
+    ) -> None:
+        """Send the difference between two views of the sessions of one Acct-Session-Id."""
+        former = {session.session_id: session for session in before}
+        for session in after:
+            old = former.pop(session.session_id, None)
+            if old is None or old.identities == session.identities:
+                changes = minutes_of(old.curve if old else None, session.curve)
+                self.send_minutes(session, changes, received_at)
+            else:
+                self.send_minutes(old, minutes_of(old.curve, None), received_at)
+                self.send_minutes(session, minutes_of(None, session.curve), received_at)
+        for old in former.values():
+            self.send_minutes(old, minutes_of(old.curve, None), received_at)
+
+    def send_minutes(
+        self, session: Session, changes: Sequence[tuple[int, Counters]], received_at: int
+    ) -> None:
+        """Send signed usage of a session per minute."""
+        identities, session_id = session.identities, session.session_id
+        for minute, change in changes:
+            subscriber_id = self._directory.first_subscriber_at(identities, minute * MINUTE_MS)
+            if subscriber_id:
+                rating_key = self._directory.rating_key_at(subscriber_id, minute)
+            else:
+                rating_key = UNATTRIBUTED_PREFIX + SOURCE
+                detail = identities[0] if identities else "nobody named"
+                total = self._unattributed.setdefault((detail, minute), [0, 0])
+                total[0] += change.octets_up
+                total[1] += change.octets_down
+                self.unattributed_rows += 1
+            head = (rating_key, subscriber_id, SOURCE, session_id, UNCLASSIFIED, minute)
+            self._usage.append((*head, *change, received_at))
+
+    def send_binding(
+        self, binding_id: str, revision: int, binding: SentBinding, received_at: int
+    ) -> None:
+        """Send one revision of a binding."""
+        row = (binding_id, revision, binding.address, binding.length, 0, binding.subscriber_id)
+        span = (binding.session_id, binding.from_at, binding.until_at, received_at)
+        self._bindings.append((*row, *span))
+
+    def send_row(
+        self, group: SessionGroup, session: Session, ending: Ending, holds: Holds
+    ) -> LiveSession:
+        """Send the live row of a session and return it."""
+        held = (*holds.closed, *holds.open)
+        up_bps, down_bps, interval_start_at = _rates(session)
+        counters = session.curve.values[-1]
+        nas_address = session.nas_address
+        at = session.last_event_at
+        row = LiveSession(
+            session_id=session.session_id,
+            nas_id=group.nas_id,
+            nas_address=format_address(nas_address) if nas_address else "",
+            acct_session_id=group.acct_session_id,
+            subscriber_id=self._directory.first_subscriber_at(session.identities, at),
+            user_name=session.user_name,
+            framed_address=_newest(held, (0, 1, 2)),
+            delegated_prefix=_newest(held, (3,)),
+            started_at=session.started_at,
+            last_seen_at=session.last_event_at,
+            ended_at=ending.ended_at,
+            end_cause=ending.cause,
+            octets_up=counters.octets_up,
+            octets_down=counters.octets_down,
+            rate_up_bps=up_bps,
+            rate_down_bps=down_bps,
+            interval_start_at=interval_start_at,
+        )
+        self.rows.append(row)
+        return row
+
+    def outputs(self) -> list[Output]:
+        """Return the topic outputs, empty ones left out."""
+        return [
+            Output(topic, _frame(record, sent))
+            for topic, record, sent in (
+                ("session.bindings", SessionBinding, self._bindings),
+                ("usage.measured", Usage, self._usage),
+            )
+            if sent
+        ]
+
+    def unattributed(self) -> list[UnattributedMinute]:
+        """Return what belonged to nobody the directory knows, per identity and minute."""
+        return [
+            UnattributedMinute(SOURCE, detail, minute, up, down)
+            for (detail, minute), (up, down) in sorted(self._unattributed.items())
+            if up or down
+        ]
+
+
+def _frame(record: type, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    schema = schema_of(record)
+    return pl.DataFrame(dict(zip(schema, zip(*rows, strict=True), strict=True)), schema=schema)
+
+
+def _rates(session: Session) -> tuple[int, int, int]:
+    """Return bits per second up and down over the last knot interval, and where it starts (ms)."""
+    times, values = session.curve.times, session.curve.values
+    if len(times) < 2:
+        return 0, 0, times[0]
+    span_ms = times[-1] - times[-2]
+    up = values[-1].octets_up - values[-2].octets_up
+    down = values[-1].octets_down - values[-2].octets_down
+    return up * 8000 // span_ms, down * 8000 // span_ms, times[-2]
+
+
+def _newest(held: Sequence[Hold], kinds: tuple[int, ...]) -> str:
+    """Return the newest address or prefix of the first kind that the session has, as text."""
+    for kind in kinds:
+        for hold in reversed(held):
+            if hold.kind == kind:
+                return format_prefix(hold.address, hold.length)
+    return ""
