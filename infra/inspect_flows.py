@@ -90,7 +90,7 @@ class Inspection:
     def report(self) -> dict[str, Any]:
         """Return the exporters and totals as documented in `inspect`."""
         for _, held in self._state.scan(HELD):
-            address, version, domain, _ = split_session_key(held.session)
+            address, version, domain = split_session_key(held.session)
             self._of((address, held.source_port, version, domain))["held"] += 1
         exporters: list[dict[str, Any]] = []
         totals: dict[str, Any] = dict.fromkeys(SUMS, 0)

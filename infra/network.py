@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import json
 from collections.abc import Mapping
 
+from rating.classes import ClassRule, decode_rule, encode_rule
 from rating.records import DirectoryEntry
 
 MINUTE_MS = 60_000
@@ -19,22 +19,22 @@ MINUTE_MS = 60_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClassRuleConfig:
-    """Traffic that matches every condition that is set belongs to the class."""
+    """Traffic whose far end meets every condition that is set belongs to the class."""
 
     traffic_class: str
     """Name of the class, as plans weigh it."""
-    prefix: str = ""
-    """Far end lies in this prefix; the longest matching prefix wins."""
-    asn: int = 0
-    """Far end's AS number, as the flow tells it; 0: any."""
-    port: int = 0
-    """Far end's transport port; 0: any."""
-    protocol: int = 0
-    """IP protocol number; 0: any."""
-    dscp: int = -1
-    """Differentiated services code point (RFC 2474); -1: any."""
+    prefixes: tuple[str, ...] = ()
+    """The far end lies in one of these; of several rules the longest matching prefix wins."""
+    asns: tuple[int, ...] = ()
+    """The far end's AS number is one of these, as the flow tells it."""
+    protocols: tuple[int, ...] = ()
+    """The IP protocol is one of these: 6 is TCP, 17 is UDP."""
+    ports: tuple[str, ...] = ()
+    """The far end's port lies in one of these ranges: "443", "8000-8099"."""
+    dscps: tuple[int, ...] = ()
+    """The differentiated services code point is one of these (RFC 2474)."""
     priority: int = 0
-    """Rules of higher priority are asked first."""
+    """Rules of higher priority are asked first, before longer prefixes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,11 +58,30 @@ def check(config: NetworkConfig) -> list[str]:
         where = f"class_rules[{number}]"
         if not rule.traffic_class:
             problems.append(f"{where}.traffic_class: may not be empty")
-        if rule.prefix and not _is_prefix(rule.prefix):
-            problems.append(f"{where}.prefix = {rule.prefix!r}: expected a prefix")
-        if not (rule.prefix or rule.asn or rule.port or rule.protocol or rule.dscp >= 0):
-            problems.append(f"{where}: expected at least one condition (prefix, asn, port, …)")
+        try:
+            if encode_rule(_rule_of(rule)) == encode_rule(ClassRule()):
+                problems.append(f"{where}: expected at least one condition (prefixes, asns, …)")
+            decode_rule(encode_rule(_rule_of(rule)))
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
     return problems
+
+
+def _rule_of(config: ClassRuleConfig) -> ClassRule:
+    """Return the rule as the directory carries it. Raises ValueError for a bad port range."""
+    ranges = []
+    for text in config.ports:
+        first, _, last = text.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            raise ValueError(f'ports: {text!r}: expected a port or a range, "8000-8099"')
+        ranges.append((int(first), int(last or first)))
+    return ClassRule(
+        prefixes=config.prefixes,
+        asns=config.asns,
+        protocols=config.protocols,
+        ports=tuple(ranges),
+        dscps=config.dscps,
+    )
 
 
 def _is_prefix(text: str) -> bool:
@@ -79,14 +98,7 @@ def wanted_entries(config: NetworkConfig) -> dict[str, tuple[str, str, str, int]
     for prefix in config.own_prefixes:
         wanted[f"own_prefix:{prefix}"] = ("own_prefix", prefix, "", 0)
     for rule in config.class_rules:
-        conditions = {
-            name: value
-            for name, value in dataclasses.asdict(rule).items()
-            if name in ("prefix", "asn", "port", "protocol") and value
-        }
-        if rule.dscp >= 0:
-            conditions["dscp"] = rule.dscp
-        match = json.dumps(conditions, sort_keys=True)
+        match = encode_rule(_rule_of(rule))
         entry_id = f"class_rule:{match}:{rule.traffic_class}:{rule.priority}"
         wanted[entry_id] = ("class_rule", match, rule.traffic_class, rule.priority)
     return wanted

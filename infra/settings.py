@@ -21,6 +21,7 @@ from typing import Any
 
 from api.config import ApiConfig
 from billing.config import OfficeConfig
+from collectors.checks import check_flow_receiver, check_radius
 from collectors.config import FlowReceiverConfig, RadiusConfig
 from collectors.netflow.config import FlowDecodeConfig
 from infra import clock, network
@@ -100,6 +101,8 @@ def check_rating(config: RatingSettings) -> list[str]:
 
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("network", lambda settings: network.check(settings.network)),
+    ("collectors.flows", lambda settings: check_flow_receiver(settings.collectors.flows)),
+    ("collectors.radius", lambda settings: check_radius(settings.collectors.radius)),
     ("rating", lambda settings: check_rating(settings.rating)),
     ("rating.rate", lambda settings: rate_config.check_rate(settings.rating.rate)),
     ("rating.sessions", lambda settings: session_config.check_sessions(settings.rating.sessions)),

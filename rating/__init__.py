@@ -1,1 +1,1 @@
-"""TODO."""
+"""What did this usage cost? Pure: records in, rated usage out; no IO, no clock, no chance."""

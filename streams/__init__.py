@@ -1,1 +1,1 @@
-"""TODO."""
+"""The stages as a table (`topology`, read first) and the runners that execute it."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Server-rendered pages; no build step."""

@@ -15,8 +15,76 @@ WANTED_PORTS = {
     "flows": (socket.SOCK_DGRAM, 2055),
     "ipfix": (socket.SOCK_DGRAM, 4739),
     "accounting": (socket.SOCK_DGRAM, 1813),
+    "coa": (socket.SOCK_DGRAM, 3799),
 }
 """Use of a port to (kind, the port one would expect)."""
+
+
+TEMPLATE = """\
+# Written by `flowrate demo`. The clock starts 20 s before a month's end, so the first invoices
+# are there half a minute later; every other key is an ordinary setting, only shorter.
+data_dir = "."
+
+[clock]
+starts_at = "20 s before month end"
+time_zone = "{time_zone}"
+
+[network]
+own_prefixes = ["{prefix_ipv4}", "{prefix_ipv6}"]
+
+{classes}
+
+[collectors.flows]
+listen = ["127.0.0.1:{flows}", "127.0.0.1:{ipfix}"]
+
+[collectors.radius]
+listen = ["127.0.0.1:{accounting}"]
+
+[[collectors.radius.clients]]
+nas_id = "demo-nas"
+address = "{nas_address}"
+secret = "{nas_secret}"
+vendor = "mikrotik"
+coa_port = {coa}
+
+[rating.sessions]
+interim_interval_seconds = {interim_seconds}
+lateness_bound_seconds = 10
+
+[rating.attribution]
+attribution_delay_seconds = 3
+lateness_bound_seconds = 10
+
+[rating.rate]
+lateness_bound_seconds = 10
+class_split_wait_seconds = 8
+
+[office.billing]
+interval_seconds = 2.0
+
+[office.acting]
+verify_timeout_seconds = 60
+restore_profile = "full"
+speed_profiles = [{speeds}]
+
+[api]
+listen_port = {page}
+login_link_enabled = true
+
+[warehouse.endpoint]
+port = {store}
+
+[logs]
+level = "warning"
+
+[simulation]
+is_enabled = true
+subscribers = {lines}
+flow_port = {flows}
+ipfix_port = {ipfix}
+accounting_port = {accounting}
+coa_port = {coa}
+"""
 
 
 def choose_ports() -> dict[str, int]:
@@ -46,78 +114,24 @@ def _free_port(kind: int) -> int:
 
 def settings_text(ports: Mapping[str, int], *, lines: int) -> str:
     """Return the demo's flowrate.toml for these ports and this many lines."""
-    network = SimulationConfig(
-        subscribers=lines, flow_port=ports["flows"], ipfix_port=ports["ipfix"]
-    )
-    classes = "\n".join(
-        f'[[network.class_rules]]\nprefix = "{prefix}"\ntraffic_class = "{name}"'
+    network = SimulationConfig()
+    classes = (
+        f'[[network.class_rules]]\nprefixes = ["{prefix}"]\ntraffic_class = "{name}"\n'
         for name, prefix in REMOTES.items()
     )
-    speeds = ", ".join(
+    speeds = (
         f'{{ name = "{name}", up_bps = {up}, down_bps = {down} }}'
         for name, up, down in SPEED_PROFILES
     )
-    return f"""\
-# Written by `flowrate demo`. The clock starts 20 s before a month's end, so the first invoices
-# are there half a minute later; every other key is an ordinary setting, only shorter.
-data_dir = "."
-
-[clock]
-starts_at = "20 s before month end"
-time_zone = "{BRANCH["timezone"]}"
-
-[network]
-own_prefixes = ["{ACCESS_PREFIX_IPV4}", "{ACCESS_PREFIX_IPV6}"]
-
-{classes}
-
-[collectors.flows]
-listen = ["127.0.0.1:{ports["flows"]}", "127.0.0.1:{ports["ipfix"]}"]
-
-[collectors.radius]
-listen = ["127.0.0.1:{ports["accounting"]}"]
-
-[[collectors.radius.clients]]
-nas_id = "demo-nas"
-address = "{network.nas_address}"
-secret = "{network.nas_secret}"
-vendor = "mikrotik"
-coa_port = {network.coa_port}
-
-[rating.sessions]
-interim_interval_seconds = {network.interim_interval_seconds}
-lateness_bound_seconds = 10
-
-[rating.attribution]
-attribution_delay_seconds = 3
-lateness_bound_seconds = 10
-
-[rating.rate]
-lateness_bound_seconds = 10
-class_split_wait_seconds = 8
-
-[office.billing]
-interval_seconds = 2.0
-
-[office.acting]
-verify_timeout_seconds = 60
-restore_profile = "full"
-speed_profiles = [{speeds}]
-
-[api]
-listen_port = {ports["page"]}
-login_link_enabled = true
-
-[warehouse.endpoint]
-port = {ports["store"]}
-
-[logs]
-level = "warning"
-
-[simulation]
-is_enabled = true
-subscribers = {lines}
-flow_port = {ports["flows"]}
-ipfix_port = {ports["ipfix"]}
-accounting_port = {ports["accounting"]}
-"""
+    return TEMPLATE.format(
+        **ports,
+        lines=lines,
+        time_zone=BRANCH["timezone"],
+        prefix_ipv4=ACCESS_PREFIX_IPV4,
+        prefix_ipv6=ACCESS_PREFIX_IPV6,
+        classes="\n".join(classes).rstrip(),
+        speeds=", ".join(speeds),
+        nas_address=network.nas_address,
+        nas_secret=network.nas_secret,
+        interim_seconds=network.interim_interval_seconds,
+    )

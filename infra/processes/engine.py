@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from infra.process import Context, run_process
 from infra.wiring import engine as wiring
-from streams.metrics import COUNTERS
+from streams.stage_metrics import STAGE_COUNTERS
 
 
 def main(context: Context) -> None:
     """Run passes until told to stop; what is in the logs then waits for the next start."""
     runner = wiring.runner(context.settings)
     config = context.settings.streams
-    context.metrics.add_source(COUNTERS, lambda: dict(runner.counters))
+    context.metrics.add_source(STAGE_COUNTERS, lambda: dict(runner.counters))
     trim_interval_ms = int(config.trim_interval_seconds * 1000)
     trimmed_at = context.clock.now_ms()
     while not context.stop.is_set():

@@ -35,10 +35,15 @@ _ID_OCTETS = 10
 
 
 def services(
-    settings: Settings, secrets: Secrets, now_ms: Callable[[], int], counters: Counter[str]
+    settings: Settings,
+    secrets: Secrets,
+    now_ms: Callable[[], int],
+    counters: Counter[str],
+    *,
+    synchronous: str = "full",
 ) -> Services:
     """Return what the API and its pages need, over this data directory."""
-    database = open_database(database_url(settings))
+    database = open_database(database_url(settings), synchronous=synchronous)
 
     def render_pdf(document: str) -> bytes:
         with reading(database) as connection:
@@ -74,7 +79,8 @@ def founding_services(instance: Instance, now_at: int) -> Services:
         instance.settings,
         api=dataclasses.replace(instance.settings.api, account_event_wait_seconds=0.0),
     )
-    return services(settings, instance.secrets, lambda: now_at, Counter())
+    # Nothing is lost by a power cut now: an unfinished founding is begun again.
+    return services(settings, instance.secrets, lambda: now_at, Counter(), synchronous="normal")
 
 
 def application(given: Services) -> FastAPI:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where topics, state and positions live: SQLite on one machine."""
