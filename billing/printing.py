@@ -81,7 +81,12 @@ LABELS: Mapping[str, Mapping[str, str]] = {
 
 _MONTHS = {
     "en": "January February March April May June July August September October November December",
-    "bn": ("জানুয়ারি ফেব্রুয়ারি মার্চ এপ্রিল মে জুন জুলাই আগস্ট সেপ্টেম্বর অক্টোবর নভেম্বর ডিসেম্বর"),
+    "bn": " ".join(
+        (
+            "জানুয়ারি ফেব্রুয়ারি মার্চ এপ্রিল মে জুন",
+            "জুলাই আগস্ট সেপ্টেম্বর অক্টোবর নভেম্বর ডিসেম্বর",
+        )
+    ),
 }
 
 
