@@ -120,6 +120,7 @@ class _Decoding:
         learning starts over: a second time at most, since separate ports cannot contradict.
         """
         while True:
+            self.counts.clear()
             self.origins, origin = self.sessions.origins(self.block, headers)
             session_of = np.array([o.session for o in self.origins], np.int64)
             rows = Rows(
@@ -133,10 +134,8 @@ class _Decoding:
             note_arrivals(self.sessions, self.origins, origin[readable], rows.received_at[readable])
             reader = TemplateReader(self.sessions, self.origins, self.config, self.note)
             learned = reader.learn(sets, self.block.payload, origin, rows.received_at)
-            if not learned.conflicts:
+            if not self.sessions.split(learned.conflicts):
                 return rows, learned
-            self.sessions.split(learned.conflicts)
-            self.counts.clear()
 
     def _origin_of(self, session: str, port: int) -> tuple[int, int]:
         """Return the origin and session index of a set that waited, adding an origin if new."""
@@ -162,9 +161,10 @@ class _Decoding:
         origin = data.rows.origin[data.row]
         for index, layout in enumerate(data.layouts):
             name = "option_records" if layout.is_options else "data_records"
-            of_layout = data.layout == index
-            for number in np.unique(origin[of_layout]).tolist():
-                self.note(number, name, int(counts[of_layout & (origin == number)].sum()))
+            mine = data.layout == index
+            found = np.bincount(origin[mine], weights=counts[mine])
+            for number in np.flatnonzero(found).tolist():
+                self.note(number, name, int(found[number]))
 
     def _fill(
         self, groups: Sequence[Group], rows: Rows, timelines: Mapping[int, Timeline]

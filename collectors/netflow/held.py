@@ -17,7 +17,7 @@ from collectors.netflow.headers import Rows
 from collectors.netflow.learning import Learned
 from collectors.netflow.sessions import Origin, Sessions
 from collectors.netflow.sets import Sets
-from collectors.netflow.state import HELD, TOTALS, HeldSet, Totals
+from collectors.netflow.state import HELD, TOTALS, HeldSet, Totals, session_key, split_session_key
 from rating.ports import Delete, Put, StateView
 
 Note = Callable[[int, str, int], None]
@@ -38,18 +38,20 @@ def release(
     wanted = {
         (sessions.keys[session], template_id): (session, orders[0])
         for (session, template_id), (orders, _) in learned.versions.items()
-        if orders[0] >= 0 and sessions.progress[session].held_sets
+        if orders[0] >= 0 and sessions.may_hold(session)
     }
     released: list[tuple[HeldSet, int, int]] = []
     changes: list[Put | Delete] = []
     if not wanted:
         return released, changes
     for key, held in view.scan(HELD):
-        found = wanted.get((held.session, held.template_id))
+        address, version, domain = split_session_key(held.session)
+        own = session_key(address, version, domain, held.source_port)
+        found = wanted.get((held.session, held.template_id)) or wanted.get((own, held.template_id))
         if found is None:
             continue
         session, order = found
-        sessions.add_held(session, -1, -len(held.body))
+        sessions.add_held(sessions.index_of(held.session), -1, -len(held.body))
         changes.append(Delete(HELD, key))
         if int(received_at[order]) - held.received_at <= config.held_seconds * 1000:
             released.append((held, session, order))

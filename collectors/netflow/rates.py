@@ -26,6 +26,9 @@ from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
 
+NOTHING_ANNOUNCED: tuple[list[int], list[Rate]] = ([-1], [UNKNOWN])
+"""The timeline of a session whose options said nothing."""
+
 
 def learn_sampling(
     sessions: Sessions,
@@ -76,12 +79,15 @@ def learn_sampling(
 
 def boot_times(group: Group, rows: Rows, timelines: Mapping[int, Timeline]) -> Int64s:
     """Return the boot time that options announced for each record's exporter, ms (0: none)."""
-    found = np.zeros(len(group.records), np.int64)
-    if not (group.layout.has("start_uptime") or group.layout.has("end_uptime")):
-        return found
-    for mine, rates in _constant_parts(group, rows, timelines, BOOT_AT):
-        found[mine] = rates[0]
-    return found
+    if not timelines or not (group.layout.has("start_uptime") or group.layout.has("end_uptime")):
+        return np.zeros(len(group.records), np.int64)
+    session = rows.session[group.row]
+    numbers = sorted(timelines)
+    return _looked_up(
+        [timelines[number].at(BOOT_AT) for number in numbers],
+        _places(numbers, session),
+        group.order,
+    )[0]
 
 
 def fill_rates(
@@ -100,79 +106,73 @@ def fill_rates(
     denominator = columns["rate_denominator"][part]
     known = columns["rate_known"][part]
 
-    def put(mine: Any, rate: Rate) -> None:
-        numerator[mine], denominator[mine], known[mine] = rate[0], rate[1], True
+    def put(found: tuple[Int64s, Int64s]) -> None:
+        mine = found[0] > 0
+        if mine.all():
+            numerator[:], denominator[:], known[:] = found[0], found[1], True
+        else:
+            numerator[mine], denominator[mine], known[mine] = found[0][mine], found[1][mine], True
 
     if config.default_sampling_rate:
         numerator[:] = config.default_sampling_rate
         known[:] = True
-    for mine, rate in _constant_parts(group, rows, timelines, DOMAIN_RATE):
-        put(mine, rate)
-    if group.layout.has("selector") and timelines:
-        for mine, rate in _selected_parts(group, rows, timelines):
-            put(mine, rate)
+    if timelines:
+        put(_announced_rates(group, rows.session[group.row], timelines))
     header_rate = rows.header_rate[group.row]
     if header_rate.any():
-        mine = header_rate > 0
-        numerator[mine], denominator[mine], known[mine] = header_rate[mine], 1, True
+        put((header_rate, np.ones(len(header_rate), np.int64)))
     own = _own_rates(group, config.sampling_rate_limit)
     if own is not None:
-        mine = own[0] > 0
-        numerator[mine], denominator[mine], known[mine] = own[0][mine], own[1][mine], True
-    session = rows.session[group.row]
-    for number in np.unique(rows.session).tolist():
-        forced = sessions.forced_rate(number)
-        if forced:
-            put(session == number, (forced, 1))
+        put(own)
+    forced = sessions.forced_rates()
+    if forced:
+        session = rows.session[group.row]
+        for number, rate in forced.items():
+            mine = session == number
+            numerator[mine], denominator[mine], known[mine] = rate, 1, True
 
 
-def _constant_parts(
-    group: Group, rows: Rows, timelines: Mapping[int, Timeline], selector: int
-) -> list[tuple[Any, Rate]]:
-    """Return index masks of the group's records and the rate that holds for each."""
-    if not timelines:
-        return []
-    parts: list[tuple[Any, Rate]] = []
-    session = rows.session[group.row]
-    for number, timeline in timelines.items():
-        orders, rates = timeline.at(selector)
-        if all(rate == UNKNOWN for rate in rates):
-            continue
-        mine: Any = session == number
-        if len(orders) == 1 and mine.all():
-            parts.append((slice(None), rates[0]))
-        else:
-            parts += _over_time(mine, group.order, orders, rates)
-    return parts
+def _announced_rates(
+    group: Group, session: Int64s, timelines: Mapping[int, Timeline]
+) -> tuple[Int64s, Int64s]:
+    """Return the rate that options announced for each record, by its sampler or its domain."""
+    if group.layout.has("selector"):
+        selectors, which = np.unique(
+            group.layout.read(group.records, "selector").astype(np.uint64), return_inverse=True
+        )
+        named = [int(selector) for selector in selectors.tolist()]
+    else:
+        named, which = [DOMAIN_RATE], np.zeros(len(session), np.int64)
+    pairs, inverse = np.unique(session * len(named) + which, return_inverse=True)
+    found = []
+    for pair in pairs.tolist():
+        timeline = timelines.get(pair // len(named))
+        found.append(timeline.at(named[pair % len(named)]) if timeline else NOTHING_ANNOUNCED)
+    return _looked_up(found, inverse, group.order)
 
 
-def _over_time(
-    mine: NDArray[np.bool_], order: Int64s, orders: list[int], rates: list[Rate]
-) -> list[tuple[Any, Rate]]:
-    """Return the parts of `mine` in which each rate holds; unknown rates have no part."""
-    if len(orders) == 1:
-        return [(mine, rates[0])]
-    at = np.searchsorted(np.array(orders), order, side="right") - 1
-    return [(mine & (at == index), rate) for index, rate in enumerate(rates) if rate != UNKNOWN]
+def _places(numbers: list[int], session: Int64s) -> Int64s:
+    """Return each record's session as an index into numbers; -1 where it is not among them."""
+    known = np.array(numbers, np.int64)
+    at = np.minimum(np.searchsorted(known, session), len(known) - 1)
+    return np.where(known[at] == session, at, -1)
 
 
-def _selected_parts(
-    group: Group, rows: Rows, timelines: Mapping[int, Timeline]
-) -> list[tuple[Any, Rate]]:
-    """Return the parts of a group whose records name a sampler (302, 48), with its rate."""
-    selectors, inverse = np.unique(
-        group.layout.read(group.records, "selector").astype(np.uint64), return_inverse=True
-    )
-    pair = rows.session[group.row] * len(selectors) + inverse
-    parts: list[tuple[Any, Rate]] = []
-    for both in np.unique(pair).tolist():
-        timeline = timelines.get(both // len(selectors))
-        if timeline is None:
-            continue
-        orders, rates = timeline.at(int(selectors[both % len(selectors)]))
-        if any(rate != UNKNOWN for rate in rates):
-            parts += _over_time(pair == both, group.order, orders, rates)
-    return parts
+def _looked_up(
+    found: Sequence[tuple[list[int], list[Rate]]], which: Int64s, order: Int64s
+) -> tuple[Int64s, Int64s]:
+    """Return numerator and denominator for each record: found[which], at its place in time."""
+    if not found:
+        return np.zeros(len(which), np.int64), np.ones(len(which), np.int64)
+    first = np.array([rates[0] for _, rates in found] + [UNKNOWN], np.int64)
+    numerator, denominator = first[which, 0], first[which, 1]
+    for index, (orders, rates) in enumerate(found):
+        if len(orders) > 1:
+            mine = np.flatnonzero(which == index)
+            at = np.searchsorted(np.array(orders), order[mine], side="right") - 1
+            changing = np.array(rates, np.int64)[at]
+            numerator[mine], denominator[mine] = changing[:, 0], changing[:, 1]
+    return numerator, denominator
 
 
 def _own_rates(group: Group, rate_limit: int) -> tuple[Int64s, Int64s] | None:

@@ -8,7 +8,7 @@ different templates under one id while both were alive (decision 0102).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from collectors.datagrams import DatagramBlock
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.headers import Headers
 from collectors.netflow.state import (
+    HELD,
     PROGRESS,
     SESSION,
+    SHARED,
     SPLIT,
     TOTALS,
     Progress,
@@ -97,12 +99,12 @@ class Sessions:
 
     def origin_of(self, index: int, port: int) -> Origin:
         """Return an origin of a session that sends no datagram in this batch."""
-        address, version, domain, _ = split_session_key(self.keys[index])
+        address, version, domain = split_session_key(self.keys[index])
         return Origin(address, port, version, domain, index)
 
     def find(self, address: bytes, version: int, domain: int, port: int) -> int:
         """Return the index of the session that such a datagram belongs to."""
-        merged = session_key(address, version, domain, 0)
+        merged = session_key(address, version, domain, None)
         key = merged
         if address in self._separate or self.is_split(merged):
             key = session_key(address, version, domain, port)
@@ -134,22 +136,38 @@ class Sessions:
             self._split[merged] = bool(self._view.get(SPLIT, merged))
         return self._split[merged]
 
-    def split(self, indices: Iterable[int]) -> None:
-        """Tell the ports of these sessions apart from now on, and start the batch over."""
-        merged = [self.keys[index] for index in indices]
+    def split(self, indices: Iterable[int]) -> bool:
+        """Tell the ports of these sessions apart from now on; return whether that is news.
+
+        If so, every working copy is dropped, and the batch has to start over.
+        """
+        merged = [key for index in indices if (key := self.keys[index]).endswith(SHARED)]
+        if not merged:
+            return False
         for held in (self._index, self.keys, self.sessions, self.progress, self._before):
             held.clear()
         self._is_new.clear()
         self._split.update(dict.fromkeys(merged, True))
+        return True
 
-    def forced_rate(self, index: int) -> int:
-        """Return the sampling rate that the settings give this session's exporter, or 0."""
-        return self._forced.get(bytes.fromhex(self.keys[index][:32]), 0) if self._forced else 0
+    def forced_rates(self) -> dict[int, int]:
+        """Return the sampling rates that the settings give, by session of this batch."""
+        if not self._forced:
+            return {}
+        rates = {n: self._forced.get(bytes.fromhex(k[:32]), 0) for n, k in enumerate(self.keys)}
+        return {number: rate for number, rate in rates.items() if rate}
 
     def index_of(self, key: str) -> int:
         """Return the index of a session by its key, reading it where it is new to the batch."""
         index = self._index.get(key)
-        return index if index is not None else self._load(key, key, split_session_key(key)[3])
+        return index if index is not None else self._load(key, key, 0)
+
+    def may_hold(self, index: int) -> bool:
+        """Return whether data sets may wait that a template of this session releases.
+
+        What a port sent before it was told apart waits under the shared session.
+        """
+        return self.progress[index].held_sets > 0 or not self.keys[index].endswith(SHARED)
 
     def add_held(self, index: int, sets: int, octets: int) -> None:
         """Add to (or, negative, take from) what waits for templates in a session."""
@@ -183,26 +201,32 @@ class Sessions:
             if is_split and not self._view.get(SPLIT, merged):
                 out.append(Put(SPLIT, merged, True))
         if sessions > self._limit:
-            forgotten = self._forget(sessions - self._limit + self._limit // 10)
-            sessions -= len(forgotten) // 2
-            out += forgotten
+            keys = self._silent(sessions - self._limit + self._limit // 10)
+            sessions -= len(keys)
+            octets -= sum(keys.values())
+            out += self._forget(keys)
         after = Totals(max(0, sessions), max(0, octets))
         if after != totals:
             out.append(Put(TOTALS, "", after))
         return out
 
-    def _forget(self, count: int) -> list[Put | Delete]:
-        """Return the deletion of the `count` sessions that were silent the longest."""
+    def _silent(self, count: int) -> dict[str, int]:
+        """Return the `count` sessions that were silent the longest, and the octets they hold."""
         silent = sorted(
-            (progress.last_seen_at, key)
+            (progress.last_seen_at, key, progress.held_octets)
             for key, progress in self._view.scan(PROGRESS)
             if key not in self._index
         )
-        return [
-            Delete(collection, key)
-            for _, key in silent[:count]
-            for collection in (SESSION, PROGRESS)
+        return {key: octets for _, key, octets in silent[:count]}
+
+    def _forget(self, keys: Mapping[str, int]) -> list[Put | Delete]:
+        """Return the deletion of sessions, and of what waits for their templates."""
+        out: list[Put | Delete] = [
+            Delete(collection, key) for key in keys for collection in (SESSION, PROGRESS)
         ]
+        if any(keys.values()):
+            out += [Delete(HELD, k) for k, held in self._view.scan(HELD) if held.session in keys]
+        return out
 
 
 def note_arrivals(

@@ -1,7 +1,7 @@
 """What the decoder remembers between batches, as values that the stage's state can hold.
 
-Keys (text, ordered): a session is ``<address hex>:<version>:<domain hex>:<port>``, port 00000
-unless the address is shared (decision 0102). Everything is bounded by `FlowDecodeConfig`.
+A session's key is ``<address hex>:<version>:<domain hex>:shared``; where exporters share the
+address (decision 0102) a port stands in place of ``shared``. `FlowDecodeConfig` bounds everything.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ SPLIT = "flow_split"
 HELD = "flow_held"
 SEEN = "flow_seen"
 TOTALS = "flow_totals"
+
+SHARED = "shared"
+"""Last part of the key of a session that all ports of an address share."""
 
 DOMAIN_RATE = -1
 """Key of the rate that an option gave without a sampler id."""
@@ -97,12 +100,13 @@ COLLECTIONS: dict[str, type] = {
 """State collections of the decoder and the type of their values."""
 
 
-def session_key(address: bytes, version: int, domain: int, port: int) -> str:
-    """Return the key of a session; port 0 means every port of the address."""
-    return f"{address.hex()}:{version:02d}:{domain:08x}:{port:05d}"
+def session_key(address: bytes, version: int, domain: int, port: int | None) -> str:
+    """Return the key of a session; port None means every port of the address."""
+    which = SHARED if port is None else f"{port:05d}"
+    return f"{address.hex()}:{version:02d}:{domain:08x}:{which}"
 
 
-def split_session_key(key: str) -> tuple[bytes, int, int, int]:
-    """Return address, version, domain and port of a session key."""
-    address, version, domain, port = key.split(":")
-    return bytes.fromhex(address), int(version), int(domain, 16), int(port)
+def split_session_key(key: str) -> tuple[bytes, int, int]:
+    """Return address, version and domain of a session key."""
+    address, version, domain, _ = key.split(":")
+    return bytes.fromhex(address), int(version), int(domain, 16)
