@@ -78,7 +78,7 @@ def _apply(work: Workspace, event: AccountEvent) -> None:
         raise RefusedError("effective_at: expected a whole minute")
     plan_ref = _check(work, account, event, payload)
     if isinstance(payload, SubscriptionStarted):
-        account.state.calendar = payload.calendar
+        account.change(calendar=payload.calendar)
     _add_to_history(
         account,
         HistoryEvent(
@@ -86,7 +86,6 @@ def _apply(work: Workspace, event: AccountEvent) -> None:
         ),
     )
     if event.kind in OPENING_KINDS:
-        account.history_changed()
         _reprice_open_segments(work, account, event)
     work.add_timer(max(0, event.effective_at), account)
 
@@ -151,8 +150,7 @@ def _top_up(work: Workspace, account: Account, event: AccountEvent, payload: Top
 def _add_to_history(account: Account, event: HistoryEvent) -> None:
     history = list(account.state.history)
     bisect.insort(history, event, key=sort_key)
-    account.state.history = tuple(history)
-    account.is_dirty = True
+    account.change(history=tuple(history))
 
 
 def _reprice_open_segments(work: Workspace, account: Account, event: AccountEvent) -> None:

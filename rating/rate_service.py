@@ -39,8 +39,7 @@ def decide_services(work: Workspace, rating_keys: Iterable[str]) -> None:
         decision = _decide(work, account, now)
         if decision is None or decision == (account.state.target, account.state.reason):
             continue
-        account.state.target, account.state.reason = decision
-        account.is_dirty = True
+        account.change(target=decision[0], reason=decision[1])
         work.rows.append(DesiredService(rating_key, *decision, decided_at=now))
         work.counters["rate_service_decisions"] += 1
 
@@ -80,10 +79,12 @@ def _raise_alerts(work: Workspace, touched: Touched) -> None:
     raised = []
     for scope in _scopes(touched):
         quantity = scope_quantity(state, pricing, scope)
-        for percent, threshold in alert_thresholds(plan, base):
+        for percent, threshold in alert_thresholds(plan.alert_percents, base):
+            if quantity < threshold:
+                break
             meter_id = pricing.meter.meter_id
             latch = "|".join(filter(None, (str(segment.number), meter_id, scope, str(percent))))
-            if quantity < threshold or latch in opened.alerts:
+            if latch in opened.alerts:
                 continue
             raised.append(latch)
             alert_id = f"{account.rating_key}|{segment.period.start_at}|{latch}"
@@ -155,7 +156,7 @@ def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
         state = work.meter(account.rating_key, segment, pricing.meter.meter_id)
         return scope_quantity(state, pricing, day.isoformat()) if state else 0
 
-    pricings = {p.meter.meter_id: p for p in account.pricings(segment, plan)}
+    pricings = {p.meter.meter_id: p for p in work.terms(account, segment).pricings}
     profile = throttle_profile(plan, pricings, quantity)
     if profile and any(p.meter.scope == "day" for p in pricings.values()):
         work.add_timer(day_end_at(calendar.timezone, day), account)

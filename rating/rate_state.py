@@ -1,8 +1,8 @@
 """The keyed state of the stage rate: what is kept of a rating key, a meter, a cell.
 
 Keys are text with ``|`` between parts and zero-padded numbers, so that a range scan follows time.
-A value that came from the view is never changed: the step works on copies (`dataclasses.replace`)
-and puts those.
+A value that came from the view is never changed. All are frozen but `MeterState`, of which the
+step works on a copy (`engine.copy_meter`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rating.segments import HistoryEvent
 from rating.split import Layer
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class OpenPeriod:
     """A period that takes usage: until its closing on time, afterwards as late usage.
 
@@ -30,7 +30,7 @@ class OpenPeriod:
     alerts: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class KeyState:
     """A rating key: its history, its periods, and what its sessions should get.
 
@@ -92,7 +92,7 @@ class WaitingCell:
     received_at: int
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class BalanceState:
     """A prepaid balance: credits in minor units minus exact charges; top_ups counts credits."""
 

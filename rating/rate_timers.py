@@ -64,8 +64,7 @@ def _open_due_segments(work: Workspace, account: Account) -> None:
     else:
         work.add_timer(period.start_at, account)
     if account.state.opened_until != work.watermark_at:
-        account.state.opened_until = work.watermark_at
-        account.is_dirty = True
+        account.change(opened_until=work.watermark_at)
 
 
 def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int) -> OpenPeriod:
@@ -77,9 +76,9 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
         segment = segments[number]
         plan = work.plan(segment.plan_ref)
         as_of = known.get(segment.start_at, segment)
-        for pricing in account.pricings(segment, plan):
+        for pricing in work.terms(account, segment).pricings:
             work.touch(account, segment, plan, pricing)
-        for pricing in account.pricings_of(as_of, plan):
+        for pricing in work.terms(account, as_of).pricings:
             state = work.touch(account, segment, plan, pricing)
             touched = Touched(account, segment, plan, pricing, state)
             for day in post(state, pricing, at, plan.currency):
@@ -173,7 +172,6 @@ def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> N
     _drop_cells(work, account, keep_until)
     segments: list[Segment] = account.segments(opened.period)
     for number in opened.opened:
-        plan = work.plan(segments[number].plan_ref)
-        for pricing in account.pricings(segments[number], plan):
+        for pricing in work.terms(account, segments[number]).pricings:
             work.drop_meter(account, segments[number], pricing.meter.meter_id)
     account.drop_period(opened.period.start_at)

@@ -14,13 +14,20 @@ import polars as pl
 from rating.engine import Movement, Pricing
 from rating.money import wire_decimal
 from rating.periods import CELL_MINUTES, MINUTE_MS, day_end_at, local_day, next_period, period_at
-from rating.plans import VOLUME_METER, Plan, is_class_weighted, measured_by, weight_of
+from rating.plans import VOLUME_METER, weight_of
 from rating.ports import Delete, Put
 from rating.rate_state import CellState, WaitingCell, cell_key, meter_key, timer_key, timers_through
-from rating.rate_work import Account, Origin, Workspace
+from rating.rate_work import Account, Origin, Terms, Workspace
 from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, RatedUsage, schema_of
 from rating.segments import Segment
-from rating.split import ClassOctets, Layer, add_layer, add_octets, split_through
+from rating.split import (
+    ClassOctets,
+    Layer,
+    add_layer,
+    add_octets,
+    final_split,
+    split_through,
+)
 
 _NO_SPAN = -1
 _EXPIRED = -2
@@ -29,14 +36,11 @@ _RATED_SCHEMA = schema_of(RatedUsage)
 
 
 class Span(NamedTuple):
-    """A segment that usage of this step falls into."""
+    """A segment that usage of this step falls into, with what rates it."""
 
     account: Account
     segment: Segment
-    plan: Plan
-    pricings: tuple[Pricing, ...]
-    weighted: tuple[Pricing, ...]
-    source: str
+    terms: Terms
 
 
 class CellGroup(NamedTuple):
@@ -78,7 +82,7 @@ def release_waiting(work: Workspace) -> None:
         if opened is None or not cell.layers or _is_rated(cell):
             continue
         segment = account.segments(opened.period)[waiting.segment_number]
-        span = _span_of(work, account, segment)
+        span = Span(account, segment, work.terms(account, segment))
         empty = Layer(cell.layers[0].post_at, 0, 0, {})
         group = CellGroup(
             span,
@@ -121,7 +125,7 @@ def _find_spans(
                 starts.append((rating_key, segment.start_at // MINUTE_MS, span_id))
                 starts.append((rating_key, segment.end_at // MINUTE_MS, _NO_SPAN))
                 if not is_expired:
-                    spans.append(_span_of(work, account, segment))
+                    spans.append(Span(account, segment, work.terms(account, segment)))
             period = next_period(account.state.calendar, period)
     return spans, starts
 
@@ -129,14 +133,6 @@ def _find_spans(
 def _oldest_end_at(work: Workspace) -> int:
     retention_ms = work.config.closed_period_retention_days * 86_400_000
     return work.watermark_at - work.config.lateness_bound_ms - retention_ms
-
-
-def _span_of(work: Workspace, account: Account, segment: Segment) -> Span:
-    plan = work.plan(segment.plan_ref)
-    pricings = account.pricings(segment, plan)
-    source = measured_by(plan)
-    weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
-    return Span(account, segment, plan, tuple(pricings), weighted, source)
 
 
 def _with_spans(
@@ -180,19 +176,18 @@ def _span_frame(work: Workspace, spans: Sequence[Span]) -> pl.DataFrame:
     rows = []
     for span_id, span in enumerate(spans):
         assert span.account.state.calendar is not None
-        by_session = any(p.meter.scope == "session" for p in span.pricings)
         rows.append(
             (
                 span_id,
-                span.source,
-                span.plan.plan_id,
-                span.plan.version,
-                span.plan.currency,
+                span.terms.source,
+                span.terms.plan.plan_id,
+                span.terms.plan.version,
+                span.terms.plan.currency,
                 span.segment.period.start_at,
                 work.close_at(span.segment.period),
                 span.account.state.calendar.timezone,
-                bool(span.weighted) and span.source == "flows",
-                by_session,
+                bool(span.terms.weighted) and span.terms.source == "flows",
+                span.terms.by_session,
             )
         )
     return pl.DataFrame(
@@ -279,7 +274,7 @@ def _load_counters(work: Workspace, spans: Sequence[Span]) -> None:
             pricing.meter.meter_id,
         )
         for span in spans
-        for pricing in span.pricings
+        for pricing in span.terms.pricings
     )
 
 
@@ -307,9 +302,9 @@ def _move_counters(work: Workspace, frame: pl.DataFrame, spans: Sequence[Span]) 
         octets_up, octets_down, seconds, minute, received_at = row[7:]
         span = spans[span_id]
         origin = Origin(subscriber_id, source, session_id, minute)
-        for pricing in span.pricings:
+        for pricing in span.terms.pricings:
             meter = pricing.meter
-            if pricing in span.weighted and source == "accounting":
+            if pricing in span.terms.weighted and source == "accounting":
                 continue
             if meter.unit == "seconds":
                 amount = seconds
@@ -346,10 +341,11 @@ def _update_cells(work: Workspace, frame: pl.DataFrame, spans: Sequence[Span]) -
             newest_received_at=max(g.newest_received_at for g in groups),
         )
         after = CellState(layers, before.is_released)
-        if group.span.weighted and not _is_rated(after):
+        if group.span.terms.weighted and not _is_rated(after):
             after = _wait_for_flows(work, name, group, after)
         _change_cell(work, name, group, before, after)
-        _reclassify(work, group, before, after)
+        if any(layer.flows for layer in layers):
+            _reclassify(work, group, before, after)
 
 
 def _cell_groups(frame: pl.DataFrame, spans: Sequence[Span]) -> Iterable[CellGroup]:
@@ -408,13 +404,13 @@ def _change_cell(
     """Keep a cell's new state and move the weighted counters by the difference it makes."""
     work.cells[name] = after
     span = group.span
-    if not span.weighted:
+    if not span.terms.weighted:
         return
     splits_before = split_through(before.layers) if _is_rated(before) else []
     splits_after = split_through(after.layers) if _is_rated(after) else []
     minute = max(group.cell * CELL_MINUTES, span.segment.start_at // MINUTE_MS)
     origin = Origin(group.subscriber_id, "accounting", "", minute)
-    for pricing in span.weighted:
+    for pricing in span.terms.weighted:
         changes = _contributions(splits_after, pricing)
         for post_at, amount in _contributions(splits_before, pricing).items():
             changes[post_at] = changes.get(post_at, 0) - amount
@@ -442,10 +438,7 @@ def _contributions(splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing) 
 
 def _reclassify(work: Workspace, group: CellGroup, before: CellState, after: CellState) -> None:
     """Emit the rows, summing to zero, that move a cell's octets between classes."""
-    if not any(layer.flows for layer in after.layers):
-        return
-    wanted = split_through(after.layers)[-1][1]
-    was = split_through(before.layers)[-1][1] if before.layers else {}
+    wanted, was = final_split(after.layers), final_split(before.layers)
     fresh = tuple(
         sum(getattr(layer, field) for layer in after.layers)
         - sum(getattr(layer, field) for layer in before.layers)
@@ -476,10 +469,10 @@ def _class_row(group: CellGroup, traffic_class: str, up: int, down: int) -> Rate
         meter_id=VOLUME_METER,
         quantity=up + down,
         charge=wire_decimal(0),
-        currency=span.plan.currency,
+        currency=span.terms.plan.currency,
         balance_effect=wire_decimal(0),
-        plan_id=span.plan.plan_id,
-        plan_version=span.plan.version,
+        plan_id=span.terms.plan.plan_id,
+        plan_version=span.terms.plan.version,
         period_start_at=span.segment.period.start_at,
         is_late=False,
         received_at=group.newest_received_at,

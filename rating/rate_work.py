@@ -28,7 +28,7 @@ from rating.engine import (
 )
 from rating.money import decode_exact, to_wire, wire_decimal
 from rating.periods import MINUTE_MS, Period, day_end_at, local_day
-from rating.plans import Plan, decode_plan
+from rating.plans import Plan, decode_plan, is_class_weighted, measured_by
 from rating.ports import Delete, Put, StateView
 from rating.rate_state import (
     BalanceState,
@@ -54,6 +54,14 @@ class Origin(NamedTuple):
     minute: int
 
 
+class Cause(NamedTuple):
+    """What moved a counter: whole units, and when the newest of it was received."""
+
+    quantity: int
+    received_at: int
+    is_late: bool = False
+
+
 class Touched(NamedTuple):
     """A counter that this step changed."""
 
@@ -64,24 +72,38 @@ class Touched(NamedTuple):
     state: MeterState
 
 
+class Terms(NamedTuple):
+    """What a segment is rated by; every account with the same plan and bounds shares one.
+
+    weighted are those pricings whose meter tells traffic classes apart.
+    """
+
+    plan: Plan
+    pricings: tuple[Pricing, ...]
+    weighted: tuple[Pricing, ...]
+    source: str
+    by_session: bool
+
+
 class Account:
-    """One rating key at work: a copy of its state, and its segments as they follow from it."""
+    """One rating key at work: its state, and its segments as they follow from it."""
 
     def __init__(self, rating_key: str, state: KeyState | None) -> None:
         self.rating_key = rating_key
-        self.state = dataclasses.replace(state) if state else KeyState()
+        self.state = state or KeyState()
         self.is_dirty = False
         self.newest_received_at = 0
         self._periods = {p.period.start_at: p for p in self.state.periods}
         self._segments: dict[int, list[Segment]] = {}
-        self._pricings: dict[tuple[int, int], list[Pricing]] = {}
         self.cuts = plan_cuts(self.state.history)
 
-    def history_changed(self) -> None:
-        """Forget what was derived from the history, which has grown."""
-        self.cuts = plan_cuts(self.state.history)
-        self._segments.clear()
-        self._pricings.clear()
+    def change(self, **changes: Any) -> None:
+        """Change the state; what follows from a longer history is derived anew."""
+        self.state = dataclasses.replace(self.state, **changes)
+        self.is_dirty = True
+        if "history" in changes:
+            self.cuts = plan_cuts(self.state.history)
+            self._segments.clear()
 
     def segments(self, period: Period) -> list[Segment]:
         """Return the segments of a period as known now."""
@@ -95,19 +117,6 @@ class Account:
             return self.segments(period)
         known = [event for event in self.state.history if event.received_at < at]
         return segments_of(plan_cuts(known), period)
-
-    def pricings(self, segment: Segment, plan: Plan) -> list[Pricing]:
-        """Return the pricing of every meter of a segment."""
-        key = (segment.period.start_at, segment.number)
-        if key not in self._pricings:
-            self._pricings[key] = self.pricings_of(segment, plan)
-        return self._pricings[key]
-
-    def pricings_of(self, segment: Segment, plan: Plan) -> list[Pricing]:
-        """Return the pricing of every meter of a segment, without keeping it."""
-        assert self.state.calendar is not None
-        share = segment_share(plan.proration, self.state.calendar, segment)
-        return [pricing_of(meter, share) for meter in plan.meters]
 
     def plan_ref_at(self, instant: int) -> str:
         """Return which plan applies at an instant, "" for none."""
@@ -138,8 +147,7 @@ class Account:
         return changed
 
     def _save_periods(self) -> None:
-        self.state.periods = tuple(self._periods[start] for start in sorted(self._periods))
-        self.is_dirty = True
+        self.change(periods=tuple(self._periods[start] for start in sorted(self._periods)))
 
 
 class Workspace:
@@ -161,6 +169,7 @@ class Workspace:
         self.new_timers: set[tuple[int, str]] = set()
         self._meters: dict[str, MeterState] = {}
         self._plans: dict[str, Plan] = {}
+        self._terms: dict[tuple[str, str, int, int, int, int], Terms] = {}
 
     def load(self, rating_keys: Iterable[str]) -> None:
         """Read many accounts, and all that their counters may need, at once."""
@@ -185,6 +194,28 @@ class Workspace:
         if plan_ref not in self._plans:
             self._plans[plan_ref] = _decode_plan(self.view.get("plans", plan_ref))
         return self._plans[plan_ref]
+
+    def terms(self, account: Account, segment: Segment) -> Terms:
+        """Return what a segment is rated by."""
+        assert account.state.calendar is not None
+        period = segment.period
+        key = (
+            segment.plan_ref,
+            account.state.calendar.timezone,
+            *(period.start_at, period.end_at, segment.start_at, segment.end_at),
+        )
+        if key not in self._terms:
+            plan = self.plan(segment.plan_ref)
+            share = segment_share(plan.proration, account.state.calendar, segment)
+            pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
+            self._terms[key] = Terms(
+                plan=plan,
+                pricings=pricings,
+                weighted=tuple(p for p in pricings if is_class_weighted(p.meter)),
+                source=measured_by(plan),
+                by_session=any(p.meter.scope == "session" for p in pricings),
+            )
+        return self._terms[key]
 
     def add_plan(self, plan_ref: str, plan: Plan, document: str) -> None:
         """Keep a plan that an event has brought."""
@@ -271,14 +302,15 @@ class Workspace:
         day = local_day(timezone, minute)
         post_at = day_end_at(timezone, day) + self.config.lateness_bound_ms
         plan = self.plan(segment.plan_ref)
-        for pricing in account.pricings(segment, plan):
+        for pricing in self.terms(account, segment).pricings:
             state = self.touch(account, segment, plan, pricing)
             state.updated_at = max(state.updated_at, segment.start_at)
             open_meter(state, pricing, day.isoformat(), post_at)
             if state.pending:
                 opened = self.add_posting(account, opened, post_at)
             touched = Touched(account, segment, plan, pricing, state)
-            self._charge(touched, Origin("", "", "", minute), Fraction(0), 0, segment.start_at)
+            cause = Cause(0, segment.start_at)
+            self._charge(touched, Origin("", "", "", minute), Fraction(0), cause)
         return opened
 
     def move(
@@ -307,12 +339,12 @@ class Workspace:
         touched = Touched(account, segment, plan, pricing, state)
         moved = signed_quantity(state, pricing) - quantity
         is_late = post_at > self.close_at(segment.period)
-        self._charge(touched, origin, amount, moved, movement.received_at, is_late)
+        self._charge(touched, origin, amount, Cause(moved, movement.received_at, is_late))
 
     def reprice(self, account: Account, segment: Segment, at: int) -> None:
         """Charge what a changed share of the period changes for an open segment."""
         plan = self.plan(segment.plan_ref)
-        for pricing in account.pricings(segment, plan):
+        for pricing in self.terms(account, segment).pricings:
             state = self.touch(account, segment, plan, pricing)
             touched = Touched(account, segment, plan, pricing, state)
             key = meter_key(
@@ -324,27 +356,22 @@ class Workspace:
             self.touched[key] = touched
             amount = decode_exact(state.amount)
             reprice(state, pricing)
-            self._charge(touched, Origin("", "", "", at // MINUTE_MS), amount, 0, at)
+            self._charge(touched, Origin("", "", "", at // MINUTE_MS), amount, Cause(0, at))
 
     def _charge(
-        self,
-        touched: Touched,
-        origin: Origin,
-        amount_before: Fraction,
-        quantity: int,
-        received_at: int,
-        is_late: bool = False,
+        self, touched: Touched, origin: Origin, amount_before: Fraction, cause: Cause
     ) -> None:
+        """Emit the difference that a counter's price has made."""
         amount = decode_exact(touched.state.amount)
         wire = to_wire(amount) - to_wire(amount_before)
-        if not wire and not quantity:
+        if not wire and not cause.quantity:
             return
         account, plan = touched.account, touched.plan
         charge = wire_decimal(wire)
         is_prepaid = plan.kind == "prepaid"
         if is_prepaid:
             balance = self.balance(account.rating_key) or BalanceState(plan.currency)
-            balance = charged(balance, amount - amount_before, received_at)
+            balance = charged(balance, amount - amount_before, cause.received_at)
             self.set_balance(account.rating_key, balance)
         self.rated.append(
             RatedUsage(
@@ -360,15 +387,15 @@ class Workspace:
                 packets_down=0,
                 seconds=0,
                 meter_id=touched.pricing.meter.meter_id,
-                quantity=quantity,
+                quantity=cause.quantity,
                 charge=charge,
                 currency=plan.currency,
                 balance_effect=-charge if is_prepaid else wire_decimal(0),
                 plan_id=plan.plan_id,
                 plan_version=plan.version,
                 period_start_at=touched.segment.period.start_at,
-                is_late=is_late,
-                received_at=received_at,
+                is_late=cause.is_late,
+                received_at=cause.received_at,
             )
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import datetime
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
@@ -94,6 +95,7 @@ def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment
     return segments
 
 
+@functools.lru_cache(maxsize=4_096)
 def calendar_share(
     proration: Literal["none", "day", "second"],
     timezone: str,

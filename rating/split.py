@@ -33,16 +33,20 @@ def largest_remainder(total: int, shares: Mapping[str, int]) -> dict[str, int]:
     that came before what it corrects) count zero; without any positive share all is unclassified.
     A negative total is divided as its mirror image.
     """
-    positive = {name: share for name, share in shares.items() if share > 0}
-    whole = sum(positive.values())
+    if not total:
+        return {}
+    positive = [(name, share) for name, share in shares.items() if share > 0]
+    whole = sum(share for _, share in positive)
     if not whole:
-        return {UNCLASSIFIED: total} if total else {}
-    amount = abs(total)
-    parts = {name: divmod(amount * share, whole) for name, share in positive.items()}
-    left = amount - sum(quotient for quotient, _ in parts.values())
-    by_remainder = sorted(parts, key=lambda name: (-parts[name][1], name))
-    sign = 1 if total >= 0 else -1
-    return {name: sign * (parts[name][0] + (rank < left)) for rank, name in enumerate(by_remainder)}
+        return {UNCLASSIFIED: total}
+    amount, sign = abs(total), 1 if total >= 0 else -1
+    parts = {name: amount * share // whole for name, share in positive}
+    left = amount - sum(parts.values())
+    if left:
+        by_remainder = sorted(positive, key=lambda part: (-(amount * part[1] % whole), part[0]))
+        for name, _ in by_remainder[:left]:
+            parts[name] += 1
+    return {name: sign * octets for name, octets in parts.items()}
 
 
 def split_octets(octets_up: int, octets_down: int, flows: ClassOctets) -> ClassOctets:
@@ -54,6 +58,8 @@ def split_octets(octets_up: int, octets_down: int, flows: ClassOctets) -> ClassO
 
 def add_layer(layers: Sequence[Layer], new: Layer) -> tuple[Layer, ...]:
     """Return the layers, ascending by post_at, with one more added into its place."""
+    if not layers:
+        return (new,)
     merged = {layer.post_at: layer for layer in layers}
     old = merged.get(new.post_at)
     if old is not None:
@@ -91,5 +97,10 @@ def split_through(layers: Sequence[Layer]) -> list[tuple[int, ClassOctets]]:
 
 def final_split(layers: Sequence[Layer]) -> ClassOctets:
     """Return the split of everything known."""
-    splits = split_through(layers)
-    return splits[-1][1] if splits else {}
+    octets_up = octets_down = 0
+    flows: ClassOctets = {}
+    for layer in layers:
+        octets_up += layer.octets_up
+        octets_down += layer.octets_down
+        flows = add_octets(flows, layer.flows) if flows else layer.flows
+    return split_octets(octets_up, octets_down, flows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 from rating.curves import allowance_of
 from rating.engine import Pricing
@@ -24,9 +25,10 @@ def alert_base(plan: Plan, pricing: Pricing) -> int | None:
     return min(bounds, default=0) or None
 
 
-def alert_thresholds(plan: Plan, base: int) -> list[tuple[int, int]]:
+@functools.lru_cache(maxsize=4_096)
+def alert_thresholds(percents: tuple[int, ...], base: int) -> tuple[tuple[int, int], ...]:
     """Return (percent, quantity from which it is reached), ascending."""
-    return [(percent, -(-base * percent // 100)) for percent in sorted(set(plan.alert_percents))]
+    return tuple((percent, -(-base * percent // 100)) for percent in sorted(set(percents)))
 
 
 def throttle_bound(step: ThrottleStep, pricing: Pricing) -> int:
@@ -38,7 +40,7 @@ def throttle_bound(step: ThrottleStep, pricing: Pricing) -> int:
 
 
 def throttle_profile(
-    plan: Plan, pricings: dict[str, Pricing], quantity_of: Callable[[Pricing], int]
+    plan: Plan, pricings: Mapping[str, Pricing], quantity_of: Callable[[Pricing], int]
 ) -> str:
     """Return the profile of the last step reached in the plan's order, "" where none is.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rating.balances import available, charged, credited
 from rating.curves import (
     AllowanceOverage,
     Capped,
@@ -30,6 +31,7 @@ from rating.curves import (
 )
 from rating.money import round_half_up, to_minor
 from rating.periods import Calendar, local_day, period_of_day
+from rating.rate_state import BalanceState
 from rating.segments import calendar_share
 from tests.corpus import corpus_path, corpus_present
 
@@ -329,13 +331,16 @@ def topup_rounding(inputs: Inputs) -> dict[str, Any]:
 
 
 def simple_balance(inputs: Inputs) -> dict[str, Any]:
-    return {"left": Fraction(inputs["start"]) - Fraction(inputs["debit"])}
+    start = credited(BalanceState("USD"), int(inputs["start"]) * 100, at=0)
+    return {"left": available(charged(start, Fraction(inputs["debit"]), at=0))}
 
 
 def concurrent_balance(inputs: Inputs) -> dict[str, Any]:
-    """Many debits are one quantity on a curve, so their order cannot matter."""
-    spent = price(Payg(Fraction(1)), int(inputs["debits"]) * int(inputs["each"]))
-    return {"left": Fraction(inputs["start"]) - spent}
+    """Debits only add up, so those at the same instant are those one after another."""
+    balance = credited(BalanceState("USD"), int(inputs["start"]) * 100, at=0)
+    for _ in range(int(inputs["debits"])):
+        balance = charged(balance, Fraction(inputs["each"]), at=0)
+    return {"left": available(balance)}
 
 
 def start_at(day: str) -> int:
