@@ -35,6 +35,9 @@ ALWAYS_REFUSED = frozenset({
 })  # fmt: skip
 """Words refused whatever the engine lists: host, network, table engines and dictionary sources."""
 
+ALSO_FORMATS = frozenset({"arrowstream"})
+"""Words that are refused as table functions and allowed behind FORMAT."""
+
 NETWORK_PREFIX = "ai"
 """Prefix of the engine's functions that call a language model: aiGenerate, AIEmbed, …"""
 
@@ -98,9 +101,10 @@ def judge(tokens: Sequence[Token], words: frozenset[str], *, may_write: bool) ->
         return Refusal(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
     if any(token.kind.startswith("Error") for token in significant):
         return Refusal(62, "SYNTAX_ERROR", "Unrecognized token")
-    for token in significant:
+    for before, token in zip([None, *significant], significant, strict=False):
         word = _name_of(token)
-        if word in words:
+        is_format = word in ALSO_FORMATS and before is not None and _name_of(before) == "format"
+        if word in words and not is_format:
             return Refusal(497, "ACCESS_DENIED", f"Not allowed here: {token.text}")
     first = next(
         (token for token in significant if token.kind != "OpeningRoundBracket"), significant[0]

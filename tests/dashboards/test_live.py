@@ -76,7 +76,8 @@ def test_the_quarter_hours_of_a_chosen_subscriber(reading: WarehouseClient) -> N
     (target,) = next(p["targets"] for p in panels(LIVE) if p["title"].startswith("Chosen"))
     total = sum(row[2] for row in answer(reading, target["rawSql"]).result_rows)
     expected = reading.query(
-        "SELECT sum(octets_down) FROM usage_rated WHERE subscriber_id = 's1' AND meter_id = 'volume'"
+        "SELECT sum(octets_down) FROM usage_rated"
+        " WHERE subscriber_id = 's1' AND meter_id = 'volume'"
     )
     assert total == expected.result_rows[0][0]
 
@@ -111,9 +112,7 @@ def test_every_target_reads_the_configured_datasource() -> None:
 
 def test_panels_do_not_overlap_and_have_their_own_ids() -> None:
     taken: set[tuple[int, int]] = set()
-    everything = [p for p in LIVE["panels"]] + [
-        q for p in LIVE["panels"] for q in p.get("panels") or []
-    ]
+    everything = LIVE["panels"] + [q for p in LIVE["panels"] for q in p.get("panels") or []]
     for panel in everything:
         grid = panel["gridPos"]
         cells = {

@@ -1,4 +1,4 @@
-"""Prints the sums of a closed store's tables as JSON: run in a process of its own (chDB: one path)."""
+"""Prints the sums of a closed store's tables as JSON; a process of its own: chDB takes one path."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A process that runs the store over a made topic until it is killed: for test_sink_kills.
 
-Usage: python -m tests.warehouse.sink_process DIRECTORY RECORDS SEED. Batch sizes vary by seed and by
-process, so that a replay that trusted its own batching would fail. Prints `done` at the end.
+Usage: python -m tests.warehouse.sink_process DIRECTORY RECORDS SEED. Batch sizes vary by seed
+and process, so that a replay that trusted its own batching would fail. Prints `done` at the end.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ REFUSED = [
     "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
     "SELECT * FROM Python(os)",
     "SELECT * FROM eval('SELECT 1')",
+    "SELECT * FROM arrowstream(0)",
+    "SELECT 1 AS format, arrowstream(0)",
     "SELECT aiGenerate('x')",
     "EXPLAIN SELECT file('/etc/hostname')",
     "SELECT 1 INTO OUTFILE '/tmp/flowrate-outfile-test'",

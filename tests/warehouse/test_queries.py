@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,7 +50,11 @@ def start_of(step: str, minute: int, zone: ZoneInfo) -> int:
     local = datetime.fromtimestamp(minute * 60, UTC).astimezone(zone)
     if step == "quarter":
         return minute // 15 * 15 * 60_000
-    cut = {"minute": {}, "hour": {"minute": 0}, "day": {"minute": 0, "hour": 0}}
+    cut: dict[str, dict[str, Any]] = {
+        "minute": {},
+        "hour": {"minute": 0},
+        "day": {"minute": 0, "hour": 0},
+    }
     cut["month"] = {"minute": 0, "hour": 0, "day": 1}
     start = local.replace(second=0, **cut[step])
     return int(start.timestamp()) * 1000
@@ -136,7 +140,7 @@ def test_evidence_sums_to_the_line(reading: WarehouseClient, level: str) -> None
     assert sum(piece.octets_down for piece in pieces) == sum(row.octets_down for row in mine)
     assert sum(piece.rows for piece in pieces) == len(mine)
     if level == "day":
-        days = defaultdict(int)
+        days: Counter[str] = Counter()
         for row in mine:
             at = datetime.fromtimestamp(row.minute * 60, ZoneInfo("Asia/Kathmandu"))
             days[at.date().isoformat()] += row.quantity

@@ -97,7 +97,7 @@ def test_a_failed_insert_is_replayed_as_recorded_though_more_came(intents: Inten
 def test_a_trimmed_intent_stops_with_an_alarm(intents: IntentStore) -> None:
     intents.begin(SOURCE, Intent(1, 2, 2))
     sink = sink_of(MemoryTopic([one_row(2)]), MemoryTable(), intents)
-    with pytest.raises(DivergenceError, match="no longer has the records of usage.rated:0:1-2"):
+    with pytest.raises(DivergenceError, match=r"no longer has the records of usage\.rated:0:1-2"):
         sink.recover()
     assert intents.intent(SOURCE) is not None
 
