@@ -60,8 +60,6 @@ time and group -> group."""
 _KINDS = frozenset({directory.IDENTITY, directory.MEMBERSHIP})
 _SEPARATOR = "\x1f"
 _NEVER_AT = 10**14
-_COMPACTION_SLACK_MS = 600_000
-"""How much longer than the bound a knot may stay, so that a group is compacted rarely."""
 
 
 def group_key(nas_id: str, acct_session_id: str) -> str:
@@ -185,6 +183,10 @@ class _Worker:
         is_open = newest.stop_at is None
         return newest.last_received_at + silence_ms(self.config) if is_open else None
 
+    def _is_silent(self, key: str, watermark_at: int) -> bool:
+        silent_at = self._silent_at(key)
+        return silent_at is None or silent_at <= watermark_at
+
     def _extend(self, key: str, packet: Packet, facts: Facts, session: Session) -> None:
         """Take a packet that goes on from the tail of its session."""
         whole = session.curve
@@ -287,21 +289,20 @@ class _Worker:
         for timer, key in self.view.scan("session_timers", "", _timer_key(watermark_at + 1, "")):
             self.changes.append(Delete("session_timers", timer))
             self.groups[key] = dataclasses.replace(self.group(key), timer_at=0)
-            self.looked_at.add(key)
-        for key in sorted({*self.newest, *self.looked_at}):
+        for key in sorted(self.groups):
             group = self.groups[key]
             if not group.packets and not group.checkpoints:
                 continue
             silent_at = self._silent_at(key)
-            is_silent = silent_at is not None and silent_at <= watermark_at
-            if is_silent and silent_at is not None:
+            if silent_at is not None and silent_at <= watermark_at:
                 self._look_at(key, watermark_at, silent_at)
-            if key in self.looked_at or not group.timer_at:
+            if key in self.looked_at:
                 self._send_rows(key, watermark_at)
-            else:
+            elif key in self.newest:
                 self._send_newest_row(key, watermark_at)
-            self._compact(key, watermark_at)
-            self._arm(key, watermark_at)
+            if self.groups[key] is not self.loaded[key]:
+                self._compact(key, watermark_at)
+                self._arm(key, watermark_at)
 
     def _send_newest_row(self, key: str, watermark_at: int) -> None:
         session = self.newest[key]
@@ -345,11 +346,12 @@ class _Worker:
     # -- forgetting ----------------------------------------------------------------------------
 
     def _compact(self, key: str, watermark_at: int) -> None:
-        """Compact what is behind the bound: all of it when the timer fired, else now and then."""
+        """Compact what is behind the bound: all of it in a silent group, else now and then."""
         group = self.groups[key]
-        horizon_at = watermark_at - self.config.lateness_bound_seconds * 1000
         limit = self.config.packets_per_session_max
-        slack_ms = _COMPACTION_SLACK_MS if group.timer_at else 0
+        bound_ms = self.config.lateness_bound_seconds * 1000
+        slack_ms = 0 if self._is_silent(key, watermark_at) else bound_ms // 4
+        horizon_at = watermark_at - bound_ms
         if len(group.packets) > limit:
             self.counters["sessions_compacted_early"] += 1
             settled_at = sorted(packet.settled_at for packet in group.packets)
@@ -357,9 +359,9 @@ class _Worker:
         oldest_at = min((packet.settled_at for packet in group.packets), default=_NEVER_AT)
         if oldest_at + slack_ms <= horizon_at:
             self.groups[key] = compact(group, self.settled(key), horizon_at, self.subscriber_at)
-            self.derived.pop(key)
+            self.derived.pop(key, None)
             self._renew_tail(key)
-        if not self.groups[key].timer_at:
+        if not self.groups[key].packets or key in self.looked_at:
             self._forget(key, watermark_at)
 
     def _forget(self, key: str, watermark_at: int) -> None:
@@ -399,9 +401,7 @@ class _Worker:
                 self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
             self.changes.append(Delete("sessions", key))
             return
-        due_at = group.timer_at
-        if key in self.looked_at or not due_at:
-            due_at = min(due_at or _NEVER_AT, self._due_at(key, watermark_at))
+        due_at = min(group.timer_at or _NEVER_AT, self._due_at(key, watermark_at))
         if due_at != group.timer_at:
             if group.timer_at:
                 self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
@@ -410,16 +410,14 @@ class _Worker:
         self.changes.append(Put("sessions", key, group))
 
     def _due_at(self, key: str, watermark_at: int) -> int:
-        due = []
-        for session, settled in self.settled(key):
-            due.append(self._forget_at(session, settled))
-            silent_at = session.last_received_at + silence_ms(self.config)
-            if settled.ended_at is None and silent_at > watermark_at:
-                due.append(silent_at)
         group = self.groups[key]
+        silent_at = self._silent_at(key)
+        due = [silent_at] if silent_at is not None and silent_at > watermark_at else []
         if group.packets:
             last_at = max(packet.settled_at for packet in group.packets)
             due.append(last_at + self.config.lateness_bound_seconds * 1000)
+        else:
+            due += [self._forget_at(session, settled) for session, settled in self.settled(key)]
         return max(min(due), watermark_at + 1)
 
     # -- result --------------------------------------------------------------------------------

@@ -66,12 +66,19 @@ def unwrap(
             totals[i] = Counters(0, 0, 0, 0, seconds)
             continue
         values = []
-        for counter in range(4):
-            raw = packet.raw(counter)
-            modulus = _modulus(packet, counter, rises, by_seconds, has_gigawords)
-            track = _follow(tracks[counter], raw, modulus, _is_certain(packet, counter))
-            tracks[counter] = track or tracks[counter]
-            values.append(track.raw + track.wrapped if track else raw or 0)
+        for counter, raw in enumerate(packet[4:8]):
+            track = tracks[counter]
+            if raw is None:
+                values.append(0)
+            elif track is None or raw >= track.raw:
+                wrapped = track.wrapped if track else 0
+                tracks[counter] = Track(raw, wrapped)
+                values.append(raw + wrapped)
+            else:
+                modulus = _modulus(packet, counter, by_seconds and not has_gigawords, by_seconds)
+                fallen = _fallen(track, raw, modulus if rises else 0, _is_certain(packet, counter))
+                tracks[counter] = fallen or track
+                values.append(raw + fallen.wrapped if fallen else raw)
         totals[i] = _counters(values, seconds)
     last = tuple(track or Track(0, 0) for track in tracks)
     return Unwrapped(totals, last, clock if by_seconds else None)
@@ -87,25 +94,15 @@ def _is_certain(packet: Packet, counter: int) -> bool:
     return counter < 2 and packet.octets_modulus is not None
 
 
-def _modulus(
-    packet: Packet, counter: int, rises: bool, by_seconds: bool, has_gigawords: bool
-) -> int:
-    """Return the value at which a counter may have begun again since the last packet, 0 if none."""
-    if not rises:
-        return 0
+def _modulus(packet: Packet, counter: int, may_guess_octets: bool, may_guess: bool) -> int:
+    """Return the value at which a counter may have begun again, 0 where none is known."""
     if _is_certain(packet, counter):
         return packet.octets_modulus or 0
-    return COUNTER_MODULUS if by_seconds and (counter >= 2 or not has_gigawords) else 0
+    return COUNTER_MODULUS if (may_guess_octets if counter < 2 else may_guess) else 0
 
 
-def _follow(track: Track | None, raw: int | None, modulus: int, certain: bool) -> Track | None:
-    """Return where a counter stands after a raw value, or None where the value tells nothing."""
-    if raw is None:
-        return None
-    if track is None:
-        return Track(raw, 0)
-    if raw >= track.raw:
-        return Track(raw, track.wrapped)
+def _fallen(track: Track, raw: int, modulus: int, certain: bool) -> Track | None:
+    """Return where a counter stands that fell to a raw value, None where that is no wrap."""
     if modulus and (certain or (raw - track.raw) % modulus <= modulus // 2):
         return Track(raw, track.wrapped + modulus)
     return None
