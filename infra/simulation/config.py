@@ -49,3 +49,6 @@ class SimulationConfig:
     """UDP port to which IPFIX goes."""
     accounting_port: int = 1813
     """UDP port to which accounting goes."""
+    truth_file: str = ""
+    """File to which every acknowledged accounting event is appended as a line of JSON, for an
+    auditor; empty: none."""

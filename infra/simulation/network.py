@@ -27,7 +27,11 @@ _MEAN_PACKET_OCTETS = 900
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Size and temper of the simulated network."""
+    """Size and temper of the simulated network.
+
+    shared_addresses, where not 0, is how many addresses all lines take turns at; static_lines have
+    a fixed prefix and no RADIUS session, so only flows tell of them.
+    """
 
     seed: int = 1
     subscribers: int = 300
@@ -38,6 +42,8 @@ class NetworkConfig:
     mean_rate_down_bps: int = 8_000_000
     session_mean_seconds: int = 600
     ipfix_sampling_rate: int = 1
+    shared_addresses: int = 0
+    static_lines: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +91,10 @@ class _Session:
     packets_down: int = 0
 
 
+Pending = dict[tuple[str, str], list[int]]
+"""(traffic class, own address) -> octets [up, down] that no flow record has told of yet."""
+
+
 @dataclasses.dataclass(slots=True)
 class Subscriber:
     """One line: its login, its addresses, what it would use and what it may."""
@@ -99,7 +109,18 @@ class Subscriber:
     is_blocked: bool = False
     session: _Session | None = None
     offline_until_seconds: int = 0
-    pending: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    pending: Pending = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(slots=True)
+class StaticLine:
+    """A line with a prefix of its own that is always on and never asks RADIUS."""
+
+    user_name: str
+    prefix: str
+    exporter: int
+    rate_down_bps: int
+    pending: Pending = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,6 +134,16 @@ class Tick:
 def user_name_of(index: int) -> str:
     """Return the login of the n-th subscriber."""
     return f"line{index:04d}"
+
+
+def static_name_of(index: int) -> str:
+    """Return the login under which the n-th static line is sold."""
+    return f"static{index:03d}"
+
+
+def static_prefix_of(index: int) -> str:
+    """Return the prefix of the n-th static line."""
+    return f"100.64.255.{4 * index}/30"
 
 
 def pool_of(index: int, config: NetworkConfig) -> int | None:
@@ -133,7 +164,9 @@ class Network:
         self.is_announced = False
         self._addresses = ipaddress.ip_network(ACCESS_PREFIX_IPV4)
         self._last_export_seconds: int | None = None
+        self._free = [str(self._addresses[256 + n]) for n in range(config.shared_addresses)]
         self.subscribers = [self._line(index) for index in range(config.subscribers)]
+        self.static_lines = [self._static_line(index) for index in range(config.static_lines)]
 
     def _line(self, index: int) -> Subscriber:
         delegated = ipaddress.ip_network(ACCESS_PREFIX_IPV6).network_address + (index << 64)
@@ -145,6 +178,10 @@ class Network:
             exporter=index % 2,
             rate_down_bps=int(self.config.mean_rate_down_bps * factor),
         )
+
+    def _static_line(self, index: int) -> StaticLine:
+        rate = int(self.config.mean_rate_down_bps * self._random.uniform(0.2, 1.8))
+        return StaticLine(static_name_of(index), static_prefix_of(index), index % 2, rate)
 
     def subscriber(self, user_name: str) -> Subscriber | None:
         """Return the line of a login, None where there is none."""
@@ -161,12 +198,18 @@ class Network:
             accounting.append(self._announcement("on", seconds))
         for line in self.subscribers:
             accounting.extend(self._live(line, seconds))
+        for static in self.static_lines:
+            hosts = list(ipaddress.ip_network(static.prefix))
+            address = str(hosts[self._random.randrange(len(hosts))])
+            down = int(static.rate_down_bps * self._random.uniform(0.5, 1.5) / 8)
+            _move(static.pending, address, down // 8, down)
         flows: list[FlowRecord] = []
         last = self._last_export_seconds
         if last is None:
             self._last_export_seconds = seconds
         elif seconds - last >= self.config.flow_export_interval_seconds:
-            flows = [flow for line in self.subscribers for flow in self._export(line, seconds)]
+            lines: list[Subscriber | StaticLine] = [*self.subscribers, *self.static_lines]
+            flows = [flow for line in lines for flow in self._export(line, seconds)]
             self._last_export_seconds = seconds
         return Tick(flows, accounting)
 
@@ -178,6 +221,10 @@ class Network:
         if session is None:
             if seconds < line.offline_until_seconds or line.is_blocked:
                 return []
+            if self.config.shared_addresses:
+                if not self._free:
+                    return []
+                line.framed_address = self._free.pop(self._random.randrange(len(self._free)))
             return [self._start(line, seconds)]
         self._use(line, session)
         if seconds >= session.ends_seconds:
@@ -204,7 +251,7 @@ class Network:
         """End a line's session (Stop); it comes back some seconds later."""
         session = line.session
         assert session is not None, f"{line.user_name} has no session to end"
-        line.session = None
+        self._forget(line)
         line.limit_up_bps = line.limit_down_bps = None
         line.offline_until_seconds = seconds + 1 + self._random.randrange(8)
         return self._report(line, session, "stop", seconds)
@@ -214,25 +261,21 @@ class Network:
         self._boot_id = boot_id
         for line in self.subscribers:
             if line.session is not None:
-                line.session = None
+                self._forget(line)
                 line.offline_until_seconds = seconds + 1 + self._random.randrange(3)
             line.limit_up_bps = line.limit_down_bps = None
         return self._announcement("on", seconds)
+
+    def _forget(self, line: Subscriber) -> None:
+        line.session = None
+        if self.config.shared_addresses:
+            self._free.append(line.framed_address)
 
     def _use(self, line: Subscriber, session: _Session) -> None:
         wanted = line.rate_down_bps * self._random.uniform(0.5, 1.5) / 8
         down = int(min(wanted, (line.limit_down_bps or 10**12) / 8))
         up = int(min(wanted / 8, (line.limit_up_bps or 10**12) / 8))
-        rest_down, rest_up = down, up
-        for traffic_class, share in _CLASS_SHARES:
-            is_last = traffic_class == _CLASS_SHARES[-1][0]
-            part_down = rest_down if is_last else down * share // 100
-            part_up = rest_up if is_last else up * share // 100
-            rest_down -= part_down
-            rest_up -= part_up
-            moved = line.pending.setdefault(traffic_class, [0, 0])
-            moved[0] += part_up
-            moved[1] += part_down
+        _move(line.pending, line.framed_address, up, down)
         session.octets_down += down
         session.octets_up += up
         session.packets_down += -(-down // _MEAN_PACKET_OCTETS)
@@ -255,15 +298,15 @@ class Network:
             packets_down=session.packets_down,
         )
 
-    def _export(self, line: Subscriber, seconds: int) -> list[FlowRecord]:
+    def _export(self, line: Subscriber | StaticLine, seconds: int) -> list[FlowRecord]:
         start_at = (self._last_export_seconds or seconds) * 1000
         flows = []
-        for number, (traffic_class, moved) in enumerate(line.pending.items()):
+        for number, ((traffic_class, address), moved) in enumerate(line.pending.items()):
             far = ipaddress.ip_network(REMOTES[traffic_class])
             remote = str(far[1 + (hash_of(line.user_name) + number) % 250])
             for octets, source, destination, ports in (
-                (moved[0], line.framed_address, remote, (40_000 + number, 443)),
-                (moved[1], remote, line.framed_address, (443, 40_000 + number)),
+                (moved[0], address, remote, (40_000 + number, 443)),
+                (moved[1], remote, address, (443, 40_000 + number)),
             ):
                 if octets:
                     packets = -(-octets // _MEAN_PACKET_OCTETS)
@@ -282,6 +325,20 @@ class Network:
                     )
         line.pending.clear()
         return flows
+
+
+def _move(pending: Pending, address: str, up: int, down: int) -> None:
+    """Add octets of one address, divided over the traffic classes without a rest."""
+    rest_down, rest_up = down, up
+    for traffic_class, share in _CLASS_SHARES:
+        is_last = traffic_class == _CLASS_SHARES[-1][0]
+        part_down = rest_down if is_last else down * share // 100
+        part_up = rest_up if is_last else up * share // 100
+        rest_down -= part_down
+        rest_up -= part_up
+        moved = pending.setdefault((traffic_class, address), [0, 0])
+        moved[0] += part_up
+        moved[1] += part_down
 
 
 def hash_of(text: str) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import select
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from infra.simulation.accounting_packets import NasIdentity, ServiceChange, answer_change
 from infra.simulation.config import SimulationConfig
 from infra.simulation.flow_packets import IpfixExporter, NetflowV9Exporter
-from infra.simulation.network import Network, NetworkConfig, Subscriber, Tick
+from infra.simulation.network import AccountingEvent, Network, NetworkConfig, Subscriber, Tick
 from infra.simulation.transmission import AccountingSender
 
 _LOG = logging.getLogger("flowrate.simulation")
@@ -103,12 +106,20 @@ class SimulatedNetwork:
                 except OSError:
                     continue
                 if ready is self._accounting_socket:
-                    self.sender.answered(datagram)
+                    event = self.sender.answered(datagram)
+                    if event is not None:
+                        self._write_truth(event)
                 else:
                     answer = answer_change(datagram, self._nas, self.apply)
                     if answer is not None:
                         self._coa_socket.sendto(answer, source)
             readable, _, _ = select.select(sockets, [], [], 0)
+
+    def _write_truth(self, event: AccountingEvent) -> None:
+        """Append what Flowrate has taken responsibility for, where the settings ask for it."""
+        if self._config.truth_file:
+            with Path(self._config.truth_file).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dataclasses.asdict(event)) + "\n")
 
     def apply(self, change: ServiceChange) -> bool:
         """Change a line as a CoA or Disconnect asks; return whether its session exists."""

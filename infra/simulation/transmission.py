@@ -85,13 +85,13 @@ class AccountingSender:
         self._waiting[identifier] = Waiting(event, packet, seconds)
         return packet
 
-    def answered(self, datagram: bytes) -> bool:
-        """Take an Accounting-Response; return whether it verified and matched a request."""
+    def answered(self, datagram: bytes) -> AccountingEvent | None:
+        """Take an Accounting-Response; return the event it acknowledges, None for no match."""
         if len(datagram) < _HEADER_OCTETS or datagram[0] != 5:
-            return False
+            return None
         waiting = self._waiting.get(datagram[1])
         if waiting is None:
-            return False
+            return None
         # RFC 2866 §3: MD5(code, id, length, request authenticator, attributes, secret).
         digest = hashlib.md5(
             datagram[:4]
@@ -100,6 +100,6 @@ class AccountingSender:
             + self._nas.secret
         ).digest()
         if digest != datagram[4:_HEADER_OCTETS]:
-            return False
+            return None
         del self._waiting[datagram[1]]
-        return True
+        return waiting.event
