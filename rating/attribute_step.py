@@ -120,10 +120,11 @@ class _Worker:
         fresh = self.fresh.pop(minute, None)
         if fresh is not None:
             parts.append(fresh)
-        page = add_up(pl.concat(parts)) if len(parts) > 1 else parts[0]
-        self.counters["attribute_rows"] += page.height
+        rows = pl.concat(parts)
+        self.counters["attribute_rows"] += rows.height
         if self.pages.is_joined(minute):
-            self.counters["attribute_late_rows"] += page.height
+            self.counters["attribute_late_rows"] += rows.height
+        page = add_up(rows)
         addresses = page.select(ADDRESS).unique()
         owners = owners_of(addresses, minute, self.bindings.table, self.statics)
         self._send(page.join(owners, on=ADDRESS, how="left"), minute)
@@ -217,17 +218,15 @@ class _Worker:
     def _usage_frame(self) -> pl.DataFrame:
         """Return all usage with the rating key of its minute."""
         usage = pl.concat(self.usage)
-        pairs = usage.select("subscriber_id", "minute").unique()
-        self.directory.load_members(pairs["subscriber_id"].unique())
-        keys = [
-            self.directory.rating_key_at(subscriber_id, minute)
-            if subscriber_id
-            else UNATTRIBUTED_PREFIX + SOURCE
-            for subscriber_id, minute in pairs.iter_rows()
-        ]
-        keyed = pairs.with_columns(pl.Series("rating_key", keys, dtype=pl.String))
+        members = self.directory.members(usage["subscriber_id"].unique())
+        pooled = usage.filter(pl.col("subscriber_id").is_in(list(members)))
+        pairs = pooled.select("subscriber_id", "minute").unique()
+        keys = [self.directory.rating_key_at(*pair) for pair in pairs.iter_rows()]
+        keyed = pairs.with_columns(pl.Series("pool_key", keys, dtype=pl.String))
+        own = pl.when(pl.col("subscriber_id") == "").then(pl.lit(UNATTRIBUTED_PREFIX + SOURCE))
+        own_key = own.otherwise(pl.col("subscriber_id"))
         return usage.join(keyed, on=["subscriber_id", "minute"], how="left").select(
-            "rating_key",
+            pl.coalesce("pool_key", own_key).alias("rating_key"),
             "subscriber_id",
             pl.lit(SOURCE).alias("source"),
             "session_id",

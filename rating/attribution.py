@@ -91,7 +91,7 @@ def late_through(lateness_bound_ms: int) -> pl.Expr:
 
 
 def pages_of(rows: pl.DataFrame, lateness_bound_ms: int) -> dict[int, pl.DataFrame]:
-    """Return minute -> page of rows with the columns of FlowMinute."""
+    """Return minute -> page of rows with the columns of FlowMinute, not yet added up."""
     if rows.height == 0:
         return {}
     late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
@@ -105,13 +105,15 @@ def pages_of(rows: pl.DataFrame, lateness_bound_ms: int) -> dict[int, pl.DataFra
         "minute",
     )
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
-    return {minute: add_up(page) for (minute,), page in sorted(pages.items())}
+    return {minute: page for (minute,), page in sorted(pages.items())}
 
 
 def add_up(page: pl.DataFrame) -> pl.DataFrame:
     """Return a page with one row per address, port block, class and lateness."""
     sums = [pl.col(name).sum() for name in COUNTERS]
-    return page.group_by(PAGE_KEY).agg(*sums, pl.col("received_at").max()).select(PAGE_SCHEMA.names())
+    return (
+        page.group_by(PAGE_KEY).agg(*sums, pl.col("received_at").max()).select(PAGE_SCHEMA.names())
+    )
 
 
 def encode_page(page: pl.DataFrame) -> bytes:

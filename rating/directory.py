@@ -138,13 +138,15 @@ class Directory:
         target = standing(self._entries(f"{MEMBERSHIP}/{subscriber_id}"), minute * MINUTE_MS)
         return subscriber_id if target is None else target
 
-    def load_members(self, subscriber_ids: Iterable[str]) -> None:
-        """Read the memberships of many subscribers at once, for lookups that follow."""
-        keys = [f"{MEMBERSHIP}/{subscriber_id}" for subscriber_id in subscriber_ids]
-        absent = [key for key in keys if key not in self._matches]
+    def members(self, subscriber_ids: Iterable[str]) -> set[str]:
+        """Return those subscribers that have a membership at any time, read at once."""
+        keys = {subscriber_id: f"{MEMBERSHIP}/{subscriber_id}" for subscriber_id in subscriber_ids}
+        known = self._matches
+        absent = [key for key in keys.values() if key not in known]
         found = self._view.get_many("directory", absent)
         for key in absent:
-            self._matches[key] = found.get(key, ())
+            known[key] = found.get(key, ())
+        return {subscriber_id for subscriber_id, key in keys.items() if known[key]}
 
     def static_prefixes(self) -> list[tuple[str, Entry]]:
         """Return every (prefix text, entry) of kind static_prefix, in no particular order."""

@@ -1,8 +1,8 @@
 """The pages of the attribute stage: what each minute moved, in chunks that grow by merging.
 
-A page gets a chunk at every step that brings it rows. A chunk absorbs the newer ones as soon as
-together they are as large as it is, so a page has about log2(rows) chunks and each row is rewritten
-about as often, not once per step.
+A page gets a chunk at every step that brings it rows. Beyond CHUNKS_MIN chunks, one absorbs the
+newer ones as soon as together they are as large as it is, so a page has about log2(rows) chunks and
+each row is rewritten about as often, not once per step.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import polars as pl
 
 from rating.attribution import PAGE_SCHEMA, add_up, decode_page, encode_page
 from rating.ports import Delete, Put, StateView
+
+CHUNKS_MIN = 8
+"""Chunks of one kind that a page may have before they are merged."""
 
 
 class Chunk(NamedTuple):
@@ -115,7 +118,7 @@ class Pages:
         self, minute: int, chunks: tuple[Chunk, ...], number: int, rows: pl.DataFrame
     ) -> tuple[Chunk, ...]:
         kept, parts, count = list(chunks), [rows], rows.height
-        while kept and kept[-1].rows <= count:
+        while len(kept) >= CHUNKS_MIN and kept[-1].rows <= count:
             last = kept.pop()
             parts.append(self._read(minute, last.number))
             self._drop_chunk(minute, last.number)

@@ -1,0 +1,125 @@
+"""How fast flow minutes find their subscriber: `python -m tests.benchmarks.bench_attribute`.
+
+Subscribers hold an IPv4 address and a delegated /56 each; every minute brings rows of random
+addresses in three classes, in several batches, and is joined when the watermark has passed it. One
+core: polars is held to one thread. State lives in memory, without the runner's commit.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+import argparse
+import time
+
+import numpy as np
+import polars as pl
+
+from rating.addresses import IPV4_MAPPED
+from rating.attribute_step import step
+from rating.ports import Batch, MemoryState
+from rating.records import FlowMinute, SessionBinding, schema_of
+from rating.session_config import AttributionConfig
+
+FIRST_MINUTE = 28_401_120
+CLASSES = np.array(["cdn", "international", "local"])
+BATCHES_PER_MINUTE = 4
+_PREFIX = bytes.fromhex("20010db8")
+
+
+def addresses_of(numbers: np.ndarray, is_ipv4: np.ndarray) -> list[bytes]:
+    """Return each subscriber's IPv4 address, or one in its delegated prefix."""
+    tails = [int(number).to_bytes(4, "big") for number in numbers]
+    return [
+        IPV4_MAPPED + b"\x64" + tail[1:]
+        if ipv4
+        else _PREFIX + tail[1:] + b"\x01" + bytes(7) + b"\x07"
+        for tail, ipv4 in zip(tails, is_ipv4, strict=True)
+    ]
+
+
+def bindings(subscribers: int) -> pl.DataFrame:
+    """Return two bindings per subscriber, open since long ago."""
+    numbers = np.arange(subscribers)
+    rows = []
+    for kind, length in ((True, 128), (False, 56)):
+        held = addresses_of(numbers, np.full(subscribers, kind))
+        for number, address in zip(numbers, held, strict=True):
+            masked = address if length == 128 else address[:7] + bytes(9)
+            who = f"sub-{number:06d}"
+            rows.append((f"{who}/{length}", 1, masked, length, 0, who, f"bras/{number}"))
+    since = (FIRST_MINUTE - 600) * 60_000
+    return pl.DataFrame(
+        [(*row, since, None, since) for row in rows], schema=schema_of(SessionBinding), orient="row"
+    )
+
+
+def flow_rows(
+    minute: int, count: int, subscribers: int, chance: np.random.Generator
+) -> pl.DataFrame:
+    """Return one batch of flow.minutes rows."""
+    numbers = chance.integers(0, subscribers, count)
+    is_ipv4 = chance.random(count) < 0.7
+    ones = np.ones(count, dtype=np.int64)
+    octets = chance.integers(40, 1_500_000, count)
+    return pl.DataFrame(
+        {
+            "address": addresses_of(numbers, is_ipv4),
+            "port_block": ones * 0,
+            "minute": ones * minute,
+            "traffic_class": CLASSES[chance.integers(0, 3, count)],
+            "octets_up": octets // 8,
+            "octets_down": octets,
+            "packets_up": ones,
+            "packets_down": ones,
+            "octets_exported": octets,
+            "rate_known": np.ones(count, dtype=bool),
+            "exporter": ["edge"] * count,
+            "received_at": ones * (minute + 1) * 60_000,
+        },
+        schema=schema_of(FlowMinute),
+    )
+
+
+def main() -> None:
+    """Print rows joined per second and CPU seconds per million rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--subscribers", type=int, default=20_000)
+    parser.add_argument("--minutes", type=int, default=5)
+    options = parser.parse_args()
+    config = AttributionConfig()
+    chance = np.random.default_rng(1)
+    state = MemoryState()
+    held = Batch({"session.bindings": [bindings(options.subscribers)]})
+    state.apply(step(state, held, watermark_at=FIRST_MINUTE * 60_000, config=config))
+    per_batch = options.rows // options.minutes // BATCHES_PER_MINUTE
+    wall = cpu = 0.0
+    usage_rows = rows = 0
+    for minute in range(FIRST_MINUTE, FIRST_MINUTE + options.minutes):
+        for number in range(BATCHES_PER_MINUTE + 1):
+            is_end = number == BATCHES_PER_MINUTE
+            frames = (
+                {}
+                if is_end
+                else {"flow.minutes": [flow_rows(minute, per_batch, options.subscribers, chance)]}
+            )
+            rows += 0 if is_end else per_batch
+            watermark_at = (minute + 2 if is_end else minute) * 60_000
+            began, busy = time.perf_counter(), time.process_time()
+            result = step(state, Batch(frames), watermark_at=watermark_at, config=config)
+            wall += time.perf_counter() - began
+            cpu += time.process_time() - busy
+            state.apply(result)
+            usage_rows += sum(output.frame.height for output in result.outputs)
+    print(
+        f"attribute  {rows / wall / 1e6:6.2f} M flow.minutes rows/s  "
+        f"{cpu / rows * 1e6:6.3f} CPU s per million rows  ({rows:,} rows of "
+        f"{options.subscribers:,} subscribers -> {usage_rows:,} usage rows)"
+    )
+
+
+if __name__ == "__main__":
+    main()
