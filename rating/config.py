@@ -19,7 +19,7 @@ class RateConfig:
     """How long after its day was posted a cell can still be split anew by late flows."""
     closed_period_retention_days: int = 62
     """How long after its closing a period still takes late usage."""
-    timers_per_step_limit: int = 10_000
+    timers_per_step_limit: int = 2_000
     """Rating keys whose timers fire in one step; the rest follow in the next."""
 
     @property

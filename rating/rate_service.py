@@ -175,10 +175,11 @@ def _segment_at(account: Account, now: int) -> Segment | None:
 def _watch_balance(work: Workspace, account: Account, now: int) -> None:
     """Raise an alert when a balance falls to its floor, once per top-up."""
     plan_ref = account.plan_ref_at(now)
-    balance = work.balance(account.rating_key)
-    if not plan_ref or balance is None or work.plan(plan_ref).kind != "prepaid":
+    if not plan_ref or work.plan(plan_ref).kind != "prepaid":
         return
-    plan = work.plan(plan_ref)
+    plan, balance = work.plan(plan_ref), work.balance(account.rating_key)
+    if balance is None:
+        return
     is_exhausted = available(balance) <= plan.balance_floor
     if is_exhausted == balance.is_exhausted:
         return

@@ -7,12 +7,14 @@ watermark has jumped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rating.engine import DayPosting, closing_of, post
 from rating.money import encode_exact
 from rating.periods import MINUTE_MS, cell_of, next_period, period_at
 from rating.plans import Plan
 from rating.ports import Delete
-from rating.rate_state import OpenPeriod, cell_range, timers_through
+from rating.rate_state import OpenPeriod, cell_range, meter_key, timers_through
 from rating.rate_work import Account, Touched, Workspace
 from rating.rows import PeriodClosing, UsageCharge, UsageDay
 from rating.segments import Segment
@@ -29,11 +31,24 @@ def fire_timers(work: Workspace) -> set[str]:
         work.changes.append(Delete("timers", key))
     due |= {key for at, key in work.new_timers if at <= work.watermark_at}
     work.load(sorted(due))
+    work.load_meters(name for key in due for name in _due_meters(work, work.account(key)))
     for rating_key in sorted(due):
         _advance(work, work.account(rating_key))
     work.counters["rate_timers_fired"] += len(due)
     work.new_timers = {timer for timer in work.new_timers if timer[0] > work.watermark_at}
     return due
+
+
+def _due_meters(work: Workspace, account: Account) -> Iterator[str]:
+    """Return the keys of the counters that are about to be posted."""
+    for opened in account.state.periods:
+        if not opened.posts or opened.posts[0] > work.watermark_at:
+            continue
+        segments = account.segments(opened.period)
+        for number in opened.opened:
+            for meter in work.plan(segments[number].plan_ref).meters:
+                start_at = opened.period.start_at
+                yield meter_key(account.rating_key, start_at, number, meter.meter_id)
 
 
 def _advance(work: Workspace, account: Account) -> None:

@@ -13,7 +13,15 @@ import polars as pl
 
 from rating.engine import Movement, Pricing
 from rating.money import wire_decimal
-from rating.periods import CELL_MINUTES, MINUTE_MS, day_end_at, local_day, next_period, period_at
+from rating.periods import (
+    CELL_MINUTES,
+    MINUTE_MS,
+    Period,
+    day_end_at,
+    local_day,
+    next_period,
+    period_at,
+)
 from rating.plans import VOLUME_METER, weight_of
 from rating.ports import Delete, Put
 from rating.rate_state import CellState, WaitingCell, cell_key, meter_key, timer_key, timers_through
@@ -71,30 +79,38 @@ def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
 
 def release_waiting(work: Workspace) -> None:
     """Rate as unclassified the cells whose wait for flows is over."""
-    for key, waiting in list(work.view.scan("waiting", high=timers_through(work.watermark_at))):
+    due = list(work.view.scan("waiting", high=timers_through(work.watermark_at)))
+    work.load({waiting.rating_key for _, waiting in due})
+    names = {
+        key: cell_key(w.rating_key, w.cell, w.segment_number, w.subscriber_id) for key, w in due
+    }
+    held = work.view.get_many("cells", names.values())
+    for key, waiting in due:
         work.changes.append(Delete("waiting", key))
-        account = work.account(waiting.rating_key)
-        opened = account.open_period(waiting.period_start_at)
-        name = cell_key(
-            waiting.rating_key, waiting.cell, waiting.segment_number, waiting.subscriber_id
-        )
-        cell = work.cell(name)
+        cell = work.cells.get(names[key]) or held.get(names[key]) or CellState()
+        opened = work.account(waiting.rating_key).open_period(waiting.period_start_at)
         if opened is None or not cell.layers or _is_rated(cell):
             continue
-        segment = account.segments(opened.period)[waiting.segment_number]
-        span = Span(account, segment, work.terms(account, segment))
-        empty = Layer(cell.layers[0].post_at, 0, 0, {})
-        group = CellGroup(
-            span,
-            waiting.subscriber_id,
-            waiting.cell,
-            waiting.day_on,
-            empty,
-            waiting.received_at,
-            waiting.received_at,
-        )
-        _change_cell(work, name, group, cell, CellState(cell.layers, is_released=True))
+        group = _waiting_group(work, waiting, opened.period, cell)
+        _change_cell(work, names[key], group, cell, CellState(cell.layers, is_released=True))
         work.counters["rate_cells_released"] += 1
+
+
+def _waiting_group(
+    work: Workspace, waiting: WaitingCell, period: Period, cell: CellState
+) -> CellGroup:
+    """Return a waiting cell as a group that brings nothing new."""
+    account = work.account(waiting.rating_key)
+    segment = account.segments(period)[waiting.segment_number]
+    return CellGroup(
+        Span(account, segment, work.terms(account, segment)),
+        waiting.subscriber_id,
+        waiting.cell,
+        waiting.day_on,
+        Layer(cell.layers[0].post_at, 0, 0, {}),
+        waiting.received_at,
+        waiting.received_at,
+    )
 
 
 def _find_spans(

@@ -237,10 +237,6 @@ class Workspace:
         self.balances[rating_key] = state
         self.changed_balances.add(rating_key)
 
-    def cell(self, key: str) -> CellState:
-        """Return a cell, an empty one where it is not known."""
-        return self.cells.get(key) or self.view.get("cells", key) or CellState()
-
     def meter(self, rating_key: str, segment: Segment, meter_id: str) -> MeterState | None:
         """Return a counter for reading, None where it was never opened."""
         key = meter_key(rating_key, segment.period.start_at, segment.number, meter_id)
