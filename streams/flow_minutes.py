@@ -72,6 +72,7 @@ def flow_minutes(
         return empty_frame(FlowMinute), counters
     flows = _counted(flows, origins, config, counters)
     start, end = _placed(flows, config, counters)
+    end = np.maximum(end, start + 1)  # a flow of one packet lasts a millisecond
     names = _Names()
     exporters = sorted({origin.address for origin in origins})
     exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
@@ -213,8 +214,7 @@ class _Pass:
     ) -> Iterator[pl.DataFrame]:
         """Yield unaggregated frames, one per end of the flows and epoch of the rules."""
         pieces = _cut(start, end)
-        duration = np.maximum(end - start, 1)
-        values = self._values(pieces, duration, counters)
+        values = self._values(pieces, end - start, counters)
         epochs = rules.epochs(pieces.minute * MINUTE_MS)
         for epoch in np.unique(epochs).tolist():
             book = rules.book(epoch)

@@ -1,0 +1,97 @@
+"""`flowrate inspect flows`: the JSON's shape, the table, and what it says of hostile files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from infra.inspect_flows import SUMS, inspect, main
+from tests.collectors.netflow import exports as x
+from tests.collectors.test_captures import MACS, pcap, udp, v4
+
+
+def _capture(path: Path, payloads: list[bytes]) -> Path:
+    path.write_bytes(pcap([MACS + b"\x08\x00" + v4(udp(payload)) for payload in payloads]))
+    return path
+
+
+FLOW = x.basic("10.0.0.1", "192.0.2.9", 900, 3)
+
+
+def test_the_shape_of_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template, data = x.v9([x.template(256, x.BASIC)]), x.v9([x.data(256, [FLOW])], sequence=5)
+    first = _capture(tmp_path / "a.pcap", [template])
+    second = _capture(tmp_path / "b.pcap", [data, data, b"\0\x09cut"])
+    assert main([str(first), str(second), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report) == ["exporters", "totals"]
+    decoded = next(e for e in report["exporters"] if e["protocol"] == "netflow9")
+    assert decoded == {
+        "exporter": "192.0.2.1",
+        "source_port": 50_000,
+        "protocol": "netflow9",
+        "observation_domain": 0,
+        "datagrams": 3,
+        "templates": 1,
+        "data_records": 1,
+        "option_records": 0,
+        "flows": 1,
+        "octets_exported": 900,
+        "octets_scaled": 900,
+        "packets_exported": 3,
+        "packets_scaled": 3,
+        "held": 0,
+        "lost": 4,
+        "refused": {"duplicate": 1},
+    }
+    assert set(report["totals"]) == {*SUMS, "refused"}
+    assert report["totals"]["refused"] == {"duplicate": 1, "header_truncated": 1}
+
+
+def test_the_order_of_files_is_the_order_of_decoding_and_data_waits(tmp_path: Path) -> None:
+    data, template = tmp_path / "data.dat", tmp_path / "template.dat"
+    data.write_bytes(x.v9([x.data(256, [FLOW])]))
+    template.write_bytes(x.v9([x.template(256, x.BASIC)], sequence=1))
+    assert inspect([data])["totals"]["held"] == 1
+    assert inspect([data, template])["totals"]["octets_exported"] == 900
+
+
+def test_a_stream_of_messages(tmp_path: Path) -> None:
+    path = tmp_path / "flows.ipfix"
+    template = x.template(256, x.BASIC, version=10)
+    path.write_bytes(x.ipfix([template]) + x.ipfix([x.data(256, [FLOW, FLOW])]))
+    totals = inspect([path])["totals"]
+    assert (totals["datagrams"], totals["octets_exported"]) == (2, 1_800)
+
+
+def test_the_port_chooses(tmp_path: Path) -> None:
+    path = _capture(tmp_path / "a.pcap", [x.v9([x.template(256, x.BASIC)]), b"other"])
+    assert inspect([path])["totals"]["datagrams"] == 1
+    assert inspect([path], port=2055)["totals"]["refused"] == {"unknown_version": 1}
+    assert inspect([path], port=9)["totals"]["datagrams"] == 0
+
+
+def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [x.template(256, x.BASIC), x.data(256, [FLOW])]
+    path = _capture(tmp_path / "a.pcap", [x.v9(sets), x.v9([x.one_set(77, b"")], sequence=1)])
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["exporter", "port", "protocol", "domain"]
+    assert lines[1].split()[:3] == ["192.0.2.1", "50000", "netflow9"]
+    assert lines[2].startswith("total")
+    assert lines[3] == "refused: set_id_reserved: 1"
+
+
+def test_a_file_that_is_not_there_and_one_that_is_rubbish(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "absent")]) == 1
+    assert "absent" in capsys.readouterr().err
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_bytes(b"GIF89a" + bytes(100))
+    assert main([str(rubbish)]) == 0
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    assert inspect([empty])["totals"]["refused"] == {"header_truncated": 1}
