@@ -13,7 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.warehouse.records_made import MemoryTopic, random_frame
+import polars as pl
+
+from tests.warehouse.records_made import MINUTE, MemoryTopic, random_frame
 from warehouse.config import EndpointConfig, SinkConfig, WarehouseConfig
 from warehouse.connect import client
 from warehouse.intents import IntentStore
@@ -23,9 +25,16 @@ from warehouse.store import Store, intents_path, open_writer
 
 
 def made_topic(rows: int, record_rows: int) -> MemoryTopic:
-    """Return a topic of so many rows in records of record_rows; made before the clock starts."""
-    frame = random_frame(1, record_rows)
-    return MemoryTopic([(n + 1, frame) for n in range(rows // record_rows)])
+    """Return a topic of so many rows in records of record_rows, each of three minutes, as live.
+
+    Made before the clock starts.
+    """
+    frame = random_frame(1, record_rows).with_columns(
+        (pl.lit(MINUTE) + pl.int_range(pl.len()) % 3).alias("minute")
+    )
+    return MemoryTopic(
+        [(n + 1, frame.with_columns(pl.col("minute") + n)) for n in range(rows // record_rows)]
+    )
 
 
 def sink_all(writer: TableWriter, topic: MemoryTopic, generation: int, batch_rows: int) -> str:
