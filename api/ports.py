@@ -29,6 +29,7 @@ class AppendRows(Protocol):
         topic: str,
         producer: str,
         frame: pl.DataFrame,
+        /,
     ) -> None:
         """Append every row of `frame` to the partitions that the topic's routing gives it."""
         ...

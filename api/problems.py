@@ -27,7 +27,6 @@ TYPES: dict[str, tuple[int, str]] = {
     "conflict": (409, "The request conflicts with the present state"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used for another request"),
     "event-refused": (409, "Rating refused the account event"),
-    "precondition-failed": (412, "The resource has changed meanwhile"),
     "too-large": (413, "The request body is too large"),
     "method-not-allowed": (405, "The resource has no such method"),
     "warehouse-unavailable": (503, "The usage warehouse does not answer"),
@@ -91,7 +90,12 @@ def respond(request: Request, problem: Problem) -> Response:
     count("api_problems_total", 1)
     if problem.status == 401:
         count("api_unauthenticated_total", 1)
-    return json_response(problem.document(request.url.path), problem.status, problem.headers)
+    document = problem.document(request.url.path)
+    page = getattr(request.app.state, "error_page", None)
+    if page is not None and not request.url.path.startswith("/v1"):
+        shown: Response = page(request, document)
+        return shown
+    return json_response(document, problem.status, problem.headers)
 
 
 def json_response(

@@ -29,7 +29,13 @@ router = APIRouter()
 
 Search = Annotated[
     str | None,
-    Query(alias="q", max_length=100, description="Words to look for", examples=["rahman"]),
+    Query(
+        alias="q",
+        max_length=100,
+        pattern=r"^[^\x00-\x1f]*$",
+        description="Words to look for",
+        examples=["rahman"],
+    ),
 ]
 
 

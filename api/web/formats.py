@@ -16,6 +16,8 @@ _SYMBOLS = {
 }  # fmt: skip
 _CLASS_NAMES = {"cdn": "CDN", "bdix": "BDIX", "ix": "Exchange"}
 NARROW_SPACE = "\u202f"
+UNIT_SPACE = "\u00a0"
+"""Between a number and its unit; `figure` in the templates and charts.js cut there."""
 
 
 def octets(value: int) -> str:
@@ -35,7 +37,7 @@ def _scaled(value: int, units: tuple[str, ...]) -> str:
         size /= 1000
         index += 1
     decimals = 0 if index == 0 or size >= 99.95 else 1 if size >= 9.995 else 2
-    return f"{sign}{size:.{decimals}f}{NARROW_SPACE}{units[index]}"
+    return f"{sign}{size:.{decimals}f}{UNIT_SPACE}{units[index]}"
 
 
 def whole(value: int) -> str:
@@ -102,14 +104,14 @@ def ago(at: int, now_at: int) -> str:
 def duration(milliseconds: int) -> str:
     """Return a length of time in its greatest whole unit, below a second in ms."""
     if milliseconds < 1000:
-        return f"{milliseconds}{NARROW_SPACE}ms"
+        return f"{milliseconds}{UNIT_SPACE}ms"
     seconds = milliseconds / 1000
     if seconds < 10:
-        return f"{seconds:.1f}{NARROW_SPACE}s"
+        return f"{seconds:.1f}{UNIT_SPACE}s"
     for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
         if seconds < limit:
-            return f"{int(seconds // size)}{NARROW_SPACE}{unit}"
-    return f"{int(seconds // 86_400)}{NARROW_SPACE}d"
+            return f"{int(seconds // size)}{UNIT_SPACE}{unit}"
+    return f"{int(seconds // 86_400)}{UNIT_SPACE}d"
 
 
 def class_name(traffic_class: str) -> str:
@@ -140,7 +142,7 @@ def quantity(value: int, unit: str) -> str:
         return octets(value)
     if unit.startswith("second"):
         return duration(value * 1000)
-    return f"{whole(value)}{NARROW_SPACE}{unit}" if unit else whole(value)
+    return f"{whole(value)}{UNIT_SPACE}{unit}" if unit else whole(value)
 
 
 FILTERS: dict[str, Any] = {

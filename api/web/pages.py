@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Form, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from api.commanding import Command, Done
@@ -51,7 +52,7 @@ def show_overview(visitor: VisitorDep) -> Response:
 @router.get("/subscribers")
 def list_subscribers(
     visitor: VisitorDep,
-    q: Annotated[str, Query(max_length=100)] = "",
+    q: Annotated[str, Query(max_length=100, pattern=r"^[^\x00-\x1f]*$")] = "",
     status: Choice = "",
     cursor: Cursor = None,
 ) -> Response:
@@ -247,12 +248,21 @@ def show_status(visitor: VisitorDep) -> Response:
     return page("status.html", context)
 
 
+def error_page(request: Request, document: Mapping[str, Any]) -> Response:
+    """Return a problem as a page, or as JSON where a script asked."""
+    if request.url.path.endswith(".json"):
+        return JSONResponse(document, document["status"], HEADERS)
+    members = {name: document[name] for name in ("status", "title", "detail")}
+    return page("error.html", members, document["status"])
+
+
 def install(app: FastAPI) -> None:
     """Add the pages, their static files and their errors to the application."""
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for module in (logins, panels):
         app.include_router(module.router)
     app.include_router(router)
+    app.state.error_page = error_page
 
     @app.exception_handler(LoginNeededError)
     async def _login(request: Request, error: LoginNeededError) -> Response:

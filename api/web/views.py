@@ -165,15 +165,12 @@ def top_context(
         services.count("api_warehouse_failures_total", 1)
         return {"rows": [], "octets_today": None, "unavailable": True, "place": place}
     subscriber = tables.subscriber.c
-    names = dict(
-        connection.execute(
-            select(subscriber.subscriber_id, subscriber.name).where(
-                subscriber.subscriber_id.in_([total.key for total in totals])
-            )
+    named = connection.execute(
+        select(subscriber.subscriber_id, subscriber.name).where(
+            subscriber.subscriber_id.in_([total.key for total in totals])
         )
-        .tuples()
-        .all()
     )
+    names = {row.subscriber_id: row.name for row in named}
     most = max((total.octets_up + total.octets_down for total in totals), default=0)
     rows = [
         {

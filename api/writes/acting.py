@@ -96,4 +96,6 @@ def request_command(
     }
     transaction.add(tables.command_request, row)
     transaction.counted["api_commands_requested_total"] = 1
-    return CommandAccepted(**row, commands_url=f"/v1/commands?subscriber_id={subscriber_id}")
+    url = f"/v1/commands?subscriber_id={subscriber_id}"
+    shown = {name: value for name, value in row.items() if name != "branch_id"}
+    return CommandAccepted(**shown, commands_url=url)

@@ -92,7 +92,7 @@ def create_plan(transaction: CommandTransaction, body: PlanCreate) -> Plan:
         valid_from_at=body.valid_from_at or transaction.now_at,
     )
     document = encode_plan(priced(created))
-    transaction.add(tables.plan, {**created.model_dump(), "document": document})
+    transaction.add(tables.plan, {**dict(created), "document": document})
     return created.model_copy(update={"document": json.loads(document)})
 
 
@@ -125,7 +125,8 @@ def create_subscriber(transaction: CommandTransaction, body: SubscriberCreate) -
     transaction.write_directory(account.branch_id, entries)
     events: list[EventStatus] = []
     if body.plan_id is not None:
-        wanted = SubscriptionCreate(rating_key=subscriber_id, plan_id=body.plan_id, starts_at=at)
+        wanted = SubscriptionCreate(rating_key=subscriber_id, plan_id=body.plan_id)
+        wanted = wanted.model_copy(update={"starts_at": at})
         events = start_subscription(transaction, wanted).events
     subscriber = parties.get_subscriber(connection, None, subscriber_id, transaction.now_at)
     return subscriber.model_copy(update={"events": events})

@@ -11,7 +11,7 @@
     let size = Math.abs(value), index = 0;
     while (index < units.length - 1 && size >= 999.5) { size /= 1000; index += 1; }
     const decimals = index === 0 || size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2;
-    return `${value < 0 ? "−" : ""}${size.toFixed(decimals)}\u202f${units[index]}`;
+    return `${value < 0 ? "−" : ""}${size.toFixed(decimals)}\u00a0${units[index]}`;
   }
 
   function axisText(values, units) {
@@ -25,6 +25,29 @@
   function formatter(options) {
     const format = new Intl.DateTimeFormat("en-GB", { timeZone: window.flowrate.timezone, ...options });
     return (seconds) => format.format(seconds * 1000);
+  }
+
+  // A list of amounts becomes one span each; a number with a unit keeps the unit small.
+  function showFigure(element, value) {
+    const key = JSON.stringify(value);
+    if (element.dataset.shown === key) return;
+    element.dataset.shown = key;
+    if (Array.isArray(value)) {
+      const spans = value.map((text) => {
+        const span = document.createElement("span");
+        span.textContent = text;
+        return span;
+      });
+      element.replaceChildren(...(spans.length ? spans : ["–"]));
+      return;
+    }
+    const [number, unit] = value.split("\u00a0");
+    element.textContent = number;
+    if (unit) {
+      const small = document.createElement("small");
+      small.textContent = unit;
+      element.append(" ", small);
+    }
   }
 
   class UsageChart {
@@ -105,8 +128,7 @@
       }
       for (const [name, value] of Object.entries(fresh.figures)) {
         const element = document.querySelector(`[data-figure="${name}"]`);
-        const text = Array.isArray(value) ? value.join(" ") || "–" : value;
-        if (element && element.textContent.trim() !== text) element.textContent = text;
+        if (element) showFigure(element, value);
       }
     }
 
@@ -123,7 +145,7 @@
       const font = `12px ${css("--font")}`;
       const axis = { stroke: ink, font, ticks: { show: false }, grid: { stroke: line, width: 1 } };
       return [
-        { ...axis, grid: { show: false }, space: 84, values: (_, splits) => splits.map(timeText) },
+        { ...axis, grid: { show: false }, size: 34, space: 84, values: (_, splits) => splits.map(timeText) },
         { ...axis, size: 78, gap: 8, space: 44, values: (_, splits) => axisText(splits, units) },
       ];
     }
@@ -204,7 +226,11 @@
       const width = times.length > 1 ? times[1] - times[0] : 60;
       if (this.plot) this.plot.destroy();
       this.plot = new uPlot(this.options(drawn, UNITS_OCTETS, axisTime, {
-        cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+        cursor: {
+          y: false, points: { show: false }, drag: { x: false, y: false },
+          move: (plot, left, top) => left < 0 ? [left, top]
+            : [plot.valToPos(plot.data[0][plot.posToIdx(left)], "x"), top],
+        },
         scales: {
           x: { range: () => [times[0] - width / 2, times.at(-1) + width / 2] },
           y: { range: (_, __, most) => [0, Math.max(most || 0, 1000) * 1.08] },
@@ -220,12 +246,12 @@
       const items = [];
       const stamp = document.createElement("span");
       stamp.className = "legend-time num";
-      stamp.textContent = at === null || at === undefined || this.columns[0][at] === undefined
-        ? "" : this.timeText(this.columns[0][at]);
+      const unknown = at === null || at === undefined;
+      stamp.textContent = unknown ? "in all"
+        : this.columns[0][at] === undefined ? "" : this.timeText(this.columns[0][at]);
       this.names.forEach((name, number) => {
         const values = this.columns[number + 1];
-        const value = at === null || at === undefined
-          ? values.reduce((sum, v) => sum + v, 0) : values[at];
+        const value = unknown ? values.reduce((sum, v) => sum + v, 0) : values[at];
         const item = document.createElement("span");
         item.className = "legend-item";
         const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");

@@ -1,0 +1,552 @@
+"""A small ISP with a history: two branches, families in pools, usage that breathes with the day.
+
+Everything follows from the seed and the instant, so two runs show the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Engine, insert
+
+from api.app import create_app
+from api.config import ApiConfig
+from api.keys import Principal, issue_key
+from api.ports import EvidenceFilter, EvidenceRow, Services, UsageFilter, UsagePoint, UsageTotal
+from billing.adapters import tables
+from billing.adapters.sqlite import open_database, writing
+
+NOW = 1_795_256_107_000
+"""2026-11-21T10:15:07Z, a Saturday, 16:15 in Dhaka."""
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+GB = 10**9
+PERIOD_START = 1_793_469_600_000
+"""2026-10-31T18:00:00Z: November in Dhaka."""
+PERIOD_END = 1_796_061_600_000
+PREVIOUS_START = 1_790_791_200_000
+
+OPERATOR_TOKEN = "frk_operator-of-the-tests"
+
+_FAMILIES = (
+    "Rahman", "Hossain", "Chowdhury", "Akter", "Islam", "Khatun", "Uddin", "Sarkar", "Begum",
+    "Ahmed", "Karim", "Das", "Roy", "Talukder", "Mondal", "Siddique", "Haque", "Bhuiyan",
+    "Sultana", "Mia",
+)  # fmt: skip
+_GIVEN = (
+    "Ayesha", "Tanvir", "Nusrat", "Rafiq", "Farhana", "Imran", "Sadia", "Kamal", "Mitu", "Shafiq",
+    "Rumana", "Arif", "Jannat", "Habib", "Tania", "Sohel", "Nasrin", "Faisal", "Lima", "Zahid",
+)  # fmt: skip
+CLASSES = {
+    "cdn": 0.44,
+    "international": 0.27,
+    "bdix": 0.19,
+    "zero_rated": 0.07,
+    "unclassified": 0.03,
+}
+
+PLAN_DOCUMENT: dict[str, Any] = {
+    "currency": "BDT",
+    "recurring_fee": "700",
+    "tax_rate": "0.05",
+    "meters": [
+        {
+            "meter_id": "data",
+            "name": "Data",
+            "curve": {
+                "model": "allowance_overage",
+                "allowance": 100 * GB,
+                "unit_price": "10",
+                "unit": GB,
+            },
+        }
+    ],
+    "throttle_steps": [{"meter_id": "data", "profile": "slow-2m", "at_percent": 100}],
+}
+
+
+class SampleUsage:
+    """The warehouse's answers, made of a daily rhythm: busy evenings, quiet before dawn."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        """Keep each subscriber's share of the whole."""
+        self.weights = weights
+
+    def _weight(self, which: UsageFilter) -> float:
+        ids = self.weights if which.subscriber_ids is None else which.subscriber_ids
+        return sum(self.weights.get(subscriber, 0.0) for subscriber in ids)
+
+    @staticmethod
+    def _rhythm(at: int) -> float:
+        local = (at + 6 * HOUR) % DAY / DAY
+        evening = math.exp(-(((local - 0.88 + 0.5) % 1 - 0.5) ** 2) / 0.018)
+        ripple = 0.12 * math.sin(at / MINUTE / 3.1) + 0.08 * math.sin(at / MINUTE / 7.7)
+        return 0.35 + evening + 0.25 * math.sin(2 * math.pi * (local - 0.3)) ** 2 + ripple
+
+    def _octets(self, start: int, end: int, weight: float) -> int:
+        width = max(MINUTE, (end - start) // 12)
+        steps = range(start, end, width)
+        mean = sum(self._rhythm(at) for at in steps) / max(1, len(steps))
+        return int(mean * weight * (end - start) / 1000 * 5_600_000)
+
+    def series(
+        self, which: UsageFilter, step: str, timezone: str, by_class: bool
+    ) -> list[UsagePoint]:
+        """Return points that follow the rhythm."""
+        width = {"minute": MINUTE, "hour": HOUR, "day": DAY}[step]
+        shift = 6 * HOUR if step == "day" else 0
+        first = (which.from_at + shift) // width * width - shift
+        points = []
+        for start in range(first, which.until_at, width):
+            octets = self._octets(start, min(start + width, which.until_at), self._weight(which))
+            shares = CLASSES if by_class else {"": 1.0}
+            for number, (name, share) in enumerate(shares.items()):
+                wobble = 1 + 0.15 * math.sin(start / width + number)
+                down = int(octets * share * 0.87 * wobble)
+                points.append(UsagePoint(start, name, down // 7, down))
+        return points
+
+    def by_class(self, which: UsageFilter) -> list[UsageTotal]:
+        """Return the classes' shares of the range."""
+        octets = self._octets(which.from_at, which.until_at, self._weight(which))
+        return [
+            UsageTotal(name, int(octets * share * 0.13), int(octets * share * 0.87))
+            for name, share in CLASSES.items()
+        ]
+
+    def top_subscribers(self, which: UsageFilter, limit: int) -> list[UsageTotal]:
+        """Return the heaviest subscribers."""
+        ids = list(self.weights if which.subscriber_ids is None else which.subscriber_ids)
+        ids.sort(key=lambda subscriber: -self.weights.get(subscriber, 0))
+        totals = []
+        for subscriber in ids[:limit]:
+            octets = self._octets(which.from_at, which.until_at, self.weights[subscriber])
+            totals.append(UsageTotal(subscriber, int(octets * 0.14), int(octets * 0.86)))
+        return totals
+
+    def evidence(self, which: EvidenceFilter, level: str) -> list[EvidenceRow]:
+        """Return pieces of the asked range."""
+        width = {"day": DAY, "session": 5 * HOUR, "minute": MINUTE}[level]
+        until = min(which.until_at, which.from_at + (40 * width if level == "minute" else 10**13))
+        pieces = []
+        for start in range(which.from_at, until, width):
+            end = min(start + width, which.until_at)
+            octets = self._octets(start, end, 0.0025)
+            day = 1 + (start - PREVIOUS_START) // DAY
+            key = {
+                "day": f"2026-10-{day:02d}" if day <= 31 else f"2026-11-{day - 31:02d}",
+                "session": f"nas-dhanmondi-1/81a0{start // HOUR % 4096:03x}/1",
+                "minute": str(start),
+            }[level]
+            rows = max(1, (end - start) // MINUTE)
+            pieces.append(
+                EvidenceRow(key, start, end, octets // 8, octets - octets // 8, octets, rows)
+            )
+        return pieces
+
+
+@dataclasses.dataclass
+class Appended:
+    """A topic append as the tests see it."""
+
+    topic: str
+    frame: pl.DataFrame
+
+
+@dataclasses.dataclass
+class World:
+    """A running sample: its services, what was appended, and a key per branch."""
+
+    services: Services
+    appended: list[Appended]
+    keys: dict[str, str]
+    counted: dict[str, int]
+
+    @property
+    def engine(self) -> Engine:
+        """Return the database."""
+        return self.services.engine
+
+
+def open_world(path: str, *, now_ms: Callable[[], int] = lambda: NOW, **config: Any) -> World:
+    """Return a sample world in a fresh SQLite file."""
+    engine = open_database(f"sqlite:///{path}", synchronous="normal")
+    tables.metadata.create_all(engine)
+    with writing(engine) as connection:
+        weights, keys = fill(connection, now_ms())
+    return world_over(engine, weights, keys, now_ms=now_ms, **config)
+
+
+def world_over(
+    engine: Engine,
+    weights: Mapping[str, float],
+    keys: dict[str, str],
+    *,
+    now_ms: Callable[[], int] = lambda: NOW,
+    **config: Any,
+) -> World:
+    """Return the world of a database that is filled already."""
+    appended: list[Appended] = []
+    counted: dict[str, int] = {}
+    ids = iter(range(1, 10**6))
+
+    def append(_connection: Connection, topic: str, _producer: str, frame: pl.DataFrame) -> None:
+        appended.append(Appended(topic, frame))
+
+    def count(name: str, increment: int) -> None:
+        counted[name] = counted.get(name, 0) + increment
+
+    services = Services(
+        engine=engine,
+        usage=SampleUsage(weights),
+        append_rows=append,
+        now_ms=now_ms,
+        new_id=lambda prefix: f"{prefix}_new{next(ids):04d}",
+        new_token=lambda length: next(ids).to_bytes(length, "big"),
+        secret=b"a secret of the tests",
+        operator_token=OPERATOR_TOKEN,
+        render_pdf=lambda document: b"%PDF-1.7 " + document.encode(),
+        config=ApiConfig(
+            **{"account_event_wait_seconds": 0.2, "login_link_enabled": True, **config}
+        ),
+        read_processes=lambda: processes(now_ms()),
+        read_watermarks=lambda: {
+            "decode": now_ms() - 900,
+            "sessions": now_ms() - 1_200,
+            "attribute": now_ms() - 31_000 + 10_000,
+            "rate": now_ms() - 1_400,
+        },
+        count=count,
+    )
+    return World(services, appended, keys, counted)
+
+
+def application(world: World) -> Any:
+    """Return the application of a world."""
+    return create_app(world.services)
+
+
+def processes(now: int) -> dict[str, Any]:
+    """Return what supervisor.json would say: the engine was restarted 12 s ago."""
+    up = now - 3 * HOUR
+    names = ("store", "engine", "office", "web", "radius", "receive")
+    entries = [
+        {"name": n, "state": "running", "started_at": up, "restarts": 0, "last_exit": ""}
+        for n in names
+    ]
+    entries[1] |= {"started_at": now - 12_000, "restarts": 1, "last_exit": "killed by SIGKILL"}
+    return {"state": "running", "started_at": up, "processes": entries}
+
+
+def fill(connection: Connection, now: int) -> tuple[dict[str, float], dict[str, str]]:
+    """Write the business data; return each subscriber's weight and a key per branch."""
+    chance = random.Random(7)
+    branches = (
+        ("dhanmondi", "Dhanmondi", "Asia/Dhaka", "BDT", "DHM"),
+        ("pokhara", "Pokhara", "Asia/Kathmandu", "NPR", "PKR"),
+    )
+    keys = {}
+    octets = iter(range(1, 1000))
+    for branch_id, name, timezone, currency, prefix in branches:
+        row = (branch_id, name, timezone, currency, prefix, "en")
+        columns = ("branch_id", "name", "timezone", "currency", "invoice_prefix", "language")
+        connection.execute(insert(tables.branch).values(dict(zip(columns, row, strict=True))))
+        principal = Principal(f"key-{branch_id}", f"{name} desk", branch_id)
+        issued = issue_key(
+            connection,
+            principal,
+            created_at=now,
+            new_token=lambda length: next(octets).to_bytes(length, "big"),
+        )
+        keys[branch_id] = issued.token
+        for plan_id, plan_name in (("home-100", "Home 100"), ("family-100", "Family 100")):
+            document = {
+                **PLAN_DOCUMENT,
+                "plan_id": plan_id,
+                "version": 1,
+                "name": plan_name,
+                "currency": currency,
+            }
+            plan = {
+                "plan_id": f"{branch_id}-{plan_id}",
+                "version": 1,
+                "branch_id": branch_id,
+                "name": plan_name,
+                "document": json.dumps({**document, "plan_id": f"{branch_id}-{plan_id}"}),
+                "valid_from_at": PREVIOUS_START,
+            }
+            connection.execute(insert(tables.plan).values(plan))
+    weights: dict[str, float] = {}
+    for number in range(48):
+        family = _Family(number, "dhanmondi" if number < 42 else "pokhara", chance, now)
+        family.write(connection, weights)
+    _unattributed(connection, now)
+    return weights, keys
+
+
+@dataclasses.dataclass
+class _Family:
+    """One account: a subscriber of its own, or (every sixth) a pool of three."""
+
+    number: int
+    branch_id: str
+    chance: random.Random
+    now: int
+
+    def write(self, connection: Connection, weights: dict[str, float]) -> None:
+        """Write the account with all that belongs to it."""
+        self.name = _FAMILIES[self.number % len(_FAMILIES)]
+        self.account_id = f"acc_{self.number:04d}"
+        self.currency = "BDT" if self.branch_id == "dhanmondi" else "NPR"
+        is_pool = self.number % 6 == 0
+        connection.execute(
+            insert(tables.account).values(
+                account_id=self.account_id,
+                branch_id=self.branch_id,
+                name=f"{self.name} family" if is_pool else f"{self._given(0)} {self.name}",
+                kind="person",
+                email=f"{self.name.lower()}{self.number}@example.net",
+                phone=f"+88017000{self.number:05d}",
+                address=f"House {self.number + 3}, Road {self.number % 9 + 1}",
+                created_at=PREVIOUS_START,
+            )
+        )
+        self.rating_key = f"pool_{self.number:04d}" if is_pool else f"sub_{self.number:04d}a"
+        if is_pool:
+            row = {"pool_id": self.rating_key, "name": f"{self.name} family"}
+            row |= {"branch_id": self.branch_id, "account_id": self.account_id}
+            connection.execute(insert(tables.pool).values(row))
+        used = self.chance.choice((0.083, 0.214, 0.347, 0.426, 0.552, 0.638, 0.741, 0.833, 0.917))
+        used = 1.124 if self.number % 9 == 1 else used
+        for member in range(3 if is_pool else 1):
+            subscriber_id = f"sub_{self.number:04d}{'abc'[member]}"
+            weights[subscriber_id] = used * self.chance.uniform(0.6, 1.6) / (3 if is_pool else 1)
+            self._subscriber(connection, subscriber_id, member, used)
+        self._period(connection, used, is_pool)
+        self._invoices(connection, used)
+
+    def _given(self, member: int) -> str:
+        return _GIVEN[(self.number * 7 + member * 3) % len(_GIVEN)]
+
+    def _subscriber(
+        self, connection: Connection, subscriber_id: str, member: int, used: float
+    ) -> None:
+        user_name = f"{self.name.lower()}{self.number:02d}{'abc'[member]}"
+        row = {
+            "subscriber_id": subscriber_id,
+            "branch_id": self.branch_id,
+            "account_id": self.account_id,
+            "user_name": user_name,
+            "name": f"{self._given(member)} {self.name}",
+            "status": "suspended" if self.number == 17 else "active",
+            "created_at": PREVIOUS_START,
+        }
+        connection.execute(insert(tables.subscriber).values(row))
+        for kind, match, target in (
+            ("identity", f"user_name:{user_name}", subscriber_id),
+            ("membership", subscriber_id, self.rating_key),
+        ):
+            entry = {
+                "entry_id": f"{kind}/{match}/{PREVIOUS_START}",
+                "revision": 1,
+                "kind": kind,
+                "match": match,
+                "target": target,
+                "priority": 0,
+                "valid_from_at": PREVIOUS_START,
+                "valid_until_at": None,
+                "branch_id": self.branch_id,
+            }
+            connection.execute(insert(tables.directory_entry).values(entry))
+        self._sessions(connection, subscriber_id, user_name, used)
+
+    def _sessions(
+        self, connection: Connection, subscriber_id: str, user_name: str, used: float
+    ) -> None:
+        pace = 2_000_000 if used > 1 else int(self.chance.uniform(3e6, 46e6))
+        for age in range(4):
+            live = age == 0 and self.number not in (9, 17, 23, 31)
+            started = self.now - (age * 9 + 3) * HOUR - self.number * MINUTE
+            down = int(self.chance.uniform(2, 14) * GB)
+            connection.execute(
+                insert(tables.live_session).values(
+                    session_id=f"nas-{self.branch_id}-1/{subscriber_id[4:]}{age}/1",
+                    nas_id=f"nas-{self.branch_id}-1",
+                    nas_address="192.0.2.1",
+                    acct_session_id=f"{subscriber_id[4:]}{age}",
+                    subscriber_id=subscriber_id,
+                    user_name=user_name,
+                    framed_address=f"10.20.{self.number}.{ord(subscriber_id[-1]) - 83}",
+                    delegated_prefix=f"2001:db8:{self.number:x}00::/56",
+                    started_at=started,
+                    last_seen_at=self.now - 4_000 if live else started + 8 * HOUR,
+                    ended_at=None if live else started + 8 * HOUR,
+                    end_cause="" if live else "User-Request",
+                    octets_up=down // 9,
+                    octets_down=down,
+                    rate_up_bps=pace // 8 if live else 0,
+                    rate_down_bps=pace if live else 0,
+                    interval_start_at=self.now - 9_000,
+                )
+            )
+
+    def _period(self, connection: Connection, used: float, is_pool: bool) -> None:
+        plan_id = f"{self.branch_id}-{'family-100' if is_pool else 'home-100'}"
+        connection.execute(
+            insert(tables.subscription).values(
+                subscription_id=f"scn_{self.number:04d}",
+                branch_id=self.branch_id,
+                account_id=self.account_id,
+                rating_key=self.rating_key,
+                plan_id=plan_id,
+                plan_version=1,
+                starts_at=PREVIOUS_START,
+                ends_at=None,
+            )
+        )
+        quantity = int(used * 100 * GB)
+        overage = max(0, quantity - 100 * GB) * 1000 // GB
+        connection.execute(
+            insert(tables.usage_counter).values(
+                rating_key=self.rating_key,
+                period_start_at=PERIOD_START,
+                segment_number=1,
+                meter_id="data",
+                period_end_at=PERIOD_END,
+                plan_id=plan_id,
+                plan_version=1,
+                quantity=quantity,
+                allowance=100 * GB,
+                amount_exact=f"{overage}/100",
+                amount_minor=overage,
+                currency=self.currency,
+                updated_at=self.now - 2_000,
+            )
+        )
+        for percent in (50, 80, 100):
+            if used * 100 >= percent:
+                self._alert(connection, percent)
+        if used > 1:
+            self._throttle(connection)
+
+    def _alert(self, connection: Connection, percent: int) -> None:
+        ago = (100 - percent) * 11 * MINUTE + self.number * 71_000 + 9_000
+        connection.execute(
+            insert(tables.alert).values(
+                alert_id=f"{self.rating_key}/data/{percent}",
+                rating_key=self.rating_key,
+                period_start_at=PERIOD_START,
+                meter_id="data",
+                percent=percent,
+                quantity=percent * GB + 1_400_000,
+                threshold=percent * GB,
+                raised_at=self.now - ago,
+            )
+        )
+
+    def _throttle(self, connection: Connection) -> None:
+        target, reason = "profile:slow-2m", "data: 100 % of the allowance"
+        row = {"rating_key": self.rating_key, "target": target, "reason": reason}
+        decided_at = self.now - self.number * 71_000
+        connection.execute(insert(tables.desired_service).values(**row, decided_at=decided_at))
+        asked = self.now - self.number * 71_000 - 8_000
+        outcome = (
+            "timeout" if self.number == 28 else "verified" if self.number > 1 else "acknowledged"
+        )
+        acknowledged = outcome in ("verified", "acknowledged")
+        members = "abc" if self.number % 6 == 0 else "a"
+        for member in members:
+            subscriber_id = f"sub_{self.number:04d}{member}"
+            connection.execute(
+                insert(tables.command).values(
+                    command_id=f"cmd_{subscriber_id}",
+                    branch_id=self.branch_id,
+                    subscriber_id=subscriber_id,
+                    session_id=f"nas-{self.branch_id}-1/{subscriber_id[4:]}0/1",
+                    kind="coa",
+                    target=target,
+                    attempt=3 if outcome == "timeout" else 1,
+                    vendor_profile="mikrotik",
+                    outcome=outcome,
+                    requested_at=asked,
+                    sent_at=asked + 40,
+                    acknowledged_at=asked + 52 if acknowledged else None,
+                    verified_at=asked + 9_600 if outcome == "verified" else None,
+                    reason=reason,
+                )
+            )
+
+    def _invoices(self, connection: Connection, used: float) -> None:
+        over = max(0, round((used - 0.6) * 100))
+        usage = f"Data above 100 GB: {over} GB"
+        octets = (100 + over) * GB
+        lines: list[tuple[str, str, int, str, int, str, str]] = [
+            ("recurring", "Home 100, October 2026", 1, "month", 70_000, "", ""),
+            ("usage", usage, octets, "octets", over * 1000, self.rating_key, "data"),
+        ]
+        subtotal = 70_000 + over * 1000
+        tax = round(subtotal * 0.05)
+        lines.append(("tax", "VAT 5 %", 0, "", tax, "", ""))
+        paid = self.number % 3 != 0
+        prefix = "DHM" if self.branch_id == "dhanmondi" else "PKR"
+        invoice_id = f"inv_{self.account_id}_2026-10"
+        connection.execute(
+            insert(tables.invoice).values(
+                invoice_id=invoice_id,
+                branch_id=self.branch_id,
+                account_id=self.account_id,
+                series="2026",
+                number=f"{prefix}-2026-{400 + self.number:06d}",
+                status="paid" if paid else "finalized",
+                period_start_at=PREVIOUS_START,
+                period_end_at=PERIOD_START,
+                issued_at=PERIOD_START + 2 * HOUR,
+                due_on="2026-11-28" if self.number % 2 else "2026-11-15",
+                currency=self.currency,
+                subtotal_minor=subtotal,
+                tax_minor=tax,
+                total_minor=subtotal + tax,
+                hash="0" * 64,
+                document=json.dumps({"invoice_id": invoice_id}),
+                paid_minor=subtotal + tax if paid else 0,
+            )
+        )
+        for position, line in enumerate(lines, 1):
+            kind, description, quantity, unit, amount, rating_key, meter_id = line
+            connection.execute(
+                insert(tables.invoice_line).values(
+                    invoice_id=invoice_id,
+                    line=position,
+                    kind=kind,
+                    description=description,
+                    rating_key=rating_key,
+                    meter_id=meter_id,
+                    quantity=quantity,
+                    unit=unit,
+                    amount_minor=amount,
+                    tax_rate="0.05",
+                    evidence="{}",
+                )
+            )
+
+
+def _unattributed(connection: Connection, now: int) -> None:
+    for number, detail in enumerate(("10.20.99.4", "user_name:unknown-cpe")):
+        for back in range(12):
+            connection.execute(
+                insert(tables.unattributed_minute).values(
+                    source="flows" if number == 0 else "accounting",
+                    detail=detail,
+                    minute=now // MINUTE - back,
+                    octets_up=12_000 * (back + 1),
+                    octets_down=310_000 * (back + 1),
+                )
+            )
