@@ -183,7 +183,7 @@ def _cut(start: Int64s, end: Int64s) -> _Pieces:
 
 def _share(total: Int64s, pieces: _Pieces, duration: Int64s, is_whole: bool) -> Int64s:
     """Return each piece's part of its flow's total, whole numbers that add up to it."""
-    if is_whole:
+    if is_whole or not total.any():
         return total[pieces.flow]
     value, length = total[pieces.flow], duration[pieces.flow]
     # floor(value * elapsed / length) without leaving 64 bits: value = quotient * length + rest.
