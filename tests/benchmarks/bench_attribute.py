@@ -86,7 +86,7 @@ def flow_rows(
 def main() -> None:
     """Print rows joined per second and CPU seconds per million rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--subscribers", type=int, default=20_000)
     parser.add_argument("--minutes", type=int, default=5)
     options = parser.parse_args()
