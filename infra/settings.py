@@ -23,7 +23,7 @@ from api.config import ApiConfig
 from billing.config import OfficeConfig
 from collectors.checks import check_flow_receiver, check_radius
 from collectors.config import FlowReceiverConfig, RadiusConfig
-from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.config import FlowDecodeConfig, check_decode
 from infra import clock, network
 from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfig
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
@@ -103,6 +103,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("network", lambda settings: network.check(settings.network)),
     ("collectors.flows", lambda settings: check_flow_receiver(settings.collectors.flows)),
     ("collectors.radius", lambda settings: check_radius(settings.collectors.radius)),
+    ("rating.decode", lambda settings: check_decode(settings.rating.decode)),
     ("rating", lambda settings: check_rating(settings.rating)),
     ("rating.rate", lambda settings: rate_config.check_rate(settings.rating.rate)),
     ("rating.sessions", lambda settings: session_config.check_sessions(settings.rating.sessions)),
