@@ -19,6 +19,8 @@ from warehouse.queries import Query
 
 Row = TypeVar("Row")
 
+MINUTE_MS = 60_000
+
 
 class WarehouseUsage:
     """Implements `api.ports.UsageQueries`; connects when first asked and anew after a fault."""
@@ -91,9 +93,11 @@ class WarehouseUsage:
 def _scope(which: UsageFilter) -> tuple[str, dict[str, Any]]:
     """Return the query scope of a filter and its parameters.
 
-    A subscriber whitelist is the narrower one, so it goes before rating keys.
+    A subscriber whitelist is the narrower one, so it goes before rating keys. The warehouse
+    counts whole minutes: the one that has just begun belongs to "until now".
     """
-    values: dict[str, Any] = {"from_at": which.from_at, "until_at": which.until_at}
+    until_at = -(-which.until_at // MINUTE_MS) * MINUTE_MS
+    values: dict[str, Any] = {"from_at": which.from_at, "until_at": until_at}
     if which.subscriber_ids is not None:
         return "subscribers", {**values, "subscriber_ids": list(which.subscriber_ids)}
     if which.rating_keys is not None:
