@@ -153,10 +153,16 @@ def format_day(iso: str, language: str) -> str:
 
 
 def format_quantity(quantity: int, unit: str, octets_per_gigabyte: int) -> str:
-    """Return a quantity with its unit: octets as GB (or GiB), seconds as h:mm:ss; else empty."""
+    """Return a quantity with its unit: octets as GB (or GiB), seconds as h:mm:ss; else empty.
+
+    Below a tenth of a gigabyte it is MB (or MiB): "0.00 GB" beside a charge explains nothing.
+    """
     if unit.startswith("octets"):
-        name = "GB" if octets_per_gigabyte == 10**9 else "GiB"
-        hundredths = abs(quantity) * 100 // octets_per_gigabyte
+        is_decimal = octets_per_gigabyte == 10**9
+        name, divisor = ("GB" if is_decimal else "GiB"), octets_per_gigabyte
+        if 0 < abs(quantity) * 10 < octets_per_gigabyte:
+            name, divisor = ("MB", 10**6) if is_decimal else ("MiB", 2**20)
+        hundredths = abs(quantity) * 100 // divisor
         sign = "−" if quantity < 0 else ""
         return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d} {name}"
     if unit == "seconds":
