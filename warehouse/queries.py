@@ -130,16 +130,73 @@ def _step(step: str, minute: str = "minute") -> str:
     return f"toInt64({expression})"
 
 
+def _volume_of(scope: str) -> tuple[str, str]:
+    """Return table and condition of a scope's volume rows."""
+    if scope == "all":
+        return "usage_minute", "NOT is_unattributed"
+    return "usage_rated", f"{SCOPES[scope]} AND {_VOLUME}"
+
+
+def _class_minutes(scope: str) -> str:
+    """Return the SELECT of octets per minute and class, each minute split as its quarter hour.
+
+    Rate books accounting octets as unclassified in their minute and later moves the quarter
+    hour's octets between classes in its first minute, so single minutes of one class mean nothing.
+    Differences of rounded running sums keep every minute's total exact.
+    """
+    table, condition = _volume_of(scope)
+    cell = f"intDiv(minute, {CELL_MINUTES})"
+    whole_cells = _CELL_RANGE.replace("cell ", f"{cell} ")
+
+    def octets(way: str) -> str:
+        running = f"intDiv(toInt256({way}_minute) * ({way}_before + {way}_class), {way}_cell)"
+        before = f"intDiv(toInt256({way}_minute) * {way}_before, {way}_cell)"
+        unsplit = f"if({way}_before_rows = 0, {way}_minute, 0)"
+        return f"toInt64(if({way}_cell = 0, {unsplit}, {running} - {before})) AS octets_{way}"
+
+    def running(way: str) -> str:
+        earlier = (
+            "OVER (PARTITION BY cell ORDER BY traffic_class"
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        )
+        return (
+            f"{way}_class, sum({way}_class) {earlier} AS {way}_before,\n"
+            f"  count() {earlier} AS {way}_before_rows,\n"
+            f"  sum({way}_class) OVER (PARTITION BY cell) AS {way}_cell"
+        )
+
+    return (
+        f"SELECT toInt64(minute * 60000) AS at, c.traffic_class AS traffic_class,\n"
+        f"  {octets('up')},\n  {octets('down')}\n"
+        f"FROM (SELECT minute, {cell} AS cell,\n"
+        "  sum(t.octets_up) AS up_minute, sum(t.octets_down) AS down_minute\n"
+        f"  FROM {table} AS t WHERE {condition} AND {_MINUTE_RANGE} GROUP BY minute) AS m\n"
+        f"INNER JOIN (SELECT cell, traffic_class, {running('up')},\n  {running('down')}\n"
+        f"  FROM (SELECT {cell} AS cell, traffic_class,\n"
+        "    sum(t.octets_up) AS up_class, sum(t.octets_down) AS down_class\n"
+        f"    FROM {table} AS t WHERE {condition} AND {whole_cells}\n"
+        "    GROUP BY cell, traffic_class)) AS c ON m.cell = c.cell"
+    )
+
+
 def series(step: str, scope: str = "all", *, by_class: bool = False) -> Query[TrafficPoint]:
     """Return the query of octets per step, ascending; a step without usage is absent.
 
     step is one of STEPS, scope `all` (everybody attributed), `subscribers` or `rating_keys`
-    (a parameter with that list). KeyError for any other.
+    (a parameter with that list). KeyError for any other. By class, a minute's octets are split as
+    its whole quarter hour is: classes are known no finer (docs/decisions/0204).
     """
-    if scope == "all":
-        table, condition = "usage_minute", "NOT is_unattributed"
-    else:
-        table, condition = "usage_rated", f"{SCOPES[scope]} AND {_VOLUME}"
+    table, condition = _volume_of(scope)
+    if by_class and step == "minute":
+        return Query(
+            name=f"series_{scope}_minute_by_class",
+            sql=(
+                "SELECT at, traffic_class, octets_up, octets_down FROM (\n"
+                f"{_class_minutes(scope)}\n) ORDER BY at, traffic_class"
+            ),
+            row=TrafficPoint,
+            meaning="octets per minute and traffic class, the class known per quarter hour",
+        )
     label = "traffic_class" if by_class else "'' AS traffic_class"
     return Query(
         name=f"series_{scope}_{step}{'_by_class' if by_class else ''}",
@@ -155,11 +212,11 @@ def series(step: str, scope: str = "all", *, by_class: bool = False) -> Query[Tr
 
 
 def by_class(scope: str = "all") -> Query[Total]:
-    """Return the query of octets per traffic class over a range, greatest first."""
-    if scope == "all":
-        table, condition = "usage_minute", "NOT is_unattributed"
-    else:
-        table, condition = "usage_rated", f"{SCOPES[scope]} AND {_VOLUME}"
+    """Return the query of octets per traffic class over a range, greatest first.
+
+    Exact where the range is of whole quarter hours: classes are known no finer.
+    """
+    table, condition = _volume_of(scope)
     return Query(
         name=f"by_class_{scope}",
         sql=(
@@ -194,15 +251,16 @@ def top_subscribers(scope: str = "all") -> Query[Total]:
 
 
 def rate(*, by_class: bool = False) -> Query[RatePoint]:
-    """Return the query of everybody's rate per minute, total or by class, ascending."""
-    label = "traffic_class" if by_class else "'' AS traffic_class"
+    """Return the query of everybody's rate per minute, total or by class, ascending.
+
+    By class, a minute's octets are split as its whole quarter hour is, as in `series`.
+    """
+    points = series("minute", by_class=by_class)
     return Query(
         name="rate_by_class" if by_class else "rate",
         sql=(
-            f"SELECT {_step('minute')} AS at, {label},\n"
-            "  sum(t.octets_up) * 8 / 60 AS bps_up, sum(t.octets_down) * 8 / 60 AS bps_down\n"
-            f"FROM usage_minute AS t WHERE {_MINUTE_RANGE} AND NOT is_unattributed\n"
-            "GROUP BY at, traffic_class ORDER BY at, traffic_class"
+            "SELECT at, traffic_class, octets_up * 8 / 60 AS bps_up, octets_down * 8 / 60 AS"
+            f" bps_down\nFROM (\n{points.sql}\n) ORDER BY at, traffic_class"
         ),
         row=RatePoint,
         meaning="mean rate per minute in bit/s" + (", by traffic class" if by_class else ""),
@@ -343,11 +401,11 @@ LAG = Query(
     name="lag",
     sql=(
         f"SELECT {_step('minute')} AS at,\n"
-        "  sum(t.lag_ms_sum) / sum(t.rows) / 1000 AS mean_seconds,\n"
+        "  sum(t.lag_ms_sum) / sum(t.lag_rows) / 1000 AS mean_seconds,\n"
         "  max(t.lag_ms_max) / 1000 AS max_seconds,\n"
         "  sum(t.octets_late) AS octets_late\n"
         f"FROM usage_minute AS t WHERE {_MINUTE_RANGE}\n"
-        "GROUP BY at ORDER BY at"
+        "GROUP BY at HAVING sum(t.lag_rows) > 0 ORDER BY at"
     ),
     row=LagPoint,
     meaning="seconds from a minute's end until its usage was received",

@@ -162,6 +162,11 @@ sorted by subscriber, so a month of one subscriber is a few granules."""
 
 _IS_UNATTRIBUTED = f"startsWith(rating_key, '{UNATTRIBUTED_PREFIX}')"
 
+_LAG_MS = "rated.received_at - (toInt64(minute) + 1) * 60000"
+_IS_MEASURED = "(rated.seconds != 0 OR rated.packets_up != 0 OR rated.packets_down != 0)"
+"""Rows that move octets between classes have neither seconds nor packets; their minute is their
+quarter hour's first, so their lag says nothing."""
+
 USAGE_MINUTE = Table(
     name="usage_minute",
     columns=(
@@ -172,6 +177,7 @@ USAGE_MINUTE = Table(
         *(_narrow(name) for name in _OCTETS),
         _narrow("octets_late"),
         _narrow("rows"),
+        _narrow("lag_rows"),
         Column("lag_ms_sum", "Int64", "CODEC(ZSTD(1))"),
         Column("lag_ms_max", "SimpleAggregateFunction(max, Int64)", "CODEC(ZSTD(1))"),
         Column("received_at_max", "SimpleAggregateFunction(max, Int64)", "CODEC(ZSTD(1))"),
@@ -184,8 +190,9 @@ USAGE_MINUTE = Table(
         + "".join(f"  sum(rated.{name}) AS {name},\n" for name in _OCTETS)
         + "  sumIf(rated.octets_up + rated.octets_down, is_late) AS octets_late,\n"
         "  toInt64(count()) AS rows,\n"
-        "  sum(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_sum,\n"
-        "  max(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_max,\n"
+        f"  toInt64(countIf({_IS_MEASURED})) AS lag_rows,\n"
+        f"  sumIf({_LAG_MS}, {_IS_MEASURED}) AS lag_ms_sum,\n"
+        f"  maxIf({_LAG_MS}, {_IS_MEASURED}) AS lag_ms_max,\n"
         "  max(rated.received_at) AS received_at_max\n"
         "FROM {base} AS rated WHERE meter_id = 'volume'\n"
         "GROUP BY minute, traffic_class, source, is_unattributed"

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS usage_minute_1 (
   `packets_down` Int64 CODEC(T64, ZSTD(1)),
   `octets_late` Int64 CODEC(T64, ZSTD(1)),
   `rows` Int64 CODEC(T64, ZSTD(1)),
+  `lag_rows` Int64 CODEC(T64, ZSTD(1)),
   `lag_ms_sum` Int64 CODEC(ZSTD(1)),
   `lag_ms_max` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
   `received_at_max` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1))
@@ -63,14 +64,15 @@ SELECT minute, traffic_class, source, startsWith(rating_key, 'unattributed:') AS
   sum(rated.packets_down) AS packets_down,
   sumIf(rated.octets_up + rated.octets_down, is_late) AS octets_late,
   toInt64(count()) AS rows,
-  sum(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_sum,
-  max(rated.received_at - (toInt64(minute) + 1) * 60000) AS lag_ms_max,
+  toInt64(countIf((rated.seconds != 0 OR rated.packets_up != 0 OR rated.packets_down != 0))) AS lag_rows,
+  sumIf(rated.received_at - (toInt64(minute) + 1) * 60000, (rated.seconds != 0 OR rated.packets_up != 0 OR rated.packets_down != 0)) AS lag_ms_sum,
+  maxIf(rated.received_at - (toInt64(minute) + 1) * 60000, (rated.seconds != 0 OR rated.packets_up != 0 OR rated.packets_down != 0)) AS lag_ms_max,
   max(rated.received_at) AS received_at_max
 FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
 GROUP BY minute, traffic_class, source, is_unattributed;
 
 CREATE OR REPLACE VIEW usage_minute AS
-SELECT `minute`, `traffic_class`, `source`, `is_unattributed`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `octets_late`, `rows`, `lag_ms_sum`, `lag_ms_max`, `received_at_max` FROM usage_minute_1;
+SELECT `minute`, `traffic_class`, `source`, `is_unattributed`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `octets_late`, `rows`, `lag_rows`, `lag_ms_sum`, `lag_ms_max`, `received_at_max` FROM usage_minute_1;
 
 CREATE TABLE IF NOT EXISTS usage_cell_1 (
   `cell` UInt32 CODEC(Delta, ZSTD(1)),

@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import polars as pl
 import pytest
 
 from tests.warehouse.opened_store import FROM_AT, PERIOD_START_AT, UNTIL_AT, known_usage
+from tests.warehouse.records_made import MINUTE, rated, rated_rows
 from warehouse import queries
 from warehouse.connect import WarehouseClient
 from warehouse.queries import Query
+from warehouse.sink import rated_frame
+from warehouse.store import Store, open_writer
 
 USAGE = known_usage()
 RANGE = {"from_at": FROM_AT, "until_at": UNTIL_AT}
@@ -80,12 +84,51 @@ def test_local_steps_hold_the_same_octets(reading: WarehouseClient, step: str, z
 def test_a_subscribers_series_by_class(reading: WarehouseClient) -> None:
     query = queries.series("minute", "subscribers", by_class=True)
     points = query.rows(reading, **RANGE, subscriber_ids=["s1"])
-    expected = {
-        (row.minute * 60_000, row.traffic_class): (row.octets_up, row.octets_down)
-        for row in USAGE
-        if row.subscriber_id == "s1" and row.meter_id == "volume"
-    }
-    assert {(p.at, p.traffic_class): (p.octets_up, p.octets_down) for p in points} == expected
+    mine = [row for row in USAGE if row.subscriber_id == "s1" and row.meter_id == "volume"]
+    by_minute: Counter[int] = Counter()
+    by_cell: Counter[tuple[int, str]] = Counter()
+    for row in mine:
+        by_minute[row.minute * 60_000] += row.octets_down
+        by_cell[row.minute // 15, row.traffic_class] += row.octets_down
+    found_minutes: Counter[int] = Counter()
+    found_cells: Counter[tuple[int, str]] = Counter()
+    for point in points:
+        found_minutes[point.at] += point.octets_down
+        found_cells[point.at // 900_000, point.traffic_class] += point.octets_down
+    assert found_minutes == by_minute, "a minute's total is exact"
+    assert found_cells.keys() == by_cell.keys()
+    for cell, octets in by_cell.items():
+        assert abs(found_cells[cell] - octets) <= 15, "a class's quarter hour, but for rounding"
+
+
+def test_reclassified_octets_leave_no_spike_in_a_quarter_hours_first_minute(
+    reading: WarehouseClient, store: Store
+) -> None:
+    """Rate books minutes as unclassified, then moves the cell's octets in its first minute."""
+    first = MINUTE + 1_000_000
+    first -= first % 15
+    rows = [
+        rated(minute=first + n, octets_down=1_000, subscriber_id="moved", packets_down=1)
+        for n in range(15)
+    ] + [
+        rated(minute=first, octets_down=octets, subscriber_id="moved", traffic_class=name,
+              session_id="")
+        for name, octets in (("unclassified", -15_000), ("cdn", 5_000), ("world", 10_000))
+    ]  # fmt: skip
+    writer = open_writer(store.engine, store.config)
+    frame = rated_frame([(10_000, rated_rows(rows))], 0)
+    writer.insert_arrow("usage_rated_1", frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    writer.close()
+    until = {"from_at": first * 60_000, "until_at": (first + 15) * 60_000}
+    points = queries.series("minute", by_class=True).rows(reading, **until)
+    assert len(points) == 45
+    assert {(p.traffic_class, p.octets_down) for p in points} == {
+        ("cdn", 333), ("unclassified", 0), ("world", 667),
+    }  # fmt: skip
+    rates = queries.rate(by_class=True).rows(reading, **until)
+    assert sum(point.bps_down for point in rates) == pytest.approx(15_000 * 8 / 60)
+    (lag, *_) = queries.LAG.rows(reading, **until)
+    assert lag.mean_seconds == 5.0
 
 
 def test_an_empty_list_of_subscribers_matches_nobody(reading: WarehouseClient) -> None:
