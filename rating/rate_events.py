@@ -17,6 +17,8 @@ from rating.events import (
     EventError,
     Payload,
     PlanChanged,
+    PoolJoined,
+    PoolLeft,
     SubscriptionStarted,
     TopUp,
     decode_payload,
@@ -76,6 +78,9 @@ def _apply(work: Workspace, event: AccountEvent) -> None:
         return
     if event.effective_at % 60_000:
         raise RefusedError("effective_at: expected a whole minute")
+    has_plan = bool(account.plan_ref_at(event.effective_at))
+    if isinstance(payload, PoolJoined | PoolLeft) and not has_plan:
+        return  # A line whose only plan is its pool's joins and leaves: no segment opens here.
     plan_ref = _check(work, account, event, payload)
     if isinstance(payload, SubscriptionStarted):
         account.change(calendar=payload.calendar)
