@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from api.instants import Instant
-from api.models.common import Identity, Model, example
+from api.models.values import Identity, Model, example
 
 
 class Alert(Model):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.instants import Instant, InstantIn
-from api.models.common import (
+from api.models.values import (
     EVENT_EXAMPLE,
     MONEY_EXAMPLE,
     EventStatus,

@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, field_validator
 
 from api.instants import Instant, InstantIn
-from api.models.common import EVENT_EXAMPLE, EventStatus, Identity, Model, Text, example
+from api.models.values import EVENT_EXAMPLE, EventStatus, Identity, Model, Text, example
 from rating.money import CURRENCIES
 
 UserName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f]+$")]

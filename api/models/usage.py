@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from api.instants import Instant
-from api.models.common import MONEY_EXAMPLE, Model, Money, example
+from api.models.values import MONEY_EXAMPLE, Model, Money, example
 
 Step = Literal["minute", "hour", "day"]
 

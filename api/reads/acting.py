@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from api.cursors import Paging, Slice, paged, slice_of
 from api.models.acting import Alert, Command, Process, Status, Watermark
-from api.models.common import EventStatus, status_url
+from api.models.values import EventStatus, status_url
 from api.ports import Services
 from api.reads.usage import keys_in_branch
 from billing.adapters import tables

@@ -16,13 +16,14 @@ from api.models.billing import (
     LedgerBalance,
     TrialBalance,
 )
-from api.models.common import Money
+from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
 from billing.adapters import tables
+from billing.invoices import ADJUSTMENT, USAGE
 
-EVIDENT_KINDS = frozenset({"usage"})
-"""Kinds of lines that stand on metered usage and can be explained from the warehouse."""
+EVIDENT_KINDS = frozenset({ADJUSTMENT, USAGE})
+"""Kinds of lines that may stand on metered usage, which the warehouse explains."""
 
 
 def _invoices() -> Select[Any]:

@@ -7,7 +7,7 @@ import datetime
 from typing import Literal
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from api.instants import day_start
 from api.models.billing import Evidence, EvidencePiece, InvoiceDetail, InvoiceLine
@@ -15,6 +15,7 @@ from api.ports import EvidenceFilter, EvidenceRow, Services
 from api.problems import invalid_parameter, not_found
 from api.reads.billing import get_invoice
 from api.reads.parties import get_branch
+from billing.adapters import tables
 
 Level = Literal["day", "session", "minute"]
 
@@ -42,6 +43,7 @@ def plan_evidence(
         raise not_found("metered usage behind invoice line", f"{place.invoice_id}/{place.line}")
     branch = get_branch(connection, None, invoice.branch_id)
     start, end = _period_of(invoice, line)
+    start, end = _within_segment(connection, line, (start, end), branch.timezone)
     if place.on is not None:
         start = max(start, day_start(place.on, branch.timezone))
         end = min(end, day_start(place.on + datetime.timedelta(days=1), branch.timezone))
@@ -71,6 +73,34 @@ def _period_of(invoice: InvoiceDetail, line: InvoiceLine) -> tuple[int, int]:
     start = own.get("period_start_at", invoice.period_start_at)
     end = own.get("period_end_at", invoice.period_end_at)
     return int(start), int(end)
+
+
+def _within_segment(
+    connection: Connection, line: InvoiceLine, period: tuple[int, int], timezone: str
+) -> tuple[int, int]:
+    """Narrow a period to the days of the line's segment, where the period has several.
+
+    A plan change or a pool move opens a segment within a day; that day is shown for both.
+    """
+    own = line.evidence if isinstance(line.evidence, dict) else {}
+    day = tables.usage_day.c
+    rows = connection.execute(
+        select(day.segment_number, func.min(day.day_on), func.max(day.day_on))
+        .where(
+            day.rating_key == line.rating_key,
+            day.meter_id == line.meter_id,
+            day.period_start_at == period[0],
+        )
+        .group_by(day.segment_number)
+    ).all()
+    if len(rows) < 2:
+        return period
+    for number, first, last in rows:
+        if number == own.get("segment_number"):
+            after = datetime.date.fromisoformat(last) + datetime.timedelta(days=1)
+            start = day_start(datetime.date.fromisoformat(first), timezone)
+            return max(period[0], start), min(period[1], day_start(after, timezone))
+    return period
 
 
 def evidence_of(services: Services, which: EvidenceFilter, place: EvidencePlace) -> Evidence:

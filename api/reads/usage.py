@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, func, select
 from api.cursors import Paging, Slice, paged, slice_of
 from api.instants import MINUTE_MS
 from api.models.billing import Balance
-from api.models.common import Money
 from api.models.usage import Counter, Session, Unattributed, UsageNow
+from api.models.values import Money
 from billing.adapters import tables
 
 _SESSION = [tables.live_session.c[name] for name in Session.model_fields]

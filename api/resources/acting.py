@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.commanding import CommandDep, Done
 from api.models.acting import Alert, Command, CommandAccepted, CommandRequest, Health, Status
-from api.models.common import Page
+from api.models.values import Page
 from api.reads import acting as reads
 from api.reads import parties
 from api.requests import CallerDep, PagingDep, ServicesDep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.models.common import ProblemDocument
+from api.models.values import ProblemDocument
 from api.problems import MEDIA_TYPE, TYPES
 
 _SCHEMA = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}

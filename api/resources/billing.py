@@ -20,7 +20,7 @@ from api.models.billing import (
     TopUpCreate,
     TrialBalance,
 )
-from api.models.common import EventStatus, Page
+from api.models.values import EventStatus, Page
 from api.ports import Services
 from api.problems import Problem
 from api.reads import acting, parties

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from api.commanding import CommandDep, Done
-from api.models.common import Page
 from api.models.parties import (
     Ending,
     PlanChange,
@@ -21,6 +20,7 @@ from api.models.parties import (
     Subscription,
     SubscriptionCreate,
 )
+from api.models.values import Page
 from api.reads import parties as reads
 from api.requests import CallerDep, PagingDep
 from api.resources.answers import problems

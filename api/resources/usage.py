@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Connection
 
 from api.instants import MINUTE_MS, InstantIn
-from api.models.common import Page
 from api.models.usage import (
     ByClass,
     ClassUsage,
@@ -21,6 +20,7 @@ from api.models.usage import (
     Unattributed,
     UsageNow,
 )
+from api.models.values import Page
 from api.ports import UsageFilter, UsageTotal
 from api.problems import Problem, invalid_parameter
 from api.reads import parties

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+from fractions import Fraction
 from typing import Any
 
 from api.instants import local
-from api.models.common import Money
+from api.models.values import Money
 
 _OCTETS = ("B", "kB", "MB", "GB", "TB", "PB")
 _RATES = ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s")
@@ -53,6 +54,14 @@ def money(amount: Money) -> str:
     symbol = _SYMBOLS.get(amount.currency, amount.currency)
     sign = "−" if amount.amount_minor < 0 else ""
     return f"{sign}{symbol}{NARROW_SPACE}{grouped}" + (f".{part}" if part else "")
+
+
+def exact(text: str) -> str:
+    """Return a ``numerator/denominator`` amount as a decimal, six places and … where it goes on."""
+    amount = Fraction(text)
+    if (amount * 10**6).denominator == 1:
+        return f"{float(amount):.6f}".rstrip("0").rstrip(".")
+    return f"{float(amount):.6f}…"
 
 
 def clock(at: int | None, timezone: str) -> str:
@@ -151,6 +160,7 @@ FILTERS: dict[str, Any] = {
     "clock": clock,
     "day": day,
     "duration": duration,
+    "exact": exact,
     "iso": iso,
     "iso_day": iso_day,
     "moment": moment,

@@ -15,7 +15,7 @@ from api.commanding import Command, Done
 from api.cursors import Paging
 from api.models.acting import CommandRequest
 from api.models.billing import TopUpCreate
-from api.models.common import minor_units
+from api.models.values import minor_units
 from api.problems import Problem
 from api.reads import billing as invoices
 from api.reads import parties

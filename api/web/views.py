@@ -13,9 +13,9 @@ from sqlalchemy import Connection, func, select
 from api.cursors import Paging
 from api.instants import day_start, local
 from api.keys import Principal
-from api.models.common import Money
 from api.models.parties import Branch
 from api.models.usage import Counter
+from api.models.values import Money
 from api.ports import Services, UsageFilter, WarehouseUnavailableError
 from api.problems import invalid_parameter
 from api.reads import acting, billing, parties, usage

@@ -12,7 +12,7 @@ from api.instants import MINUTE_MS
 from api.keys import branch_for
 from api.models.acting import CommandAccepted, CommandRequest
 from api.models.billing import TopUp, TopUpCreate
-from api.models.common import EventStatus, Money
+from api.models.values import EventStatus, Money
 from api.problems import Problem, invalid_field
 from api.reads import parties
 from api.writes.transaction import CommandTransaction

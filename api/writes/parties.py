@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 
 from api.keys import branch_for
-from api.models.common import EventStatus
 from api.models.parties import (
     Account,
     AccountCreate,
@@ -24,6 +23,7 @@ from api.models.parties import (
     SubscriberPatch,
     SubscriptionCreate,
 )
+from api.models.values import EventStatus
 from api.problems import Problem
 from api.reads import parties
 from api.reads.directory import rating_keys

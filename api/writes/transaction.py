@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 from api.instants import MINUTE_MS, next_minute, to_text
 from api.keys import Principal
-from api.models.common import EventStatus
+from api.models.values import EventStatus
 from api.ports import Services
 from api.problems import invalid_field
 from billing.adapters import tables

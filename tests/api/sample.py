@@ -533,9 +533,25 @@ class _Family:
                     unit=unit,
                     amount_minor=amount,
                     tax_rate="0.05",
-                    evidence="{}",
+                    evidence=json.dumps(self._evidence(octets, over) if meter_id else {}),
                 )
             )
+
+    def _evidence(self, quantity: int, over: int) -> dict[str, Any]:
+        """Return what `billing.invoices` writes beside a line of usage."""
+        return {
+            "rating_key": self.rating_key,
+            "period_start_at": PREVIOUS_START,
+            "period_end_at": PERIOD_START,
+            "segment_number": 1,
+            "meter_id": "data",
+            "revision": 1,
+            "quantity": quantity,
+            "allowance": 100 * GB,
+            "amount_exact": f"{over * 10}/1",
+            "plan_id": f"{self.branch_id}-home-100",
+            "plan_version": 1,
+        }
 
 
 def _unattributed(connection: Connection, now: int) -> None:

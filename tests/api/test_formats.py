@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from api.instants import from_text, next_minute, to_text
-from api.models.common import Money, amount_text, minor_units
+from api.models.values import Money, amount_text, minor_units
 from api.problems import Problem
 from api.web import charts, formats
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.models import acting, billing, common, parties, usage
+from api.models import acting, billing, parties, usage, values
 from api.problems import MEDIA_TYPE
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -69,7 +69,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def examples() -> list[tuple[type[BaseModel], dict[str, Any]]]:
     """Return every model that carries an example, with it."""
     found: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {}
-    for module in (acting, billing, common, parties, usage):
+    for module in (acting, billing, parties, usage, values):
         for thing in vars(module).values():
             if isinstance(thing, type) and issubclass(thing, BaseModel):
                 extra: Any = thing.model_config.get("json_schema_extra") or {}

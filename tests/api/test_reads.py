@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
 from billing.adapters import tables
 from billing.adapters.sqlite import writing
-from tests.api.sample import World
+from tests.api.sample import PERIOD_START, PREVIOUS_START, World
 
 
 def items(client: TestClient, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -154,3 +154,25 @@ def test_commands_by_outcome(operator: TestClient) -> None:
     assert verified
     assert all(command["verified_at"] for command in verified)
     assert items(operator, "/v1/commands", outcome="timeout")[0]["attempt"] == 3
+
+
+def test_a_segments_evidence_stays_on_its_days(world: World, operator: TestClient) -> None:
+    """October with a plan change on the 12th has two segments; the line bills the first."""
+    with writing(world.engine) as connection:
+        for segment, day_on in ((1, "2026-10-01"), (1, "2026-10-12"), (2, "2026-10-12")):
+            row = {
+                "rating_key": "sub_0001a",
+                "meter_id": "data",
+                "day_on": day_on,
+                "segment_number": segment,
+                "revision": 0,
+                "period_start_at": PREVIOUS_START,
+                "quantity": 1,
+                "amount_minor": 0,
+                "currency": "BDT",
+                "posted_at": PERIOD_START,
+            }
+            connection.execute(insert(tables.usage_day).values(row))
+    path = "/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence"
+    days = [piece["key"] for piece in operator.get(path).json()["pieces"]]
+    assert (days[0], days[-1]) == ("2026-10-01", "2026-10-12")
