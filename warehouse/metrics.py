@@ -11,6 +11,7 @@ METRICS: Mapping[str, str] = {
     "warehouse_sink_replays": "recorded intents that were replayed after a crash or a failure",
     "warehouse_sink_replayed_rows_found": "rows of replayed intents that the crash had left behind",
     "warehouse_sink_failures": "inserts that failed and wait to be replayed",
+    "warehouse_sink_diverged": "gauge: 1 where a replay did not add up and the sink has stopped",
     "warehouse_sink_position": "gauge: last log position committed",
     "warehouse_snapshot_rows": "rows copied into the snapshot tables",
     "warehouse_snapshot_failures": "copies of business rows that failed and are tried again",

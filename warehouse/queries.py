@@ -106,8 +106,11 @@ STEPS: Mapping[str, str] = {
 so cells and minutes fall whole into each of them."""
 
 _MINUTE_RANGE = (
-    "minute >= intDiv({from_at:Int64}, 60000) AND minute < intDiv({until_at:Int64}, 60000)"
+    "minute >= intDiv({from_at:Int64} + 59999, 60000)"
+    " AND minute < intDiv({until_at:Int64} + 59999, 60000)"
 )
+"""Minutes that begin within the range: a range until now has the minute that has just begun."""
+
 _CELL_MS = CELL_MINUTES * 60_000
 _CELL_RANGE = (
     f"cell >= intDiv({{from_at:Int64}}, {_CELL_MS})"
@@ -272,6 +275,9 @@ _LINE = (
     f"  AND {_MINUTE_RANGE}"
 )
 
+_NOT_ONLY_MOVED = "HAVING key != '' OR octets_up != 0 OR octets_down != 0 OR quantity != 0"
+"""Rows that only move octets between classes belong to no session and add nothing."""
+
 _EVIDENCE_KEYS: Mapping[str, str] = {
     "day": "toString(toDate(toDateTime(minute * 60, 'UTC'), {time_zone:String}))",
     "session": "session_id",
@@ -297,7 +303,7 @@ def evidence(level: str, *, of_session: bool = False) -> Query[EvidencePiece]:
             "  sumIf(t.quantity, meter_id = {meter_id:String}) AS quantity,\n"
             "  toInt64(count()) AS rows\n"
             f"FROM usage_rated AS t WHERE {_LINE}{condition}\n"
-            "GROUP BY key ORDER BY first_at, key"
+            f"GROUP BY key {_NOT_ONLY_MOVED} ORDER BY first_at, key"
         ),
         row=EvidencePiece,
         meaning=f"what an invoice line is made of, per {level}",
@@ -361,7 +367,9 @@ SUBSCRIBER_SESSIONS = Query(
         "  toInt64(max(t.log_position)) AS last_log_position\n"
         "FROM usage_rated AS t\n"
         f"WHERE subscriber_id = {{subscriber_id:String}} AND {_MINUTE_RANGE} AND {_VOLUME}\n"
-        "GROUP BY session_id, source ORDER BY first_at, session_id"
+        "GROUP BY session_id, source\n"
+        "HAVING session_id != '' OR octets_up != 0 OR octets_down != 0\n"
+        "ORDER BY first_at, session_id"
     ),
     row=SessionUsage,
     meaning="a subscriber's sessions within a range, with their log positions",

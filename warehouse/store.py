@@ -24,7 +24,7 @@ from warehouse.engine import Engine
 from warehouse.intents import IntentStore
 from warehouse.metrics import Counters
 from warehouse.migrations import migrate
-from warehouse.sink import RecordReader, Sink
+from warehouse.sink import DivergenceError, RecordReader, Sink
 from warehouse.snapshots import SnapshotReader, copy_snapshots
 
 LOG = logging.getLogger(__name__)
@@ -104,8 +104,9 @@ def run(
 ) -> None:
     """Run the store until stop is set: serve the endpoint, sink what the reader gives.
 
-    Raises what opening raises (see `Store`), and DivergenceError, on which an operator must look.
-    Returns once the insert under way has been committed.
+    Raises what opening raises (see `Store`). Where the sink has diverged it stops and the gauge
+    `warehouse_sink_diverged` is 1, while the endpoint goes on serving what there is. Returns once
+    the insert under way has been committed.
     """
     counted = counters or Counters()
     with Store(config, counted, now_ms=now_ms()) as store:
@@ -145,6 +146,11 @@ class _SinkLoop:
             writer = open_writer(self._store.engine, self._store.config)
             try:
                 self._follow(writer, stop)
+            except DivergenceError as error:
+                self._counters.set("warehouse_sink_diverged", 1)
+                LOG.critical("sink stopped for good, an operator must look: %s", error)
+                while self._store.is_serving and not stop.wait(1.0):
+                    pass
             except PASSING_ERRORS as error:
                 self._counters.add("warehouse_sink_failures")
                 LOG.warning("sink waits %s s: %s", self._config.retry_seconds, error)

@@ -129,6 +129,10 @@ def test_reclassified_octets_leave_no_spike_in_a_quarter_hours_first_minute(
     assert sum(point.bps_down for point in rates) == pytest.approx(15_000 * 8 / 60)
     (lag, *_) = queries.LAG.rows(reading, **until)
     assert lag.mean_seconds == 5.0
+    pieces = queries.evidence("session").rows(
+        reading, **until, rating_key="moved", meter_id="volume"
+    )
+    assert [(piece.key, piece.octets_down) for piece in pieces] == [("session-1", 15_000)]
 
 
 def test_an_empty_list_of_subscribers_matches_nobody(reading: WarehouseClient) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from warehouse.config import EndpointConfig, WarehouseConfig
 from warehouse.connect import WarehouseError, client
-from warehouse.intents import Source, committed_position
+from warehouse.intents import Intent, IntentStore, Source, committed_position
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,3 +82,23 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "store endpoint 127.0.0.1:" in said
+
+
+def test_a_diverged_sink_stops_while_the_endpoint_serves(tmp_path: Path) -> None:
+    config = WarehouseConfig(
+        reader_password="read-secret", endpoint=EndpointConfig(port=free_port())
+    )
+    intents = IntentStore(tmp_path / "store.sqlite")
+    intents.begin(Source(1, "usage.rated", 0), Intent(1, 3, 7))
+    intents.close()
+    process = start(tmp_path, config.endpoint.port)
+    try:
+        assert wait_for_rows(config, 0) == 0
+        time.sleep(0.5)
+        assert wait_for_rows(config, 0) == 0
+        output, said = process.communicate(timeout=60)
+        assert (output, process.returncode) == ("ended cleanly\n", 0)
+        assert "an operator must look" in said
+    finally:
+        process.kill()
+        process.wait()
