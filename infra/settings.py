@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from api.config import ApiConfig
+from billing.acting.profiles import VENDOR_PROFILES
 from billing.config import OfficeConfig
 from collectors.checks import check_flow_receiver, check_radius
 from collectors.config import FlowReceiverConfig, RadiusConfig
@@ -99,10 +100,21 @@ def check_rating(config: RatingSettings) -> list[str]:
     return [f"{told}: expected the same bound in all three"]
 
 
+def check_vendors(config: RadiusConfig) -> list[str]:
+    """Return one message per NAS whose vendor has no profile for CoA."""
+    return [
+        f"clients[{number}].vendor = {nas.vendor!r}: expected one of"
+        f" {', '.join(sorted(VENDOR_PROFILES))}"
+        for number, nas in enumerate(config.clients)
+        if nas.vendor not in VENDOR_PROFILES
+    ]
+
+
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("network", lambda settings: network.check(settings.network)),
     ("collectors.flows", lambda settings: check_flow_receiver(settings.collectors.flows)),
     ("collectors.radius", lambda settings: check_radius(settings.collectors.radius)),
+    ("collectors.radius", lambda settings: check_vendors(settings.collectors.radius)),
     ("rating.decode", lambda settings: check_decode(settings.rating.decode)),
     ("rating", lambda settings: check_rating(settings.rating)),
     ("rating.rate", lambda settings: rate_config.check_rate(settings.rating.rate)),

@@ -9,15 +9,17 @@ from infra.demonstration.tariffs import BRANCH, SPEED_PROFILES
 from infra.simulation.config import SimulationConfig
 from infra.simulation.network import ACCESS_PREFIX_IPV4, ACCESS_PREFIX_IPV6, REMOTES
 
+LOOPBACK = "127.0.0.1"
+NAS_ADDRESS = SimulationConfig().nas_address
 WANTED_PORTS = {
-    "page": (socket.SOCK_STREAM, 8080),
-    "store": (socket.SOCK_STREAM, 8123),
-    "flows": (socket.SOCK_DGRAM, 2055),
-    "ipfix": (socket.SOCK_DGRAM, 4739),
-    "accounting": (socket.SOCK_DGRAM, 1813),
-    "coa": (socket.SOCK_DGRAM, 3799),
+    "page": (socket.SOCK_STREAM, LOOPBACK, 8080),
+    "store": (socket.SOCK_STREAM, LOOPBACK, 8123),
+    "flows": (socket.SOCK_DGRAM, LOOPBACK, 2055),
+    "ipfix": (socket.SOCK_DGRAM, LOOPBACK, 4739),
+    "accounting": (socket.SOCK_DGRAM, LOOPBACK, 1813),
+    "coa": (socket.SOCK_DGRAM, NAS_ADDRESS, 3799),
 }
-"""Use of a port to (kind, the port one would expect)."""
+"""Use of a port to (kind, address, the port one would expect)."""
 
 
 TEMPLATE = """\
@@ -90,25 +92,26 @@ coa_port = {coa}
 def choose_ports() -> dict[str, int]:
     """Return a port per use: the expected one, or a free one where it is taken."""
     chosen: dict[str, int] = {}
-    for use, (kind, wanted) in WANTED_PORTS.items():
-        chosen[use] = wanted if _is_free(kind, wanted) else _free_port(kind)
+    for use, (kind, address, wanted) in WANTED_PORTS.items():
+        is_free = _is_free(kind, address, wanted)
+        chosen[use] = wanted if is_free else _free_port(kind, address)
     return chosen
 
 
-def _is_free(kind: int, port: int) -> bool:
+def _is_free(kind: int, address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True
 
 
-def _free_port(kind: int) -> int:
+def _free_port(kind: int, address: str) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
