@@ -49,7 +49,8 @@ def usage_chart(
 ) -> dict[str, Any]:
     """Return ``{"times": [s], "series": [{"label", "values": [octets]}]}`` for uPlot.
 
-    Split by class: one series per class, greatest first; else download and upload.
+    Split by class: one series per class that moved anything, greatest first; else download and
+    upload.
     """
     columns: dict[str, list[int]] = defaultdict(lambda: [0] * len(starts))
     if not by_class:
@@ -64,7 +65,11 @@ def usage_chart(
         else:
             columns["Download"][index] += point.octets_down
             columns["Upload"][index] += point.octets_up
-    series = [{"label": label, "values": values} for label, values in columns.items()]
+    series = [
+        {"label": label, "values": values}
+        for label, values in columns.items()
+        if any(values) or not by_class
+    ]
     if by_class:
         series.sort(key=lambda one: -sum(one["values"]))  # type: ignore[arg-type]
     return {"times": [start // 1000 for start in starts], "series": series}

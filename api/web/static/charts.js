@@ -145,7 +145,7 @@
       const font = `12px ${css("--font")}`;
       const axis = { stroke: ink, font, ticks: { show: false }, grid: { stroke: line, width: 1 } };
       return [
-        { ...axis, grid: { show: false }, size: 34, space: 84, values: (_, splits) => splits.map(timeText) },
+        { ...axis, grid: { show: false }, size: 34, space: 84, values: (_, splits, __, ___, step) => splits.map(timeText(step)) },
         { ...axis, size: 78, gap: 8, space: 44, values: (_, splits) => axisText(splits, units) },
       ];
     }
@@ -176,8 +176,9 @@
           fill: this.colours[index] + (index ? "14" : "1f"),
           paths: uPlot.paths.spline(),
         });
-        const short = formatter({ hour: "2-digit", minute: "2-digit" });
-        this.plot = new uPlot(this.options([line(0), line(1)], UNITS_RATE, short, {
+        const minutes = formatter({ hour: "2-digit", minute: "2-digit" });
+        const timeText = (step) => step < 60 ? this.timeText : minutes;
+        this.plot = new uPlot(this.options([line(0), line(1)], UNITS_RATE, timeText, {
           scales: {
             x: { range: () => this.liveRange() },
             y: { range: (_, __, most) => [0, Math.max(most || 0, 1000) * 1.12] },
@@ -225,7 +226,7 @@
       }));
       const width = times.length > 1 ? times[1] - times[0] : 60;
       if (this.plot) this.plot.destroy();
-      this.plot = new uPlot(this.options(drawn, UNITS_OCTETS, axisTime, {
+      this.plot = new uPlot(this.options(drawn, UNITS_OCTETS, () => axisTime, {
         cursor: {
           y: false, points: { show: false }, drag: { x: false, y: false },
           move: (plot, left, top) => left < 0 ? [left, top]
