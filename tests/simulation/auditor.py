@@ -1,8 +1,8 @@
 """The auditor: what every bill must be, from the simulator's own truth, computed its own way.
 
-It shares nothing with rating or billing: knots come from the network model, prices are written
-out as plain if-chains, calendar days are counted with datetime. Where it and Flowrate differ, one
-of them is wrong.
+It shares nothing with rating or billing: usage comes from the simulated network, prices are
+written out as plain if-chains (`tests.simulation.tariffs`), calendar days are counted with
+datetime. Where it and Flowrate differ, one of them is wrong.
 """
 
 from __future__ import annotations
@@ -11,171 +11,322 @@ import dataclasses
 import datetime
 import zoneinfo
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from infra.simulation.network import AccountingEvent
+from tests.simulation.tariffs import Measure, Span, Tariff, price_of, round_half_up
+from tests.simulation.truth import CELL_MS, FOREVER, Truth, split
 
-GIGABYTE = 10**9
+Period = tuple[int, int]
+"""[start, end) in ms."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tariff:
-    """A plan in the auditor's words. tiers are (up_to or None, price per GB, fee on entering)."""
+@dataclasses.dataclass(slots=True)
+class Sale:
+    """A rating key of an account on a tariff in [from_at, until_at) ms."""
 
-    plan_id: str
-    kind: str
-    fee: Fraction = Fraction(0)
-    allowance: int = 0
-    price_per_gb: Fraction = Fraction(0)
-    tiers: tuple[tuple[int | None, Fraction, Fraction], ...] = ()
-    tax_rate: Fraction = Fraction(0)
-    is_prepaid: bool = False
+    account: str
+    key: str
+    tariff: Tariff
+    from_at: int
+    until_at: int = FOREVER
+
+
+@dataclasses.dataclass(slots=True)
+class Membership:
+    """A line's usage counts for a rating key in [from_at, until_at) ms."""
+
+    login: str
+    key: str
+    from_at: int
+    until_at: int = FOREVER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stay:
-    """A rating key under a tariff in [from_at, until_at) ms."""
+    """A stretch of a period under one tariff and one set of members, numbered from 0."""
 
-    key: str
-    tariff: Tariff
+    sale: Sale
+    number: int
     from_at: int
     until_at: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Membership:
-    """A line's usage counts for a rating key in [from_at, until_at) ms."""
-
-    user_name: str
-    key: str
-    from_at: int
-    until_at: int
+Lines = dict[tuple[str, str, int, str], tuple[int, int]]
+"""(kind, rating key, stay's number, measure) -> (quantity, amount in minor units); of recurring
+fees plan_id stands for the measure."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bill:
-    """What one rating key owes for one period, in minor units, before and after tax."""
+    """What an account owes for a period: its lines, tax by percent, and everything together."""
 
-    quantities: tuple[int, ...]
-    usage_minor: int
-    fee_minor: int
-    tax_minor: int
-
-    @property
-    def total_minor(self) -> int:
-        """Everything together."""
-        return self.usage_minor + self.fee_minor + self.tax_minor
+    lines: Lines
+    taxes: Mapping[int, int]
+    total_minor: int
 
 
 class Auditor:
-    """Collects the truth while the simulation runs and answers what each bill must be."""
+    """Told of every sale, move and top-up; answers what each bill and balance must be."""
 
-    def __init__(self, timezone: str) -> None:
+    def __init__(self, truth: Truth, timezone: str, lateness_ms: int) -> None:
         """Start with nobody; timezone is the branch's."""
+        self.truth = truth
         self._zone = zoneinfo.ZoneInfo(timezone)
-        self._knots: dict[tuple[str, str], dict[int, tuple[int, int]]] = defaultdict(dict)
-        self.stays: list[Stay] = []
+        self._lateness_ms = lateness_ms
+        self.sales: list[Sale] = []
         self.memberships: list[Membership] = []
+        self.cuts: dict[str, set[int]] = defaultdict(set)
+        self.top_ups: dict[str, int] = defaultdict(int)
 
-    def report(self, event: AccountingEvent) -> None:
-        """Take an event that reached Flowrate's log."""
-        if event.status in ("on", "off"):
-            return
-        knots = self._knots[event.user_name, event.acct_session_id]
-        start = event.event_seconds - event.session_seconds
-        knots.setdefault(start, (0, 0))
-        knots[event.event_seconds] = (event.octets_up, event.octets_down)
+    # -- what was decided ----------------------------------------------------------------------
 
-    def octets(self, user_name: str, from_at: int, until_at: int) -> int:
-        """Return both directions' octets of a line in [from_at, until_at)."""
-        total = 0
-        for (owner, _session), knots in self._knots.items():
-            if owner == user_name:
-                for direction in (0, 1):
-                    total += self._reading(knots, until_at, direction)
-                    total -= self._reading(knots, from_at, direction)
+    def sell(self, account: str, key: str, tariff: Tariff, at: int) -> None:
+        """Put a rating key on a tariff; what it had before ends."""
+        for sale in self.sales:
+            if sale.key == key and sale.until_at == FOREVER:
+                sale.until_at = at
+        self.sales.append(Sale(account, key, tariff, at))
+
+    def move(self, login: str, key: str, at: int) -> None:
+        """Let a line's usage count for another rating key; both keys begin a new stay."""
+        for membership in self.memberships:
+            if membership.login == login and membership.until_at == FOREVER:
+                membership.until_at = at
+                self.cuts[membership.key].add(at)
+        self.memberships.append(Membership(login, key, at))
+        self.cuts[key].add(at)
+
+    def top_up(self, key: str, amount_minor: int) -> None:
+        """Add money to a prepaid balance."""
+        self.top_ups[key] += amount_minor
+
+    # -- what follows --------------------------------------------------------------------------
+
+    def period_of(self, at: int) -> Period:
+        """Return the calendar month that an instant lies in."""
+        first = self._day(at).replace(day=1)
+        after = (first + datetime.timedelta(days=32)).replace(day=1)
+        return self._midnight(first), self._midnight(after)
+
+    def close_at(self, period: Period) -> int:
+        """Return when a period closes: what comes later is late."""
+        return period[1] + self._lateness_ms
+
+    def accounts(self, period: Period) -> list[str]:
+        """Return the accounts that had something in a period."""
+        return sorted({s.account for s in self.sales if _overlap(s, period)})
+
+    def stays(self, key: str, period: Period) -> list[Stay]:
+        """Return the stays of a rating key in a period, ascending."""
+        stays: list[Stay] = []
+        for sale in sorted(self.sales, key=lambda sale: sale.from_at):
+            if sale.key != key or not _overlap(sale, period):
+                continue
+            begin, end = max(sale.from_at, period[0]), min(sale.until_at, period[1])
+            inner = sorted(at for at in self.cuts[key] if begin < at < end)
+            for since, until in zip([begin, *inner], [*inner, end], strict=True):
+                stays.append(Stay(sale, len(stays), since, until))
+        return stays
+
+    def bill(self, account: str, period: Period, earlier: Period | None = None) -> Bill:
+        """Return what an account owes for a period, with what came late for an earlier one."""
+        lines: Lines = {}
+        taxable: dict[tuple[int, bool], int] = defaultdict(int)
+        prepaid_minor = 0
+        for sale in self.sales:
+            if sale.account == account and _overlap(sale, period):
+                begin, end = max(sale.from_at, period[0]), min(sale.until_at, period[1])
+                span = self._span(sale.tariff, period, begin, end)
+                fee = round_half_up(sale.tariff.fee * (span[1] - span[0]) * 100)
+                quantity = 1 if sale.tariff.fee and span[1] > span[0] else 0
+                name = ("recurring", sale.key, 0, sale.tariff.plan_id)
+                lines[name] = _sum(lines.get(name, (0, 0)), (quantity, fee))
+                taxable[sale.tariff.tax_percent, sale.tariff.is_tax_included] += fee
+        keys = {s.key for s in self.sales if s.account == account}
+        usage = self.charges(keys, period, self.close_at(period))
+        late: Lines = {}
+        if earlier is not None:
+            on_time = self.charges(keys, earlier, self.close_at(earlier))
+            in_all = self.charges(keys, earlier, self.close_at(period))
+            for name in in_all:
+                late["adjustment", *name[1:]] = _difference(in_all[name], on_time[name])
+        for (kind, key, number, measure), (quantity, amount) in {**usage, **late}.items():
+            tariff = self.stays(key, period if kind == "usage" else earlier or period)[
+                number
+            ].sale.tariff
+            lines[kind, key, number, measure] = (quantity, amount)
+            if tariff.is_prepaid:
+                prepaid_minor += amount
+            else:
+                taxable[tariff.tax_percent, tariff.is_tax_included] += amount
+        taxes: dict[int, int] = defaultdict(int)
+        total_minor = 0
+        for (percent, is_included), amount in taxable.items():
+            rate = Fraction(percent, 100)
+            tax = round_half_up(amount * (rate / (1 + rate) if is_included else rate))
+            taxes[percent] += tax
+            total_minor += amount if is_included else amount + tax
+        if prepaid_minor:
+            lines["adjustment", "", 0, ""] = (1, -prepaid_minor)
+        return Bill(
+            {name: values for name, values in lines.items() if values != (0, 0)},
+            {percent: tax for percent, tax in taxes.items() if tax},
+            total_minor,
+        )
+
+    def charges(self, keys: set[str], period: Period, before: int) -> Lines:
+        """Return the usage lines of rating keys, from what was received before an instant."""
+        lines: Lines = {}
+        for key in sorted(keys):
+            for stay in self.stays(key, period):
+                for measure in stay.sale.tariff.measures:
+                    quantity, price = self._priced(stay, measure, period, before)
+                    name = ("usage", key, stay.number, measure.name)
+                    lines[name] = (quantity, round_half_up(price * 100))
+        return lines
+
+    def balance_minor(self, key: str, now: int) -> int:
+        """Return what is left of a prepaid balance at an instant, rounded to minor units."""
+        spent = Fraction(0)
+        sales = [sale for sale in self.sales if sale.key == key]
+        period = self.period_of(min(sale.from_at for sale in sales))
+        while period[0] <= now:
+            for stay in self.stays(key, period):
+                if stay.sale.tariff.is_prepaid and stay.from_at <= now:
+                    for measure in stay.sale.tariff.measures:
+                        spent += self._priced(stay, measure, period, FOREVER)[1]
+            period = self.period_of(period[1])
+        return round_half_up(Fraction(self.top_ups[key]) - spent * 100)
+
+    def exact_charges(self, period: Period) -> dict[tuple[str, str], int]:
+        """Return what everything received so far costs, per key and measure, in 10^-18 units.
+
+        Each stay's price is rounded down to the unit, as the wire carries it.
+        """
+        total: dict[tuple[str, str], int] = defaultdict(int)
+        for key in sorted({sale.key for sale in self.sales}):
+            for stay in self.stays(key, period):
+                for measure in stay.sale.tariff.measures:
+                    price = self._priced(stay, measure, period, FOREVER)[1]
+                    total[key, measure.name] += int(price * 10**18)
+        return {name: units for name, units in total.items() if units}
+
+    # -- quantities ----------------------------------------------------------------------------
+
+    def _priced(
+        self, stay: Stay, measure: Measure, period: Period, before: int
+    ) -> tuple[int, Fraction]:
+        """Return the whole quantity and the exact price, in major units, of one measure."""
+        span = self._span(stay.sale.tariff, period, stay.from_at, stay.until_at)
+        if measure.per == "period":
+            quantity = int(self._quantity(stay, measure, stay.from_at, stay.until_at, before))
+            return quantity, price_of(measure, quantity, span)
+        if measure.per == "day":
+            parts = [
+                int(self._quantity(stay, measure, *part, before)) for part in self._days_of(stay)
+            ]
+        else:
+            parts = self._by_session(stay, measure, before)
+        used = [part for part in parts if part]
+        return sum(used), sum((price_of(measure, part, span) for part in used), Fraction(0))
+
+    def _members(self, stay: Stay, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+        for member in self.memberships:
+            since, until = max(begin, member.from_at), min(end, member.until_at)
+            if member.key == stay.sale.key and since < until:
+                yield member.login, since, until
+
+    def _quantity(
+        self, stay: Stay, measure: Measure, begin: int, end: int, before: int
+    ) -> Fraction:
+        total = Fraction(0)
+        for login, since, until in self._members(stay, begin, end):
+            if stay.sale.tariff.by_flows:
+                total += _weighted(measure, self.truth.flowed(login, since, until, before))
+            elif measure.weights:
+                total += self._split_quantity(measure, login, since, until, before)
+            else:
+                total += _chosen(measure, self.truth.counted(login, since, until, before))
         return total
 
-    @staticmethod
-    def _reading(knots: dict[int, tuple[int, int]], at: int, direction: int) -> int:
-        """Return what the counter showed at an instant: straight lines between reports."""
-        before: tuple[int, int] | None = None
-        for seconds in sorted(knots):
-            value = knots[seconds][direction]
-            if seconds * 1000 > at:
-                if before is None:
-                    return 0
-                since, base = before
-                return base + (value - base) * (at - since) // (seconds * 1000 - since)
-            before = (seconds * 1000, value)
-        return before[1] if before else 0
+    def _split_quantity(
+        self, measure: Measure, login: str, since: int, until: int, before: int
+    ) -> Fraction:
+        """Return accounting octets, divided over classes as the flows of each quarter hour say."""
+        total = Fraction(0)
+        for cell in range(since // CELL_MS, (until - 1) // CELL_MS + 1):
+            begin, end = max(since, cell * CELL_MS), min(until, (cell + 1) * CELL_MS)
+            up, down, _ = self.truth.counted(login, begin, end, before)
+            flows = self.truth.flowed(login, begin, end, before)
+            ups = split(up, {name: octets[0] for name, octets in flows.items()})
+            downs = split(down, {name: octets[1] for name, octets in flows.items()})
+            names = {*ups, *downs}
+            total += _weighted(measure, {n: (ups.get(n, 0), downs.get(n, 0)) for n in names})
+        return total
+
+    def _by_session(self, stay: Stay, measure: Measure, before: int) -> list[int]:
+        return [
+            _chosen(measure, self.truth.counted(login, since, until, before, session))
+            for login, since, until in self._members(stay, stay.from_at, stay.until_at)
+            for session in self.truth.sessions(login)
+        ]
+
+    # -- days ----------------------------------------------------------------------------------
 
     def _day(self, at: int) -> datetime.date:
         return datetime.datetime.fromtimestamp(at / 1000, self._zone).date()
 
-    def bill(self, key: str, period: tuple[int, int]) -> Bill:
-        """Return what a rating key owes for a period [start, end) in ms."""
-        days_in_period = (self._day(period[1]) - self._day(period[0])).days
-        quantities: list[int] = []
-        usage_minor = fee_minor = 0
-        taxable: dict[Fraction, int] = defaultdict(int)
-        for stay in sorted(self.stays, key=lambda s: s.from_at):
-            if stay.key != key:
-                continue
-            begin, end = max(stay.from_at, period[0]), min(stay.until_at, period[1])
-            if begin >= end:
-                continue
-            first = (self._day(begin) - self._day(period[0])).days
-            last = (self._day(end) - self._day(period[0])).days
-            quantity = sum(
-                self.octets(m.user_name, max(begin, m.from_at), min(end, m.until_at))
-                for m in self.memberships
-                if m.key == key and max(begin, m.from_at) < min(end, m.until_at)
+    def _midnight(self, day: datetime.date) -> int:
+        return (
+            int(datetime.datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp())
+            * 1000
+        )
+
+    def _days_of(self, stay: Stay) -> Iterator[tuple[int, int]]:
+        day = self._day(stay.from_at)
+        while self._midnight(day) < stay.until_at:
+            after = day + datetime.timedelta(days=1)
+            yield (
+                max(stay.from_at, self._midnight(day)),
+                min(stay.until_at, self._midnight(after)),
             )
-            quantities.append(quantity)
-            span = (Fraction(first, days_in_period), Fraction(last, days_in_period))
-            line = round_half_up(price_of(stay.tariff, quantity, span) * 100)
-            fee = round_half_up(stay.tariff.fee * (span[1] - span[0]) * 100)
-            usage_minor += line
-            fee_minor += fee
-            taxable[stay.tariff.tax_rate] += fee + (0 if stay.tariff.is_prepaid else line)
-        tax_minor = sum(round_half_up(rate * base) for rate, base in taxable.items())
-        return Bill(tuple(quantities), usage_minor, fee_minor, tax_minor)
+            day = after
+
+    def _span(self, tariff: Tariff, period: Period, begin: int, end: int) -> Span:
+        """Return which part of the period a stretch is, as the tariff counts it."""
+        if tariff.proration == "none":
+            return Fraction(0), Fraction(1)
+        if tariff.proration == "second":
+            length = period[1] - period[0]
+            return Fraction(begin - period[0], length), Fraction(end - period[0], length)
+        first = self._day(period[0])
+        days = (self._day(period[1]) - first).days
+        return (
+            Fraction((self._day(begin) - first).days, days),
+            Fraction((self._day(end) - first).days, days),
+        )
 
 
-def price_of(tariff: Tariff, octets: int, span: tuple[Fraction, Fraction]) -> Fraction:
-    """Return the exact price of a quantity in a part of a period, in major units."""
-
-    def part(bound: int) -> int:
-        return int(bound * span[1]) - int(bound * span[0])
-
-    if tariff.kind == "payg":
-        return Fraction(octets, GIGABYTE) * tariff.price_per_gb
-    if tariff.kind == "overage":
-        above = max(octets - part(tariff.allowance), 0)
-        return Fraction(above, GIGABYTE) * tariff.price_per_gb
-    if tariff.kind == "flat":
-        return Fraction(0)
-    bounds = [
-        (None if u is None else part(u), p, f * (span[1] - span[0])) for u, p, f in tariff.tiers
-    ]
-    if tariff.kind == "volume":
-        for up_to, price, entry in bounds:
-            if up_to is None or octets <= up_to:
-                return Fraction(octets, GIGABYTE) * price + entry
-    if tariff.kind == "graduated":
-        total, below = Fraction(0), 0
-        for number, (up_to, price, entry) in enumerate(bounds):
-            if number > 0 and octets <= below:
-                break
-            top = octets if up_to is None else min(octets, up_to)
-            total += Fraction(max(top - below, 0), GIGABYTE) * price + entry
-            below = up_to if up_to is not None else octets
-        return total
-    raise AssertionError(f"the auditor knows no tariff {tariff.kind}")
+def _overlap(sale: Sale, period: Period) -> bool:
+    return max(sale.from_at, period[0]) < min(sale.until_at, period[1])
 
 
-def round_half_up(amount: Fraction) -> int:
-    """Return the nearest whole number, halves away from zero."""
-    sign = -1 if amount < 0 else 1
-    return sign * int((abs(amount) * 2 + 1) // 2)
+def _sum(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _difference(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
+    return now[0] - before[0], now[1] - before[1]
+
+
+def _chosen(measure: Measure, counters: tuple[int, int, int]) -> int:
+    up, down, seconds = counters
+    return {"octets": up + down, "up": up, "down": down, "seconds": seconds}[measure.counts]
+
+
+def _weighted(measure: Measure, classes: Mapping[str, tuple[int, int]]) -> Fraction:
+    total = Fraction(0)
+    for name, (up, down) in classes.items():
+        total += Fraction(*measure.weights.get(name, (1, 1))) * _chosen(measure, (up, down, 0))
+    return total

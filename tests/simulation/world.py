@@ -1,8 +1,8 @@
-"""One simulated ISP in virtual time: real packets, real stages, real API, no sockets, no sleep.
+"""One simulated ISP in virtual time: real packets, real stages, no sockets, no sleep.
 
 Each virtual second the network model lives, datagrams cross a path that loses, repeats and
 reorders, the collectors' cores append to real logs, and the engine runs, dying now and then in the
-middle of a transaction. The business side acts through the API.
+middle of a transaction. The business side (`tests.simulation.business`) acts through the API.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing.adapters.rows import write_rows
@@ -21,23 +22,43 @@ from billing.adapters.sqlite import open_database, writing
 from collectors.adapters.segments import SegmentReader, SegmentWriter
 from collectors.config import NasConfig, RadiusConfig
 from collectors.datagrams import Datagram, encode_datagrams
+from collectors.netflow.config import FlowDecodeConfig
 from collectors.radius.log_codec import encode_packets
 from collectors.radius.server import Accepted, AccountingServer, Duplicate
 from infra.migrate import migrate
+from infra.network import ClassRuleConfig, entries_to_write
+from infra.network import NetworkConfig as OwnNetworkConfig
 from infra.simulation.accounting_packets import NasIdentity
 from infra.simulation.flow_packets import IpfixExporter, NetflowV9Exporter
-from infra.simulation.network import AccountingEvent, Network, NetworkConfig, Tick
+from infra.simulation.network import (
+    ACCESS_PREFIX_IPV4,
+    ACCESS_PREFIX_IPV6,
+    REMOTES,
+    AccountingEvent,
+    FlowRecord,
+    Network,
+    NetworkConfig,
+)
 from infra.simulation.transmission import AccountingSender
+from rating.config import RateConfig
+from rating.records import DirectoryEntry, frame_of
+from rating.session_config import AttributionConfig, SessionsConfig
 from streams.adapters import sqlite_topics
 from streams.config import StreamsConfig
 from streams.embedded import EmbeddedRunner
+from streams.sessions import SessionsStageConfig
 from streams.topology import StageConfigs, build_stages
 from tests.simulation.transport import Path as NetworkPath
 from tests.simulation.transport import Weather
+from tests.simulation.truth import Truth
 
 SECRET = "s3cret"
 NAS_ADDRESS = "127.0.0.21"
+V9_ADDRESS = "127.0.0.11"
+IPFIX_ADDRESS = "127.0.0.12"
 ENGINE_INTERVAL_SECONDS = 7
+RECORDS_PER_DATAGRAM = 24
+TEMPLATE_INTERVAL_SECONDS = 20
 
 
 class DeathError(Exception):
@@ -46,103 +67,160 @@ class DeathError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorldConfig:
-    """One simulation: its seed, its size, how bad the network and how mortal the engine is."""
+    """One simulation: its seed, its size, how bad the network and how mortal the engine is.
+
+    order is a seed of its own for what the paths do, so that the same world can be lived with
+    another order of arrival.
+    """
 
     seed: int
     start_seconds: int
-    weather: Weather
+    weather: Weather = dataclasses.field(default_factory=Weather)
+    order: int = 0
     death_probability: float = 0.0
     partitions: int = 1
+    lateness_seconds: int = 120
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+
+    @property
+    def stages(self) -> StageConfigs:
+        """The settings of every stage, with the small bounds of a simulation."""
+        interim = self.network.interim_interval_seconds
+        client = NasConfig("nas1", NAS_ADDRESS, SECRET, vendor="mikrotik")
+        return StageConfigs(
+            decode=FlowDecodeConfig(),
+            sessions=SessionsStageConfig(
+                SessionsConfig(
+                    lateness_bound_seconds=self.lateness_seconds, interim_interval_seconds=interim
+                ),
+                RadiusConfig(clients=(client,)),
+            ),
+            attribute=AttributionConfig(
+                attribution_delay_seconds=10, lateness_bound_seconds=self.lateness_seconds
+            ),
+            rate=RateConfig(
+                lateness_bound_seconds=self.lateness_seconds, class_split_wait_seconds=30
+            ),
+        )
+
+    @property
+    def silence_ms(self) -> int:
+        """How long a session may be silent before it is presumed ended."""
+        return SessionsConfig().silent_intervals_max * self.network.interim_interval_seconds * 1000
 
 
 class World:
     """Everything under one seed. `second` lives one second; the caller decides what else happens.
 
-    on_accepted is told each accounting event that became durable.
+    truth is told of each accounting event and flow that became durable.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: WorldConfig,
-        stage_configs: StageConfigs,
-        on_accepted: Callable[[AccountingEvent], None],
-    ) -> None:
+    def __init__(self, directory: Path, config: WorldConfig) -> None:
         """Make the database and the logs; nothing has happened yet."""
         self.config = config
         self.directory = directory
         self.seconds = config.start_seconds
-        self.chance = random.Random(config.seed)
-        self._on_accepted = on_accepted
-        self._stage_configs = stage_configs
+        self.truth = Truth(config.silence_ms)
+        self.is_nas_cut_off = False
         url = f"sqlite:///{directory / 'flowrate.sqlite'}"
         migrate(url)
         self.database: Engine = open_database(url, synchronous="normal")
+        self._streams = StreamsConfig(partitions=config.partitions, batch_blocks_max=16)
+        self._deaths = random.Random(f"deaths {config.seed}")
+        self.deaths = 0
         with writing(self.database) as connection:
             sqlite_topics.create_tables(connection)
-        self._streams = StreamsConfig(partitions=config.partitions, batch_blocks_max=16)
-        self.deaths = 0
-        self.runner = self._start_engine()
+            self._tell_own_network(connection)
+        self.runner = self._restart_engine()
         self._flow_log = SegmentWriter(directory / "flows")
         self._accounting_log = SegmentWriter(directory / "radius")
         self._build_network()
 
+    def _tell_own_network(self, connection: Connection) -> None:
+        rules = tuple(ClassRuleConfig(name, prefixes=(p,)) for name, p in REMOTES.items())
+        own = OwnNetworkConfig((ACCESS_PREFIX_IPV4, ACCESS_PREFIX_IPV6), rules)
+        rows = entries_to_write(own, {}, self.now_ms())
+        self.append_rows(connection, "directory", "settings", frame_of(DirectoryEntry, rows))
+
     def _build_network(self) -> None:
         config = self.config
         self.network = Network(config.network)
-        nas = NasIdentity(NAS_ADDRESS, "nas", SECRET.encode())
-        self._sender = AccountingSender(nas, window=64, backlog_max=100_000)
-        client = NasConfig("nas1", NAS_ADDRESS, SECRET, vendor="mikrotik")
-        self._server = AccountingServer(RadiusConfig(clients=(client,)))
-        self._requests = NetworkPath(config.weather, self.chance)
-        self._responses = NetworkPath(config.weather, self.chance)
+        self._nas = NasIdentity(NAS_ADDRESS, "nas", SECRET.encode())
+        self._sender = AccountingSender(self._nas, window=64, backlog_max=100_000)
+        self._server = AccountingServer(config.stages.sessions.radius)
+        chance = random.Random(f"weather {config.seed} {config.order}")
+        self._requests = NetworkPath(config.weather, chance)
+        self._responses = NetworkPath(config.weather, chance)
         # Flow datagrams are reordered and repeated; lost ones are a matter of their own.
-        self._flows = NetworkPath(dataclasses.replace(config.weather, loss=0.0), self.chance)
+        self._flows = NetworkPath(dataclasses.replace(config.weather, loss=0.0), chance)
         booted_at = config.start_seconds * 1000 - 60_000
         self._v9 = NetflowV9Exporter(source_id=1, booted_at=booted_at)
         self._ipfix = IpfixExporter(domain=7, sampling_rate=config.network.ipfix_sampling_rate)
         self._sent: dict[bytes, AccountingEvent] = {}
+        self._exported: dict[bytes, Sequence[FlowRecord]] = {}
 
     def now_ms(self) -> int:
         """Return the virtual instant in ms."""
         return self.seconds * 1000
 
-    def append_rows(self, connection: Connection, topic: str, producer: str, frame: Any) -> None:
+    def append_rows(
+        self, connection: Connection, topic: str, producer: str, frame: pl.DataFrame
+    ) -> None:
         """Append for the API."""
         sqlite_topics.append_rows(
             connection, topic, producer, frame, partitions=self.config.partitions
         )
 
-    def second(self) -> Tick:
+    def second(self) -> None:
         """Live one second: network, paths, collectors, and now and then the engine."""
         self.seconds += 1
         tick = self.network.advance(self.seconds)
         for event in tick.accounting:
             self._sender.submit(event)
         self._carry_accounting()
-        self._carry_flows(tick)
-        for log in (self._accounting_log, self._flow_log):
-            log.append("marker", self.now_ms() + 999, b"")
+        self._carry_flows(tick.flows)
+        self._mark()
         if self.seconds % ENGINE_INTERVAL_SECONDS == 0:
             self.run_engine()
-        return tick
+
+    def drain(self) -> None:
+        """Let everything that is on the way arrive, while nobody uses anything."""
+        for _ in range(600):
+            if self.is_quiet:
+                break
+            self.seconds += 1
+            self._carry_accounting()
+            self._carry_flows(())
+            self._mark()
+        assert self.is_quiet, "a path that never delivers"
+        self.run_engine()
+
+    def jump(self, seconds: int) -> None:
+        """Let time pass at once, with nobody online and nothing on the way."""
+        assert seconds >= self.seconds, "time does not go back"
+        self.seconds = seconds
+        self._mark()
+        self.run_engine()
+
+    def _mark(self) -> None:
+        for log in (self._accounting_log, self._flow_log):
+            log.append("marker", self.now_ms() + 999, b"")
 
     def reboot_nas(self, boot_id: str) -> None:
         """The NAS restarts: what it had not yet got an answer for is gone."""
-        nas = NasIdentity(NAS_ADDRESS, "nas", SECRET.encode())
-        self._sender = AccountingSender(nas, window=64, backlog_max=100_000)
+        self._sender = AccountingSender(self._nas, window=64, backlog_max=100_000)
         self._sender.submit(self.network.reboot(self.seconds, boot_id))
 
     def _carry_accounting(self) -> None:
-        for packet in self._sender.due(self.seconds):
-            self._requests.send(self.seconds, NAS_ADDRESS, 40000, packet)
+        if not self.is_nas_cut_off:
+            for packet in self._sender.due(self.seconds):
+                self._requests.send(self.seconds, NAS_ADDRESS, 40000, packet)
         for waiting in self._sender.waiting():
             self._sent[waiting.packet] = waiting.event
-        source = bytes(10) + b"\xff\xff" + bytes(map(int, NAS_ADDRESS.split(".")))
         accepted: list[Accepted] = []
         answers: list[bytes] = []
         for delivery in self._requests.arrivals(self.seconds):
+            source = _octets_of(NAS_ADDRESS)
             judged = self._server.handle(delivery.payload, source, 40000, self.now_ms())
             if isinstance(judged, Accepted):
                 accepted.append(judged)
@@ -150,48 +228,54 @@ class World:
                 answers += [judged.response] if judged.response else []
             else:
                 raise AssertionError(f"a good packet was refused: {judged}")
-        packets = [a.packet for a in accepted if a.packet is not None]
+        packets = [each.packet for each in accepted if each.packet is not None]
         if packets:
             self._accounting_log.append("data", self.now_ms(), encode_packets(packets))
-        for each in accepted:
-            answers.append(self._server.release(each))
-            if each.packet is not None:
-                self._on_accepted(self._sent[each.packet.packet])
+        for logged in packets:
+            self.truth.report(self._sent[logged.packet], self.now_ms())
+        answers += [self._server.release(each) for each in accepted]
         for answer in answers:
             self._responses.send(self.seconds, "server", 1813, answer)
         for delivery in self._responses.arrivals(self.seconds):
             self._sender.answered(delivery.payload)
 
-    def _carry_flows(self, tick: Tick) -> None:
+    def _carry_flows(self, flows: Sequence[FlowRecord]) -> None:
         now = self.now_ms()
-        halves = [[f for f in tick.flows if f.exporter == n] for n in (0, 1)]
-        datagrams = [("127.0.0.11", d) for d in self._v9.data(halves[0], now)]
-        datagrams += [("127.0.0.12", d) for d in self._ipfix.data(halves[1], now)]
-        if self.seconds % 20 == 5:
-            datagrams += [
-                ("127.0.0.11", self._v9.templates(now)),
-                ("127.0.0.12", self._ipfix.templates(now)),
-            ]
-        for source, datagram in datagrams:
-            self._flows.send(self.seconds, source, 50000, datagram)
-        arrived = [
-            Datagram(
-                now,
-                bytes(10) + b"\xff\xff" + bytes(map(int, delivery.source.split("."))),
-                delivery.source_port,
-                2055,
-                delivery.payload,
+        if (self.seconds - self.config.start_seconds) % TEMPLATE_INTERVAL_SECONDS == 1:
+            self._flows.send(self.seconds, V9_ADDRESS, 50000, self._v9.templates(now))
+            self._flows.send(self.seconds, IPFIX_ADDRESS, 50000, self._ipfix.templates(now))
+        for exporter, source in enumerate((V9_ADDRESS, IPFIX_ADDRESS)):
+            own = [flow for flow in flows if flow.exporter == exporter]
+            for first in range(0, len(own), RECORDS_PER_DATAGRAM):
+                part = own[first : first + RECORDS_PER_DATAGRAM]
+                builder = self._ipfix if exporter else self._v9
+                [datagram] = builder.data(part, now)
+                self._exported[datagram] = part
+                self._flows.send(self.seconds, source, 50000, datagram)
+        arrived = []
+        for delivery in self._flows.arrivals(self.seconds):
+            source_address = _octets_of(delivery.source)
+            arrived.append(
+                Datagram(now, source_address, delivery.source_port, 2055, delivery.payload)
             )
-            for delivery in self._flows.arrivals(self.seconds)
-        ]
+            # A datagram that comes twice tells of its flows once.
+            for flow in self._exported.pop(delivery.payload, ()):
+                self.truth.report_flow(self._as_scaled(flow), now)
         if arrived:
             self._flow_log.append("data", now, encode_datagrams(arrived))
+
+    def _as_scaled(self, flow: FlowRecord) -> FlowRecord:
+        """Return a flow as a collector must take it: whole sampled octets, scaled up again."""
+        rate = self.config.network.ipfix_sampling_rate if flow.exporter == 1 else 1
+        return dataclasses.replace(flow, octets=flow.octets // rate * rate)
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is on the way any more."""
         paths = (self._requests, self._responses, self._flows)
         return not self._sender.unanswered and not any(path.in_flight for path in paths)
+
+    # -- the engine ----------------------------------------------------------------------------
 
     def _start_engine(self) -> EmbeddedRunner:
         readers = {
@@ -200,7 +284,7 @@ class World:
         }
         return EmbeddedRunner(
             self._begin_mortal,
-            build_stages(self._stage_configs),
+            build_stages(self.config.stages),
             readers,
             self._write_mortal,
             self._streams,
@@ -217,7 +301,7 @@ class World:
         self._strike()
 
     def _strike(self) -> None:
-        if self.chance.random() < self.config.death_probability:
+        if self._deaths.random() < self.config.death_probability:
             raise DeathError
 
     def run_engine(self) -> None:
@@ -236,3 +320,13 @@ class World:
                 return self._start_engine()
             except DeathError:
                 self.deaths += 1
+
+    def close(self) -> None:
+        """Close the logs and the database."""
+        self._flow_log.close()
+        self._accounting_log.close()
+        self.database.dispose()
+
+
+def _octets_of(address: str) -> bytes:
+    return bytes(10) + b"\xff\xff" + bytes(map(int, address.split(".")))
