@@ -18,6 +18,7 @@ import warehouse.connect
 from api.app import create_app
 from api.keys import OPERATOR
 from api.ports import AppendRows, Services
+from api.warehouse_usage import WarehouseUsage
 from api.web.session import login_path
 from billing.adapters import pdf
 from billing.adapters.sqlite import open_database, reading
@@ -25,7 +26,6 @@ from infra.secrets import Secrets
 from infra.serve import Instance
 from infra.settings import Settings
 from infra.supervisor import read_status
-from infra.warehouse_usage import WarehouseUsage
 from infra.wiring.paths import database_path, database_url, read_only
 from infra.wiring.store import warehouse_config
 from streams.adapters import sqlite_topics
