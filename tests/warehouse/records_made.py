@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from rating.records import RatedUsage, frame_of, schema_of
@@ -51,35 +51,35 @@ def rated_rows(rows: Sequence[RatedUsage]) -> pl.DataFrame:
 
 def random_frame(seed: int, rows: int) -> pl.DataFrame:
     """Return rows of 50 subscribers in two months, four classes and one meter, by a seed."""
-    chance = random.Random(seed)
-    subscribers = [f"s{chance.randrange(50)}" for _ in range(rows)]
-    is_charge = [chance.random() < 0.2 for _ in range(rows)]
-    minutes = [MINUTE + chance.randrange(20_000) for _ in range(rows)]
-    octets = [0 if charge else chance.randrange(-1000, 10_000_000) for charge in is_charge]
+    chance = np.random.default_rng(seed)
+    subscribers = [f"s{number}" for number in chance.integers(0, 50, rows)]
+    is_charge = chance.random(rows) < 0.2
+    minutes = MINUTE + chance.integers(0, 20_000, rows)
+    octets = np.where(is_charge, 0, chance.integers(-1000, 10_000_000, rows))
+    billionths = np.where(is_charge, chance.integers(0, 10**6, rows), 0)
+    classes = np.array(["local", "cdn", "world", ""])[chance.integers(0, 4, rows)]
     columns = {
         "rating_key": subscribers,
         "subscriber_id": subscribers,
         "source": ["accounting"] * rows,
         "session_id": [f"session-{name}" for name in subscribers],
-        "traffic_class": [chance.choice(["local", "cdn", "world", ""]) for _ in range(rows)],
+        "traffic_class": classes.tolist(),
         "minute": minutes,
-        "octets_up": [value // 7 for value in octets],
+        "octets_up": octets // 7,
         "octets_down": octets,
         "packets_up": [1] * rows,
         "packets_down": [2] * rows,
         "seconds": [60] * rows,
-        "meter_id": ["data" if charge else "volume" for charge in is_charge],
-        "quantity": [chance.randrange(1000) if charge else 0 for charge in is_charge],
-        "charge": [
-            Decimal(chance.randrange(10**6)).scaleb(-9) if c else Decimal(0) for c in is_charge
-        ],
+        "meter_id": np.where(is_charge, "data", "volume").tolist(),
+        "quantity": np.where(is_charge, chance.integers(0, 1000, rows), 0),
+        "charge": [Decimal(value).scaleb(-9) for value in billionths.tolist()],
         "currency": ["EUR"] * rows,
         "balance_effect": [Decimal(0)] * rows,
         "plan_id": ["plan-1"] * rows,
         "plan_version": [1] * rows,
         "period_start_at": [0] * rows,
         "is_late": [False] * rows,
-        "received_at": [(minute + 1) * 60_000 for minute in minutes],
+        "received_at": (minutes + 1) * 60_000,
     }
     return pl.DataFrame(columns, schema=schema_of(RatedUsage))
 
