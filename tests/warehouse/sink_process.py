@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import sys
-import threading
 from pathlib import Path
 
 import polars as pl
@@ -57,7 +56,7 @@ def config_of(directory: Path) -> WarehouseConfig:
 
 
 def main(directory: Path, records: int, seed: int) -> None:
-    """Sink everything; say `ready` before the first insert and `done` behind the last."""
+    """Sink everything; say `ready`, then a line before each insert, and `done` at the end."""
     config = config_of(directory)
     engine = Engine(chdb_path(config))
     writer = open_writer(engine, config)
@@ -67,9 +66,9 @@ def main(directory: Path, records: int, seed: int) -> None:
     print("ready", flush=True)
     sink.recover()
     while intents.position(sink.source) < records * STEP:
+        print("recovered or stepped", flush=True)
         sink.step()
     print("done", flush=True)
-    threading.Event().wait(0)
     writer.close()
     engine.close()
 

@@ -15,7 +15,7 @@ import polars as pl
 from tests.warehouse.sink_process import STEP, record
 from warehouse.intents import Source, committed_position
 
-RECORDS = 400
+RECORDS = 700
 KILLS = 12
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +61,13 @@ def test_every_sum_is_exact_after_twelve_kills(tmp_path: Path) -> None:
         process = start(tmp_path, seed)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.0, 0.5))
+        # Some inserts later, at some moment of the next: whatever else this machine is doing.
+        begun = time.monotonic()
+        lines = chance.randrange(3)
+        for _ in range(lines):
+            process.stdout.readline()
+        one_insert = (time.monotonic() - begun) / lines if lines else 0.1
+        time.sleep(chance.uniform(0.0, one_insert))
         process.kill()
         rest = process.stdout.read()
         process.wait()
@@ -70,7 +76,7 @@ def test_every_sum_is_exact_after_twelve_kills(tmp_path: Path) -> None:
     assert positions == sorted(positions)
     assert len(set(positions)) >= 3, "the kills did not meet a working sink"
     last = start(tmp_path, 99)
-    assert last.communicate(timeout=120)[0] == "ready\ndone\n"
+    assert last.communicate(timeout=120)[0].endswith("\ndone\n")
     assert last.returncode == 0
     assert committed_position(store_file, source) == RECORDS * STEP
     audit = subprocess.run(
