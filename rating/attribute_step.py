@@ -160,13 +160,17 @@ class _Worker:
             changed = self.bindings.take(group)
             self.counters["attribute_bindings"] += changed["binding_id"].n_unique()
             if changed.height:
-                self._reattribute(before, changed)
+                self._reattribute(before, changed, minute)
 
-    def _reattribute(self, before: pl.DataFrame, changed: pl.DataFrame) -> None:
+    def _reattribute(self, before: pl.DataFrame, changed: pl.DataFrame, since_minute: int) -> None:
+        """Move joined minutes from since_minute on, whatever older ones a lagging watermark keeps.
+
+        How far back a binding reaches is thus decided by its own receipt, never by the batch.
+        """
         first_at, last_at = changed["touched_from_at"].min(), changed["touched_until_at"].max()
         for minute in self.pages.joined_minutes():
             start_at, end_at = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
-            if end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
+            if minute < since_minute or end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
                 continue
             concerned = changed.filter(
                 (pl.col("touched_from_at") < end_at) & (pl.col("touched_until_at") > start_at)

@@ -188,20 +188,20 @@ def test_many_small_steps_leave_few_chunks() -> None:
     assert stage.by_key() == {NOBODY: 200}
 
 
-def test_a_binding_late_for_a_period_is_late_in_whatever_batch() -> None:
-    rows = [flow("10:05", "100.64.0.1", 100)]
-    late = binding("s-alice", "100.64.0.1", "10:00:00", arrives="13:00:00")
+def test_how_far_back_a_binding_reaches_follows_from_its_own_receipt() -> None:
+    rows = [flow("10:05", "100.64.0.1", 100), flow("10:06", "100.64.0.1", 7)]
+    # The bound is two hours: at 12:06:30 it reaches back to 10:06, however far the watermark lags.
+    late = binding("s-alice", "100.64.0.1", "10:00:00", arrives="12:06:30")
     apart = Attribution()
     apart.feed(rows, watermark="10:10:00")
     apart.feed([], [late], watermark="10:11:00")
     together = Attribution()
     together.feed(rows, [late], watermark="10:11:00")
-
-    def told(stage: Attribution) -> list[tuple[Any, ...]]:
-        return sorted((r["rating_key"], r["octets_down"], r["received_at"]) for r in stage.rows)
-
-    assert told(together) == told(apart)
-    assert (NOBODY, -100, at("13:00:00")) in told(together)
+    prompt = Attribution()
+    prompt.feed(rows, watermark="12:06:20")
+    prompt.feed([], [late], watermark="12:06:30")
+    for stage in (apart, together, prompt):
+        assert stage.by_key() == {NOBODY: 100, "s-alice": 7}
 
 
 def test_rows_of_different_lateness_are_not_added_up() -> None:
