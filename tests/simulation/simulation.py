@@ -154,7 +154,8 @@ class Simulation:
     def bill(self, period: tuple[int, int]) -> None:
         """Let a period close, post its days and make its invoices."""
         close_at = self.business.auditor.close_at(period)
-        self.world.jump(max(self.world.seconds, close_at // 1000 + 1))
+        # A minute later every flow has found its owner, too.
+        self.world.jump(max(self.world.seconds + 60, close_at // 1000 + 1))
         config = BillingConfig()
         while post_usage(self.world.database, config, self.world.now_ms()):
             pass

@@ -48,10 +48,12 @@ class Hold:
 class Truth:
     """Everything that Flowrate has taken responsibility for.
 
-    silence_ms is how long a session may say nothing before it counts as ended.
+    silence_ms is how long a session may say nothing before it counts as ended; lateness_ms how
+    long after a minute reports can still change whose an address was in it.
     """
 
     silence_ms: int
+    lateness_ms: int
     static_prefixes: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
     _reports: dict[tuple[str, str], list[_Report]] = dataclasses.field(
         default_factory=lambda: defaultdict(list)
@@ -148,12 +150,15 @@ class Truth:
         return total
 
     def _attributed(self, before: int) -> Mapping[str, Mapping[int, Mapping[str, Octets]]]:
-        by_address: dict[str, list[Hold]] = defaultdict(list)
-        for hold in self.holds(before):
-            by_address[hold.address].append(hold)
+        known: dict[int, dict[str, list[Hold]]] = {}
         lines: dict[str, dict[int, dict[str, Octets]]] = {}
         for (address, minute), parts in self._flows.items():
-            login = self._owner(by_address[address], address, minute)
+            if minute not in known:
+                by_address: dict[str, list[Hold]] = defaultdict(list)
+                for hold in self.holds((minute + 1) * MINUTE_MS + self.lateness_ms):
+                    by_address[hold.address].append(hold)
+                known[minute] = by_address
+            login = self._owner(known[minute].get(address, []), address, minute)
             classes = lines.setdefault(login, {}).setdefault(minute, {})
             for name, (up, down), received_at in parts:
                 if received_at < before:

@@ -120,7 +120,7 @@ class World:
         self.config = config
         self.directory = directory
         self.seconds = config.start_seconds
-        self.truth = Truth(config.silence_ms)
+        self.truth = Truth(config.silence_ms, config.lateness_seconds * 1000)
         self.is_nas_cut_off = False
         url = f"sqlite:///{directory / 'flowrate.sqlite'}"
         migrate(url)
