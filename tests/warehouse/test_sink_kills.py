@@ -61,9 +61,9 @@ def test_every_sum_is_exact_after_twelve_kills(tmp_path: Path) -> None:
         process = start(tmp_path, seed)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        # Some inserts later, at some moment of the next: whatever else this machine is doing.
+        # Some lines later, at some moment of the next insert: whatever else this machine is doing.
         begun = time.monotonic()
-        lines = chance.randrange(3)
+        lines = seed % 3
         for _ in range(lines):
             process.stdout.readline()
         one_insert = (time.monotonic() - begun) / lines if lines else 0.1
