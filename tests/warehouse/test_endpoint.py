@@ -193,6 +193,7 @@ def test_bodies_are_bounded_before_and_after_decompression(http: httpx.Client) -
         ("lz4", lz4.frame.compress(b"SELECT 7")),
         ("zstd", zstd.compress(b"SELECT 7")),
     ],
+    ids=["gzip", "deflate", "lz4", "zstd"],
 )
 def test_codings_of_the_body(http: httpx.Client, coding: str, packed: bytes) -> None:
     headers = {"Content-Encoding": coding}
