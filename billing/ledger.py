@@ -134,6 +134,27 @@ def entries_of(
     )
 
 
+def reversal_of(
+    transaction: Transaction, source: str, occurred_at: int, description: str
+) -> Transaction:
+    """Return the posting that takes a transaction back: its entries with the opposite sign.
+
+    It has the same idempotency key under another source, so a transaction is reversed once.
+    """
+    entries = tuple(
+        dataclasses.replace(entry, amount_minor=-entry.amount_minor)
+        for entry in transaction.entries
+    )
+    return Transaction(
+        transaction.branch_id,
+        source,
+        transaction.idempotency_key,
+        occurred_at,
+        description,
+        entries,
+    )
+
+
 def link(previous: ChainLink | None, transaction: Transaction) -> ChainLink:
     """Return the link that appends a transaction behind `previous` (None: the chain's first)."""
     number = previous.number + 1 if previous else 1

@@ -9,6 +9,7 @@ COUNTERS: Mapping[str, str] = {
     "invoices_held": "Drafts written or kept because a closing is incomplete",
     "periods_waiting": "Looks at a period of which a rating key has not closed yet",
     "usage_days_posted": "Meter days posted to the ledger",
+    "topups_reversed": "Top-ups taken off the ledger because rating refused them",
     "commands_written": "Command rows written or changed",
     "commands_sent": "CoA and Disconnect requests that left",
     "commands_unsent": "Requests that could not leave now and will be offered again",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from billing.ledger import CASH, PREPAID, RECEIVABLE, Transaction, entries_of
+from billing.ledger import CASH, PREPAID, RECEIVABLE, Transaction, entries_of, reversal_of
+
+TOPUP = "topup"
+TOPUP_REFUSED = "topup_refused"
+"""Sources of a top-up's posting and of its reversal; both have the event's id as their key."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,9 +85,14 @@ def topup_transaction(topup: TopUp) -> Transaction:
     amounts = {CASH: topup.amount_minor, PREPAID: -topup.amount_minor}
     return Transaction(
         topup.branch_id,
-        "topup",
+        TOPUP,
         topup.event_id,
         topup.received_at,
         "Top-up",
         entries_of(topup.branch_id, topup.account_id, topup.currency, amounts),
     )
+
+
+def refused_topup_transaction(posted: Transaction, reason: str, decided_at: int) -> Transaction:
+    """Return the posting that takes back a top-up which rating refused; the cash is given back."""
+    return reversal_of(posted, TOPUP_REFUSED, decided_at, f"Top-up refused: {reason}")

@@ -18,9 +18,6 @@ from api.reads import parties
 from api.writes.transaction import CommandTransaction
 from billing.adapters import ledger, tables
 
-TOP_UP_SOURCE = "topup"
-"""Source of a top-up's posting in the ledger (`billing.payments.topup_transaction`)."""
-
 
 def top_up(transaction: CommandTransaction, body: TopUpCreate) -> TopUp:
     """Send money to a prepaid balance as an account event of the running minute.
@@ -65,7 +62,7 @@ def _is_known(transaction: CommandTransaction, event_id: str, amount_minor: int)
     statement = (
         select(func.max(entry.amount_minor))
         .join_from(tables.ledger_transaction, tables.ledger_entry)
-        .where(posting.source == TOP_UP_SOURCE, posting.idempotency_key == event_id)
+        .where(posting.source == billing.payments.TOPUP, posting.idempotency_key == event_id)
     )
     booked = transaction.connection.scalar(statement)
     if booked is not None and booked != amount_minor:

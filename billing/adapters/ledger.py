@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, tuple_
+from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
 
 from billing.adapters import tables
 from billing.ledger import (
@@ -103,15 +103,46 @@ class _UnbalancedRowsError(Exception):
         self.chain_number = chain_number
 
 
+def find_transactions(connection: Connection, transaction_ids: Sequence[str]) -> list[Transaction]:
+    """Return transactions by id, in the order of their branches' chains; unknown ids are left out.
+
+    ValueError where somebody altered the rows so that they no longer balance.
+    """
+    columns = tables.ledger_transaction.c
+    found: list[Transaction] = []
+    for start in range(0, len(transaction_ids), _KEYS_PER_QUERY):
+        some = transaction_ids[start : start + _KEYS_PER_QUERY]
+        rows = connection.execute(_entries_query().where(columns.transaction_id.in_(some)))
+        groups = itertools.groupby(rows, key=lambda row: tuple(row[:_HEAD]))
+        found += [_transaction(head, group) for head, group in groups]
+    return found
+
+
 def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transaction, ChainLink]]:
     """Yield a branch's transactions with their links, ascending; streams one pass."""
+    query = _entries_query().where(tables.ledger_transaction.c.branch_id == branch_id)
+    rows = connection.execute(query).yield_per(1000)
+    for head, group in itertools.groupby(rows, key=lambda row: tuple(row[:_HEAD])):
+        try:
+            yield _transaction(head, group), ChainLink(head[1], head[2])
+        except ValueError as error:
+            raise _UnbalancedRowsError(head[1]) from error
+
+
+_HEAD = 7
+"""How many of `_entries_query`'s columns belong to the transaction, before those of its entry."""
+
+
+def _entries_query() -> Select[Any]:
+    """Return the query of entries with their transactions, in the order of the chains."""
     transaction, entry, account = (
         tables.ledger_transaction.c,
         tables.ledger_entry.c,
         tables.ledger_account.c,
     )
-    query = (
+    return (
         select(
+            transaction.branch_id,
             transaction.chain_number,
             transaction.chain_hash,
             transaction.source,
@@ -127,18 +158,17 @@ def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transactio
         .select_from(tables.ledger_transaction)
         .join(tables.ledger_entry)
         .join(tables.ledger_account)
-        .where(transaction.branch_id == branch_id)
-        .order_by(transaction.chain_number, entry.line)
+        .order_by(transaction.branch_id, transaction.chain_number, entry.line)
     )
-    rows = connection.execute(query).yield_per(1000)
-    for head, group in itertools.groupby(rows, key=lambda row: tuple(row[:6])):
-        entries = tuple(Entry(LedgerAccount(r[6], r[7], r[8]), r[9], r[10]) for r in group)
-        number, chain_hash, source, key, occurred_at, description = head
-        try:
-            stored = Transaction(branch_id, source, key, occurred_at, description, entries)
-        except ValueError as error:
-            raise _UnbalancedRowsError(number) from error
-        yield stored, ChainLink(number, chain_hash)
+
+
+def _transaction(head: Sequence[Any], rows: Iterable[Row[Any]]) -> Transaction:
+    """Return a transaction from its own columns and its entries' rows."""
+    branch_id, _, _, source, key, occurred_at, description = head
+    entries = tuple(
+        Entry(LedgerAccount(*row[_HEAD : _HEAD + 3]), *row[_HEAD + 3 :]) for row in rows
+    )
+    return Transaction(branch_id, source, key, occurred_at, description, entries)
 
 
 def _known_keys(

@@ -17,6 +17,7 @@ from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliver
 from billing.adapters.coa import CoaTransport
 from billing.adapters.situations import FindTarget
 from billing.adapters.sqlite import reading, writing
+from billing.adapters.topups import reverse_refused_topups
 from billing.config import OfficeConfig
 
 _ALERT_OVERLAP_MS = 172_800_000
@@ -58,6 +59,9 @@ class OfficeLoop:
         config = self._config
         if self._is_due("billing", config.billing.interval_seconds, now_ms):
             counts["usage_days_posted"] += post_usage(self._engine, config.billing, now_ms)
+            counts["topups_reversed"] += reverse_refused_topups(
+                self._engine, config.billing.postings_per_run, now_ms
+            )
             counts += run_billing(self._engine, config.billing, now_ms)
             if (
                 counts["usage_days_posted"] >= config.billing.postings_per_run

@@ -156,6 +156,7 @@ subscriber = Table(
     _number("created_at"),
     Index(None, "branch_id", "subscriber_id"),
     Index(None, "account_id"),
+    Index(None, "status"),
     UniqueConstraint("branch_id", "user_name"),
 )
 """Who uses: status is ``active``, ``suspended`` or ``ended``."""
@@ -229,7 +230,9 @@ period_closing = _row_table(
 balance = _row_table("balance", rows.Balance)
 alert = _row_table("alert", rows.Alert, Index(None, "raised_at"), Index(None, "rating_key"))
 desired_service = _row_table("desired_service", rows.DesiredService)
-account_event_result = _row_table("account_event_result", rows.AccountEventResult)
+account_event_result = _row_table(
+    "account_event_result", rows.AccountEventResult, Index(None, "outcome")
+)
 unattributed_minute = _row_table("unattributed_minute", rows.UnattributedMinute)
 
 ROW_TABLES: dict[type, Table] = {
