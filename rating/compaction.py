@@ -101,9 +101,7 @@ def checkpoint_of(
     dropped: the packets up to that knot, holds: what was held until then.
     """
     former = session.checkpoint
-    had_gigawords = former is not None and former.has_gigawords
-    has_gigawords = had_gigawords or any(packet.has_gigawords for packet in session.packets)
-    unwrapped = unwrap(dropped, former, session.started_at, has_gigawords=has_gigawords)
+    unwrapped = unwrap(dropped, former, session.started_at)
     curve = session.curve.compacted(index)
     is_stopped = session.stop_at is not None and session.stop_at <= curve.times[0]
     return Checkpoint(
@@ -117,7 +115,7 @@ def checkpoint_of(
         base=curve.base,
         tracks=unwrapped.tracks,
         seconds=unwrapped.seconds,
-        has_gigawords=has_gigawords,
+        has_gigawords=unwrapped.has_gigawords,
         stop_at=session.stop_at if is_stopped else None,
         stop_cause=session.stop_cause if is_stopped else 0,
         last_event_at=session.last_event_at,

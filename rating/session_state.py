@@ -54,10 +54,6 @@ class Packet(NamedTuple):
         """Return how long the session had run by its own count: 0 for a Start, None unknown."""
         return 0 if self.status == STATUS_START and self.seconds is None else self.seconds
 
-    def raw(self, counter: int) -> int | None:
-        """Return one counter as sent, in the order of `Counters` (0 octets_up … 3 packets_down)."""
-        return self[4 + counter]
-
     @property
     def content(self) -> tuple[object, ...]:
         """Return what a retransmission has in common with its original."""
@@ -118,7 +114,7 @@ class Checkpoint(NamedTuple):
     origin: Counters
     base: Counters
     tracks: tuple[Track, ...]
-    seconds: int | None
+    seconds: int
     has_gigawords: bool
     stop_at: int | None
     stop_cause: int
@@ -134,12 +130,12 @@ class Checkpoint(NamedTuple):
     def is_before(self, packet: Packet) -> bool:
         """Return whether a packet tells of a session time that is settled."""
         seconds = packet.span_seconds
-        return self.seconds is not None and seconds is not None and seconds <= self.seconds
+        return seconds is not None and seconds <= self.seconds
 
     def ends_like(self, packet: Packet) -> bool:
         """Return whether a packet says exactly what the last one before the checkpoint said."""
         return packet.seconds == self.seconds and all(
-            packet.raw(counter) in (None, track.raw) for counter, track in enumerate(self.tracks)
+            raw in (None, track.raw) for raw, track in zip(packet[4:8], self.tracks, strict=True)
         )
 
 

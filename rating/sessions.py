@@ -19,13 +19,15 @@ sends the difference. The rules, in the order in which they apply:
 3. **Stop.** The last Stop ends the generation; an interim update with a later event time is not
    counted. A Stop without counters (or all zero) lowers nothing.
 4. **Unwrap.** Counters without gigawords begin again at 2**32. Where the NAS is known to do so, a
-   fall while the session time rises is a wrap. Where it is only that no packet of the session has a
-   gigawords attribute, the fall must also be the short way round (at most half the modulus), since
-   a counter that was reset must not be charged as 4 GB. Packets have no gigawords: same rule.
+   fall while the session time rises is a wrap. Where it is only that no packet of the session so
+   far had a gigawords attribute, the fall must also be the short way round (at most half the
+   modulus), since a counter that was reset must not be charged as 4 GB. Packets have no gigawords:
+   same rule.
 5. **Origin.** Start with counters 0; without Start, the implied start; where that is longer ago
    than `implied_start_reach_seconds`, the first packet with its counters as opening balance.
 6. **Compaction.** What lies behind the lateness bound becomes the origin of the curve
-   (`Checkpoint`): a knot from before it can raise the curve, never lower it.
+   (`Checkpoint`): a knot from before it can raise the curve, never lower it. Rules 4 and 5 look
+   only at packets up to the one in question, so that compaction changes nothing that was sent.
 """
 
 from __future__ import annotations
@@ -143,14 +145,13 @@ def extended(
     tail = group.tail
     if tail is None or packet.status == STATUS_START:
         return None
-    if packet.seconds is None or tail.seconds is None or packet.seconds <= tail.seconds:
+    if packet.seconds is None or packet.seconds <= tail.seconds:
         return None
     tolerance_ms = config.generation_tolerance_seconds * 1000
     implied_at = packet.implied_at
     goes_on = (
         packet.event_at > tail.last_event_at
         and tail.implied_first_at <= implied_at <= tail.implied_last_at + tolerance_ms
-        and (tail.has_gigawords or not packet.has_gigawords)
         and tail.identities != ()
     )
     is_known = any(
@@ -223,6 +224,11 @@ def _without_repeats(
             continue
         content, implied_at = packet.content, packet.implied_at
         is_confirmed = any(abs(start_at - implied_at) <= tolerance_ms for start_at in starts)
+        is_confirmed = is_confirmed or any(
+            not c.ends_like(packet)
+            and c.implied_first_at - tolerance_ms <= implied_at <= c.implied_last_at + tolerance_ms
+            for c in group.checkpoints
+        )
         former_at = known.get(content)
         if former_at is not None:
             if not is_confirmed or implied_at <= former_at + tolerance_ms:
@@ -331,7 +337,7 @@ def _session(span: _Span, facts: tuple[Facts, ...], config: SessionsConfig) -> S
         stop_at, stop_cause = stops[-1].event_at, stops[-1].terminate_cause
     counted = [p for p in span.packets if stop_at is None or p.event_at <= stop_at]
     overtaken = [p for p in span.packets if stop_at is not None and p.event_at > stop_at]
-    started_at = _started_at(span, counted, config)
+    started_at = _started_at(span, counted)
     curve, is_midway = _curve(span, counted, started_at, config)
     named = [facts[p.facts] for p in counted]
     last = [checkpoint.last_event_at] if checkpoint else []
@@ -360,28 +366,20 @@ def _session(span: _Span, facts: tuple[Facts, ...], config: SessionsConfig) -> S
     )
 
 
-def _started_at(span: _Span, counted: list[Packet], config: SessionsConfig) -> int:
-    """Return the start: the Start packet's time where the implied start confirms it (rule 5)."""
-    if span.checkpoint:
-        return span.checkpoint.started_at
-    started_at = span.implied_first_at
-    starts = [p.event_at for p in counted if p.status == STATUS_START]
-    if starts and starts[0] <= started_at + config.generation_tolerance_seconds * 1000:
-        started_at = starts[0]
-    return min(started_at, counted[0].event_at)
+def _started_at(span: _Span, counted: list[Packet]) -> int:
+    """Return the implied start of the first packet: of a Start, its own time (rule 5).
+
+    Not the earliest of all implied starts: they jitter, and a later packet must not move what lies
+    behind the lateness bound.
+    """
+    return span.checkpoint.started_at if span.checkpoint else counted[0].implied_at
 
 
 def _curve(
     span: _Span, counted: list[Packet], started_at: int, config: SessionsConfig
 ) -> tuple[Curve, bool]:
     """Return the session's curve and whether it was opened midway."""
-    had_gigawords = span.checkpoint is not None and span.checkpoint.has_gigawords
-    totals = unwrap(
-        counted,
-        span.checkpoint,
-        started_at,
-        has_gigawords=had_gigawords or any(packet.has_gigawords for packet in counted),
-    ).totals
+    totals = unwrap(counted, span.checkpoint, started_at).totals
     knots = [(packet.event_at, total) for packet, total in zip(counted, totals, strict=True)]
     if span.checkpoint:
         checkpoint = span.checkpoint
@@ -392,9 +390,8 @@ def _curve(
         ]
         curve = curve_of(checkpoint.origin_at, checkpoint.origin, checkpoint.base, knots)
         return curve, False
-    has_start = any(packet.status == STATUS_START for packet in counted)
     reach_ms = config.implied_start_reach_seconds * 1000
-    if not has_start and knots[0][0] - started_at > reach_ms:
+    if knots[0][0] - started_at > reach_ms:
         first_at, opening = knots[0]
         return curve_of(first_at, opening, opening, knots[1:]), True
     return curve_of(started_at, ZERO, ZERO, knots), False
