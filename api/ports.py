@@ -121,10 +121,6 @@ class UsageQueries(Protocol):
         ...
 
 
-def _no_pdf(_document: str) -> bytes:
-    raise NotImplementedError("no PDF renderer was given")
-
-
 class WarehouseUnavailableError(Exception):
     """The warehouse did not answer, or answered with an error; the cause is chained."""
 
@@ -136,8 +132,7 @@ class Services:
     now_ms returns the clock in ms. new_id takes a prefix (``sub``) and returns a fresh id.
     new_token returns that many random octets, for keys shown once. secret signs cookies and login
     links. operator_token is the installation's own API key, which reaches every branch (empty:
-    there is none); the keys of branches are rows of `api_key`. render_pdf turns an invoice's
-    canonical JSON into PDF. read_processes returns
+    there is none); the keys of branches are rows of `api_key`. read_processes returns
     supervisor.json's content, or None where nothing supervises. read_watermarks returns stage →
     "received through" in ms. count adds to a counter of `api.metrics`.
     """
@@ -150,7 +145,6 @@ class Services:
     new_token: Callable[[int], bytes]
     secret: bytes = dataclasses.field(repr=False)
     operator_token: str = dataclasses.field(default="", repr=False)
-    render_pdf: Callable[[str], bytes] = _no_pdf
     config: ApiConfig = dataclasses.field(default_factory=ApiConfig)
     read_processes: Callable[[], Mapping[str, Any] | None] = lambda: None
     read_watermarks: Callable[[], Mapping[str, int]] = dict

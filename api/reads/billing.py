@@ -19,7 +19,7 @@ from api.models.billing import (
 from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
-from billing.adapters import tables
+from billing.adapters import pdf, tables
 from billing.invoices import ADJUSTMENT, USAGE
 
 EVIDENT_KINDS = frozenset({ADJUSTMENT, USAGE})
@@ -64,19 +64,20 @@ def get_invoice(connection: Connection, branch_id: str | None, invoice_id: str) 
     return InvoiceDetail(**_head(row), lines=[_line(item, row.currency) for item in lines])
 
 
-def invoice_document(
+def printed_invoice(
     connection: Connection, branch_id: str | None, invoice_id: str
-) -> tuple[str, str]:
-    """Return the invoice's number (its id while a draft) and the canonical JSON under its hash.
+) -> tuple[str, dict[str, Any]]:
+    """Return the invoice's number (its id while a draft) and what its PDF prints.
 
-    Raises a 404 Problem where there is no such invoice.
+    Typesetting takes tens of milliseconds: `billing.adapters.pdf.render` belongs behind the
+    transaction. Raises a 404 Problem where there is no such invoice.
     """
     invoice = tables.invoice.c
-    statement = select(invoice.number, invoice.document).where(invoice.invoice_id == invoice_id)
+    statement = select(invoice.number).where(invoice.invoice_id == invoice_id)
     row = connection.execute(scoped(statement, tables.invoice, branch_id)).one_or_none()
     if row is None:
         raise not_found("invoice", invoice_id)
-    return row.number or invoice_id, row.document
+    return row.number or invoice_id, pdf.invoice_input(connection, invoice_id)
 
 
 def _head(row: Row[Any]) -> dict[str, Any]:

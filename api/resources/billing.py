@@ -30,6 +30,7 @@ from api.reads.usage import balances
 from api.requests import CallerDep, PagingDep
 from api.resources.answers import problems
 from api.writes.acting import top_up
+from billing.adapters import pdf
 from billing.adapters.sqlite import reading
 
 router = APIRouter()
@@ -167,8 +168,8 @@ def get_line_evidence(
 def get_invoice_pdf(caller: CallerDep, invoice_id: str) -> Response:
     """Get the invoice as PDF."""
     with reading(caller.services.engine) as connection:
-        name, document = reads.invoice_document(connection, caller.branch_id, invoice_id)
-    return pdf_response(name, caller.services.render_pdf(document))
+        name, printed = reads.printed_invoice(connection, caller.branch_id, invoice_id)
+    return pdf_response(name, pdf.render(printed))
 
 
 def pdf_response(name: str, content: bytes) -> Response:

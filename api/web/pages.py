@@ -25,6 +25,7 @@ from api.web import charts, logins, panels, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
 from api.writes.acting import request_command, top_up
+from billing.adapters import pdf
 from billing.adapters.sqlite import reading
 
 router = APIRouter(include_in_schema=False)
@@ -211,8 +212,8 @@ def show_invoice_pdf(visitor: VisitorDep, invoice_id: str) -> Response:
     """Show the invoice as PDF."""
     with reading(visitor.services.engine) as connection:
         reach = visitor.principal.branch_id
-        name, document = invoices.invoice_document(connection, reach, invoice_id)
-    return pdf_response(name, visitor.services.render_pdf(document))
+        name, printed = invoices.printed_invoice(connection, reach, invoice_id)
+    return pdf_response(name, pdf.render(printed))
 
 
 @router.get("/alerts")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,8 +19,7 @@ from api.keys import OPERATOR
 from api.ports import AppendRows, Services
 from api.warehouse_usage import WarehouseUsage
 from api.web.session import login_path
-from billing.adapters import pdf
-from billing.adapters.sqlite import open_database, reading
+from billing.adapters.sqlite import open_database
 from infra.secrets import Secrets
 from infra.serve import Instance
 from infra.settings import Settings
@@ -44,12 +42,6 @@ def services(
 ) -> Services:
     """Return what the API and its pages need, over this data directory."""
     database = open_database(database_url(settings), synchronous=synchronous)
-
-    def render_pdf(document: str) -> bytes:
-        with reading(database) as connection:
-            printed = pdf.invoice_input(connection, json.loads(document)["invoice_id"])
-        return pdf.render(printed)
-
     return Services(
         engine=database,
         usage=WarehouseUsage(lambda: warehouse_client(settings, secrets)),
@@ -59,7 +51,6 @@ def services(
         new_token=os.urandom,
         secret=secrets.page_session_key.encode(),
         operator_token=secrets.api_key,
-        render_pdf=render_pdf,
         config=settings.api,
         read_processes=lambda: _supervisor_document(settings),
         read_watermarks=lambda: watermarks(settings),

@@ -19,8 +19,14 @@ from api.app import create_app
 from api.config import ApiConfig
 from api.keys import Principal, issue_key
 from api.ports import EvidenceFilter, EvidenceRow, Services, UsageFilter, UsagePoint, UsageTotal
+from billing.accounts import Account, Branch
 from billing.adapters import tables
+from billing.adapters.repositories import find, find_plan, subscriptions_in
+from billing.adapters.rows import write_rows
 from billing.adapters.sqlite import open_database, writing
+from billing.catalog import terms_of
+from billing.invoices import InvoiceInputs, RecurringInput, UsageInput, draft_invoice
+from rating.rows import UsageCharge
 
 NOW = 1_795_256_107_000
 """2026-11-21T10:15:07Z, a Saturday, 16:15 in Dhaka."""
@@ -71,6 +77,11 @@ PLAN_DOCUMENT: dict[str, Any] = {
     ],
     "throttle_steps": [{"meter_id": "data", "profile": "slow-2m", "at_percent": 100}],
 }
+
+
+_LINE_COLUMNS = (
+    "kind", "description", "rating_key", "meter_id", "quantity", "unit", "amount_minor", "tax_rate",
+)  # fmt: skip
 
 
 class SampleUsage:
@@ -213,7 +224,6 @@ def world_over(
         new_token=lambda length: next(ids).to_bytes(length, "big"),
         secret=b"a secret of the tests",
         operator_token=OPERATOR_TOKEN,
-        render_pdf=lambda document: b"%PDF-1.7 " + document.encode(),
         config=ApiConfig(
             **{"account_event_wait_seconds": 0.2, "login_link_enabled": True, **config}
         ),
@@ -486,15 +496,7 @@ class _Family:
 
     def _invoices(self, connection: Connection, used: float) -> None:
         over = max(0, round((used - 0.6) * 100))
-        usage = f"Data above 100 GB: {over} GB"
-        octets = (100 + over) * GB
-        lines: list[tuple[str, str, int, str, int, str, str]] = [
-            ("recurring", "Home 100, October 2026", 1, "month", 70_000, "", ""),
-            ("usage", usage, octets, "octets", over * 1000, self.rating_key, "data"),
-        ]
-        subtotal = 70_000 + over * 1000
-        tax = round(subtotal * 0.05)
-        lines.append(("tax", "VAT 5 %", 0, "", tax, "", ""))
+        draft = draft_invoice(self._october(connection, over))
         paid = self.number % 3 != 0
         prefix = "DHM" if self.branch_id == "dhanmondi" else "PKR"
         invoice_id = f"inv_{self.account_id}_2026-10"
@@ -511,47 +513,59 @@ class _Family:
                 issued_at=PERIOD_START + 2 * HOUR,
                 due_on="2026-11-28" if self.number % 2 else "2026-11-15",
                 currency=self.currency,
-                subtotal_minor=subtotal,
-                tax_minor=tax,
-                total_minor=subtotal + tax,
-                hash="0" * 64,
-                document=json.dumps({"invoice_id": invoice_id}),
-                paid_minor=subtotal + tax if paid else 0,
+                subtotal_minor=draft.subtotal_minor,
+                tax_minor=draft.tax_minor,
+                total_minor=draft.total_minor,
+                hash=draft.hash,
+                document=draft.document.replace(draft.invoice_id, invoice_id),
+                paid_minor=draft.total_minor if paid else 0,
             )
         )
-        for position, line in enumerate(lines, 1):
-            kind, description, quantity, unit, amount, rating_key, meter_id = line
-            connection.execute(
-                insert(tables.invoice_line).values(
-                    invoice_id=invoice_id,
-                    line=position,
-                    kind=kind,
-                    description=description,
-                    rating_key=rating_key,
-                    meter_id=meter_id,
-                    quantity=quantity,
-                    unit=unit,
-                    amount_minor=amount,
-                    tax_rate="0.05",
-                    evidence=json.dumps(self._evidence(octets, over) if meter_id else {}),
-                )
-            )
+        for position, line in enumerate(draft.lines, 1):
+            row = {name: getattr(line, name) for name in _LINE_COLUMNS}
+            row |= {"invoice_id": invoice_id, "line": position}
+            row["evidence"] = json.dumps(dict(line.evidence))
+            connection.execute(insert(tables.invoice_line).values(row))
 
-    def _evidence(self, quantity: int, over: int) -> dict[str, Any]:
-        """Return what `billing.invoices` writes beside a line of usage."""
-        return {
-            "rating_key": self.rating_key,
-            "period_start_at": PREVIOUS_START,
-            "period_end_at": PERIOD_START,
-            "segment_number": 1,
-            "meter_id": "data",
-            "revision": 1,
-            "quantity": quantity,
-            "allowance": 100 * GB,
-            "amount_exact": f"{over * 10}/1",
-            "plan_id": f"{self.branch_id}-home-100",
-            "plan_version": 1,
-        }
+    def _october(self, connection: Connection, over: int) -> InvoiceInputs:
+        """Return October's invoice as billing makes it: the fee, and `over` GB above 100."""
+        branch, account = (
+            find(connection, Branch, self.branch_id),
+            find(connection, Account, self.account_id),
+        )
+        [subscription] = subscriptions_in(connection, self.account_id, PREVIOUS_START, PERIOD_START)
+        plan = find_plan(connection, subscription.plan_id, 1)
+        assert branch is not None
+        assert account is not None
+        assert plan is not None
+        terms = terms_of(plan.document)
+        charge = UsageCharge(
+            rating_key=self.rating_key,
+            period_start_at=PREVIOUS_START,
+            segment_number=0,
+            meter_id="data",
+            revision=0,
+            period_end_at=PERIOD_START,
+            plan_id=plan.plan_id,
+            plan_version=1,
+            quantity=(100 + over) * GB,
+            amount_exact=f"{over * 10}/1",
+            amount_minor=over * 1000,
+            currency=self.currency,
+            description=f"{plan.name}: Data",
+            closed_at=PERIOD_START + 2 * HOUR,
+        )
+        write_rows(connection, [charge])
+        return InvoiceInputs(
+            branch,
+            account,
+            self.currency,
+            PREVIOUS_START,
+            PERIOD_START,
+            [RecurringInput(subscription, terms, self.name)],
+            [UsageInput(charge, terms, self.name, 100 * GB)],
+            [],
+        )
 
 
 def _unattributed(connection: Connection, now: int) -> None:

@@ -139,11 +139,11 @@ def test_a_silent_warehouse(world: World, operator: TestClient) -> None:
 
 
 def test_our_own_failure_tells_nothing(world: World, operator: TestClient) -> None:
-    def broken(_document: str) -> bytes:
+    def broken() -> dict[str, int]:
         raise RuntimeError("secret path /srv/x")
 
-    object.__setattr__(world.services, "render_pdf", broken)
-    answer = operator.get("/v1/invoices/inv_acc_0001_2026-10/pdf")
+    object.__setattr__(world.services, "read_watermarks", broken)
+    answer = operator.get("/v1/status")
     assert "secret" not in answer.text
     problem(answer, 500)
     assert world.counted["api_failures_total"] == 1

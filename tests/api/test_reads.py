@@ -123,6 +123,7 @@ def test_a_pdf(operator: TestClient) -> None:
     answer = operator.get("/v1/invoices/inv_acc_0001_2026-10/pdf")
     assert answer.headers["content-type"] == "application/pdf"
     assert 'filename="DHM-2026-000401.pdf"' in answer.headers["content-disposition"]
+    assert answer.content.startswith(b"%PDF-")
 
 
 def test_sessions_live_and_past(operator: TestClient) -> None:
@@ -159,7 +160,7 @@ def test_commands_by_outcome(operator: TestClient) -> None:
 def test_a_segments_evidence_stays_on_its_days(world: World, operator: TestClient) -> None:
     """October with a plan change on the 12th has two segments; the line bills the first."""
     with writing(world.engine) as connection:
-        for segment, day_on in ((1, "2026-10-01"), (1, "2026-10-12"), (2, "2026-10-12")):
+        for segment, day_on in ((0, "2026-10-01"), (0, "2026-10-12"), (1, "2026-10-12")):
             row = {
                 "rating_key": "sub_0001a",
                 "meter_id": "data",
