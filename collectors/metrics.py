@@ -27,6 +27,7 @@ METRICS: Mapping[str, str] = {
     "radius_unanswered_packets": "Verified packets not answered because an append failed.",
     "radius_send_failures": "Answers the system would not send.",
     "radius_duplicate_cache_entries": "Answers held for retransmissions (gauge).",
+    "radius_duplicate_cache_evicted": "Answers forgotten before their time by the cache's limit.",
     "radius_kernel_drops": "Accounting datagrams the kernel dropped (gauge).",
     "radius_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
     "radius_received_through_at": "Newest durable `received through T`, ms (gauge).",

@@ -145,6 +145,8 @@ def _count(decoded: Decoded, counters: Counter[str]) -> None:
     counters["decode_flows"] += len(decoded.flows)
     counters["decode_held_sets"] += _number(decoded.changes, state.HELD, Put)
     counters["decode_held_released"] += decoded.released
+    counters["decode_sessions_forgotten"] += decoded.forgotten.get("sessions", 0)
+    counters["decode_digests_forgotten"] += decoded.forgotten.get("digests", 0)
     counters["decode_held_expired"] += (
         _number(decoded.changes, state.HELD, Delete) - decoded.released
     )

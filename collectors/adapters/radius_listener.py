@@ -162,6 +162,7 @@ class _Listener:
         if self._append("marker", now, b""):
             counters.set("radius_received_through_at", now)
         counters.set("radius_duplicate_cache_entries", self._server.cached)
+        counters.set("radius_duplicate_cache_evicted", self._server.evicted)
         counters.set("radius_kernel_drops", kernel_drops([b.socket for b in self._bound]))
 
     def _append(self, kind: str, received_at: int, body: bytes) -> bool:

@@ -37,7 +37,7 @@ class FlowDecodeConfig:
     held_seconds: int = 1_800
     """How long a data set waits for its template."""
     held_octets_limit: int = 67_108_864
-    """Most octets that wait for templates, over all exporters."""
+    """Most octets that wait for templates, over all exporters; a set counts 256 above its own."""
     held_octets_per_session_limit: int = 8_388_608
     """Most octets that wait for templates of one exporter and observation domain."""
     held_sets_per_session_limit: int = 8_192
@@ -46,6 +46,8 @@ class FlowDecodeConfig:
     """Most (exporter, observation domain) remembered; the longest silent are forgotten first."""
     templates_per_session_limit: int = 1_024
     """Most templates of one exporter and observation domain."""
+    template_octets_limit: int = 67_108_864
+    """Most octets of templates over all exporters; the longest silent are forgotten first."""
     template_fields_limit: int = 1_024
     """Most fields of one template."""
     samplers_per_session_limit: int = 1_024

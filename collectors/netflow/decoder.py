@@ -43,7 +43,8 @@ class Decoded:
 
     counts: (index in origins, name) -> increment; names are COUNTED (`lost` may be negative: a
     late datagram takes back a gap) and reasons of refusal (`metrics.REFUSALS`). changes are the
-    state's; released is how many data sets ended their wait for a template.
+    state's; released is how many data sets ended their wait for a template; forgotten counts what
+    a limit made the state forget: ``sessions``, and ``digests`` of datagrams seen.
     """
 
     flows: Flows
@@ -51,6 +52,7 @@ class Decoded:
     counts: Mapping[tuple[int, str], int]
     changes: Sequence[Put | Delete]
     released: int = 0
+    forgotten: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def decode(
@@ -85,7 +87,9 @@ class _Decoding:
         """Decode the block; see `decode`."""
         view, block, config, sessions = self.view, self.block, self.config, self.sessions
         payload = np.frombuffer(block.payload, np.uint8)
-        fresh, changes = drop_duplicates(view, block, watermark_at=watermark_at, config=config)
+        fresh, changes, digests = drop_duplicates(
+            view, block, watermark_at=watermark_at, config=config
+        )
         headers = read_headers(block, payload)
         readable = headers.is_readable & fresh
         sets = _find_sets(payload, headers, readable, config.sets_per_datagram_limit)
@@ -111,7 +115,8 @@ class _Decoding:
         flows = self._fill(groups, data.rows, timelines)
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
         changes += sessions.changes()
-        return Decoded(flows, self.origins, self.counts, changes, len(released))
+        forgotten = {"sessions": sessions.forgotten, "digests": digests}
+        return Decoded(flows, self.origins, self.counts, changes, len(released), forgotten)
 
     def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
         """Return the datagrams' columns and what the template sets teach.

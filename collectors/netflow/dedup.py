@@ -23,8 +23,10 @@ _ENTRY_OCTETS = _DIGEST_OCTETS + 8
 
 def drop_duplicates(
     view: StateView, block: DatagramBlock, *, watermark_at: int, config: FlowDecodeConfig
-) -> tuple[NDArray[np.bool_], list[Put | Delete]]:
+) -> tuple[NDArray[np.bool_], list[Put | Delete], int]:
     """Return which datagrams are first copies, bool [n], and the changes of the state.
+
+    The last is how many marks the limit of `dedup_digests_limit` made it forget too early.
 
     Two receive times further apart than the window are no duplicates, whatever the order in which
     the datagrams are processed; marks older than watermark less window can match nothing.
@@ -41,7 +43,7 @@ def drop_duplicates(
             held += len(value) // _ENTRY_OCTETS
     n = len(block)
     if not n or not window:
-        return np.ones(n, np.bool_), changes
+        return np.ones(n, np.bool_), changes, 0
     digests = _digests(block)
     fresh = _first_copies(digests, block.received_at, chunks, window)
     kept = np.flatnonzero(fresh)
@@ -50,12 +52,14 @@ def drop_duplicates(
         key = f"{int(block.received_at[kept].max()):015d}:{digests[kept[0]].tobytes().hex()}"
         changes.append(Put(SEEN, key, body))
     held += len(kept)
+    forgotten = 0
     for key, value in chunks:
         if held <= config.dedup_digests_limit:
             break
         changes.append(Delete(SEEN, key))
+        forgotten += len(value) // _ENTRY_OCTETS
         held -= len(value) // _ENTRY_OCTETS
-    return fresh, changes
+    return fresh, changes, forgotten
 
 
 def _digests(block: DatagramBlock) -> NDArray[np.void]:

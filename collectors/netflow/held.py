@@ -51,7 +51,7 @@ def release(
         if found is None:
             continue
         session, order = found
-        sessions.add_held(sessions.index_of(held.session), -1, -len(held.body))
+        sessions.add_held(sessions.index_of(held.session), -1, -held.octets)
         changes.append(Delete(HELD, key))
         if int(received_at[order]) - held.received_at <= config.held_seconds * 1000:
             released.append((held, session, order))
@@ -77,7 +77,7 @@ def expire(
     changes: list[Put | Delete] = []
     for key, held in view.scan(HELD, "", f"{cutoff:015d}"):
         if key not in done:
-            sessions.add_held(sessions.index_of(held.session), -1, -len(held.body))
+            sessions.add_held(sessions.index_of(held.session), -1, -held.octets)
             changes.append(Delete(HELD, key))
     return changes
 
@@ -103,27 +103,25 @@ def hold(
         row, start = int(sets.row[index]), int(sets.start[index])
         number = int(rows.origin[row])
         session = int(rows.session[row])
-        body = bytes(block.payload[start : start + int(sets.length[index])])
-        held = sessions.progress[session]
-        if (
-            held.held_sets >= config.held_sets_per_session_limit
-            or held.held_octets + len(body) > config.held_octets_per_session_limit
-            or total + len(body) > config.held_octets_limit
-        ):
-            note(number, "held_limit", 1)
-            continue
-        total += len(body)
-        sessions.add_held(session, 1, len(body))
-        received_at = int(rows.received_at[row])
+        waiting_in = sessions.progress[session]
         value = HeldSet(
             session=sessions.keys[session],
             template_id=int(sets.set_id[index]),
             source_port=origins[number].source_port,
-            received_at=received_at,
+            received_at=int(rows.received_at[row]),
             export_at=int(rows.export_at[row]),
             uptime=int(rows.uptime[row]),
-            body=body,
+            body=bytes(block.payload[start : start + int(sets.length[index])]),
         )
+        if (
+            waiting_in.held_sets >= config.held_sets_per_session_limit
+            or waiting_in.held_octets + value.octets > config.held_octets_per_session_limit
+            or total + value.octets > config.held_octets_limit
+        ):
+            note(number, "held_limit", 1)
+            continue
+        total += value.octets
+        sessions.add_held(session, 1, value.octets)
         changes.append(Put(HELD, _key(block, row, start, value.session), value))
     return changes
 

@@ -32,6 +32,10 @@ _ADDRESS_OCTETS: Mapping[str, int] = {
 }
 
 
+CACHED_DEFINITION_OCTETS_MAX = 1_024
+"""Longest template definition whose layout is remembered: 255 fields, far above any exporter's."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stretch:
     """A step of normalising a record: `octets` fixed octets, or one variable-length field.
@@ -87,10 +91,22 @@ class Layout:
         return [records[name] for name in self.pieces[column]]
 
 
-@functools.lru_cache(maxsize=8192)
 def compile_layout(version: int, is_options: bool, definition: bytes) -> Layout:
-    """Return the layout of a template definition (`templates.TemplateRecord.definition`)."""
+    """Return the layout of a template definition (`templates.TemplateRecord.definition`).
+
+    A cache remembers it, unless the definition is of unusual size: a layout takes several times
+    as much memory, and hostile ones must not fill it.
+    """
+    if len(definition) > CACHED_DEFINITION_OCTETS_MAX:
+        return _read_and_compile(version, is_options, definition)
+    return _compile_often(version, is_options, definition)
+
+
+def _read_and_compile(version: int, is_options: bool, definition: bytes) -> Layout:
     return _compile(is_options, read_fields(version, is_options, definition))
+
+
+_compile_often = functools.lru_cache(maxsize=8192)(_read_and_compile)
 
 
 @functools.cache

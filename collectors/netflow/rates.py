@@ -39,6 +39,7 @@ def learn_sampling(
 ) -> dict[int, Timeline]:
     """Return each session's rates over the batch, and put the last ones into the sessions."""
     announced: dict[int, list[Announcement]] = {}
+    origins: dict[int, int] = {}
     for group in groups:
         if not group.layout.is_options or not is_relevant(group.layout):
             continue
@@ -52,9 +53,9 @@ def learn_sampling(
                 config.sampling_rate_limit,
             )
             announced.setdefault(number, []).extend(found)
+            origins[number] = int(rows.origin[group.row[mine][0]])
             if absurd:
-                first = int(rows.origin[group.row[mine][0]])
-                note(first, "implausible_sampling_rate", len(absurd))
+                note(origins[number], "implausible_sampling_rate", len(absurd))
     timelines: dict[int, Timeline] = {}
     for number in range(len(sessions.keys)):
         before = sessions.sessions[number]
@@ -64,10 +65,11 @@ def learn_sampling(
         after = dict(before.samplers)
         news: list[Announcement] = []
         for event in sorted(events or (), key=lambda event: event.order):
+            if after.get(event.selector) == event.rate:
+                continue
             is_new = event.selector not in after
-            if after.get(event.selector) == event.rate or (
-                is_new and len(after) >= config.samplers_per_session_limit
-            ):
+            if is_new and len(after) >= config.samplers_per_session_limit:
+                note(origins[number], "samplers_per_session_limit", 1)
                 continue
             after[event.selector] = event.rate
             news.append(event)

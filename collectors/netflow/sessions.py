@@ -62,7 +62,8 @@ class Sessions:
         self._forced = {
             pack_address(e.address): e.sampling_rate for e in config.exporters if e.sampling_rate
         }
-        self._limit = config.sessions_limit
+        self._limits = (config.sessions_limit, config.template_octets_limit)
+        self.forgotten = 0
         self._split: dict[str, bool] = {}
         self._index: dict[str, int] = {}
         self.keys: list[str] = []
@@ -182,7 +183,7 @@ class Sessions:
         """Return the changes of the state, the totals and the forgotten sessions among them."""
         out: list[Put | Delete] = []
         totals: Totals = self._view.get(TOTALS, "") or Totals()
-        sessions, octets = totals.sessions, totals.held_octets
+        sessions, held, templates = totals.sessions, totals.held_octets, totals.template_octets
         for index, key in enumerate(self.keys):
             before, session, progress = (
                 self._before[index],
@@ -193,40 +194,66 @@ class Sessions:
                 self._is_new[index] and (session.templates or session.samplers)
             ):
                 out.append(Put(SESSION, key, session))
+                progress = dataclasses.replace(progress, template_octets=session.octets)
             if progress is not before[1]:
                 out.append(Put(PROGRESS, key, progress))
                 sessions += self._is_new[index]
-            octets += progress.held_octets - before[1].held_octets
+            held += progress.held_octets - before[1].held_octets
+            templates += progress.template_octets - before[1].template_octets
         for merged, is_split in self._split.items():
             if is_split and not self._view.get(SPLIT, merged):
                 out.append(Put(SPLIT, merged, True))
-        if sessions > self._limit:
-            keys = self._silent(sessions - self._limit + self._limit // 10)
-            sessions -= len(keys)
-            octets -= sum(keys.values())
-            out += self._forget(keys)
-        after = Totals(max(0, sessions), max(0, octets))
+        gone = self._silent(
+            *(
+                size - limit + limit // 10 if size > limit else 0
+                for size, limit in zip((sessions, templates), self._limits, strict=True)
+            )
+        )
+        self.forgotten = len(gone)
+        out += self._forget(gone)
+        after = Totals(
+            max(0, sessions - len(gone)),
+            max(0, held - sum(progress.held_octets for progress in gone.values())),
+            max(0, templates - sum(progress.template_octets for progress in gone.values())),
+        )
         if after != totals:
             out.append(Put(TOTALS, "", after))
         return out
 
-    def _silent(self, count: int) -> dict[str, int]:
-        """Return the `count` sessions that were silent the longest, and the octets they hold."""
-        silent = sorted(
-            (progress.last_seen_at, key, progress.held_octets)
-            for key, progress in self._view.scan(PROGRESS)
-            if key not in self._index
-        )
-        return {key: octets for _, key, octets in silent[:count]}
+    def _silent(self, count: int, octets: int) -> dict[str, Progress]:
+        """Return sessions silent the longest: `count`, and more up to `octets` of templates."""
+        chosen: dict[str, Progress] = {}
+        if count <= 0 and octets <= 0:
+            return chosen
+        others = [item for item in self._view.scan(PROGRESS) if item[0] not in self._index]
+        for key, progress in sorted(others, key=lambda item: (item[1].last_seen_at, item[0])):
+            if count <= 0 and octets <= 0:
+                break
+            chosen[key] = progress
+            count -= 1
+            octets -= progress.template_octets
+        return chosen
 
-    def _forget(self, keys: Mapping[str, int]) -> list[Put | Delete]:
-        """Return the deletion of sessions, and of what waits for their templates."""
+    def _forget(self, gone: Mapping[str, Progress]) -> list[Put | Delete]:
+        """Return the deletion of sessions, of what waits for their templates, of empty splits."""
+        if not gone:
+            return []
         out: list[Put | Delete] = [
-            Delete(collection, key) for key in keys for collection in (SESSION, PROGRESS)
+            Delete(collection, key) for key in gone for collection in (SESSION, PROGRESS)
         ]
-        if any(keys.values()):
-            out += [Delete(HELD, k) for k, held in self._view.scan(HELD) if held.session in keys]
+        if any(progress.held_octets for progress in gone.values()):
+            out += [Delete(HELD, k) for k, held in self._view.scan(HELD) if held.session in gone]
+        split = {_merged(key) for key in gone if not key.endswith(SHARED)}
+        if split:
+            kept = (key for key, _ in self._view.scan(PROGRESS) if key not in gone)
+            split -= {_merged(key) for key in (*kept, *self.keys)}
+            out += [Delete(SPLIT, merged) for merged in sorted(split)]
         return out
+
+
+def _merged(key: str) -> str:
+    """Return the key of the session that all ports of a session's address would share."""
+    return session_key(*split_session_key(key), None)
 
 
 def note_arrivals(

@@ -23,6 +23,11 @@ DOMAIN_RATE = -1
 BOOT_AT = -2
 """Key of the exporter's boot time (element 160 in an option), as (ms, 1)."""
 
+HELD_SET_OCTETS = 256
+"""What a waiting data set is charged above its body: its key, times and row, however small."""
+TEMPLATE_OCTETS = 128
+"""What a template or sampler is charged above its definition."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Template:
@@ -43,6 +48,13 @@ class Session:
     templates: dict[int, Template] = dataclasses.field(default_factory=dict)
     samplers: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def octets(self) -> int:
+        """Return what the session is charged against the limit of templates."""
+        count = len(self.templates) + len(self.samplers)
+        definitions = sum(len(template.definition) for template in self.templates.values())
+        return TEMPLATE_OCTETS * count + definitions
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
@@ -59,6 +71,7 @@ class Progress:
     lost_before: int = 0
     held_sets: int = 0
     held_octets: int = 0
+    template_octets: int = 0
     last_seen_at: int = 0
     ports: dict[int, int] = dataclasses.field(default_factory=dict)
 
@@ -80,6 +93,11 @@ class HeldSet:
     uptime: int
     body: bytes
 
+    @property
+    def octets(self) -> int:
+        """Return what the set is charged against the limits of what waits."""
+        return HELD_SET_OCTETS + len(self.body)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Totals:
@@ -87,6 +105,7 @@ class Totals:
 
     sessions: int = 0
     held_octets: int = 0
+    template_octets: int = 0
 
 
 COLLECTIONS: dict[str, type] = {

@@ -40,6 +40,10 @@ class TemplateRecord:
     definition: bytes
 
 
+CACHED_SET_OCTETS_MAX = 2_048
+"""Longest body of a template set that is remembered; a datagram has room for little more."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class TemplateSet:
     """What one template set held: templates in order, and a reason for each part refused."""
@@ -53,12 +57,17 @@ def is_template_set(version: int, set_id: int) -> bool:
     return set_id in ((0, 1) if version == V9 else (2, 3))
 
 
-@functools.lru_cache(maxsize=4096)
 def read_template_set(version: int, set_id: int, body: bytes, fields_limit: int) -> TemplateSet:
     """Return the templates in the body of a template set (RFC 3954 §5.2, §6.1; RFC 7011 §3.4).
 
-    fields_limit is the most fields that a template may have. The cache makes a refresh cheap.
+    fields_limit is the most fields that a template may have. A cache makes a refresh cheap; sets
+    of unusual size pass it by, so that hostile ones cannot fill memory through it.
     """
+    read = _read_often if len(body) <= CACHED_SET_OCTETS_MAX else _read_template_set
+    return read(version, set_id, body, fields_limit)
+
+
+def _read_template_set(version: int, set_id: int, body: bytes, fields_limit: int) -> TemplateSet:
     is_options = set_id in (1, 3)
     records: list[TemplateRecord] = []
     refused: list[str] = []
@@ -86,6 +95,9 @@ def read_template_set(version: int, set_id: int, body: bytes, fields_limit: int)
             continue
         records.append(TemplateRecord(template_id, is_options, definition))
     return TemplateSet(tuple(records), tuple(refused))
+
+
+_read_often = functools.lru_cache(maxsize=4096)(_read_template_set)
 
 
 def _field_count(version: int, is_options: bool, definition: bytes) -> int:

@@ -75,7 +75,10 @@ class Refused:
 
 
 class AccountingServer:
-    """Judges accounting datagrams; holds nothing but the clients and recent answers."""
+    """Judges accounting datagrams; holds nothing but the clients and recent answers.
+
+    `evicted` counts answers that the cache's limit made it forget before their time.
+    """
 
     def __init__(self, config: RadiusConfig) -> None:
         """Take clients and limits from the settings. Raises ValueError for a bad client."""
@@ -84,6 +87,7 @@ class AccountingServer:
         self._keep_entries = config.duplicate_cache_entries
         # Insertion order is time order: pending and answered requests, oldest first.
         self._recent: dict[RequestKey, tuple[int, bytes | None]] = {}
+        self.evicted = 0
 
     @property
     def cached(self) -> int:
@@ -139,6 +143,7 @@ class AccountingServer:
     def _remember(self, key: RequestKey, received_at: int, response: bytes | None) -> None:
         while self._recent and len(self._recent) >= self._keep_entries:
             del self._recent[next(iter(self._recent))]
+            self.evicted += 1
         self._recent[key] = (received_at, response)
 
     def _expire(self, now_at: int) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -141,16 +140,9 @@ def receiving(directory: Path) -> Iterator[Receiving]:
 
 def rate(directory: Path, lines: list[Line], own_prefixes: list[str]) -> Rated:
     """Take the received log through every stage, with the watermark far behind it."""
-    url = f"sqlite:///{directory / 'flowrate.sqlite'}"
-    migrate(url)
-    database = open_database(url)
+    database = found(directory, lines, own_prefixes)
     try:
-        _found(database, lines, own_prefixes)
-        through = now_ms() + _SETTLE_MS
-        for log in ("flows", "radius"):
-            writer = SegmentWriter(directory / log)
-            writer.append("marker", through, b"")
-            writer.close()
+        mark(directory, now_ms() + _SETTLE_MS)
         runner = EmbeddedRunner(
             lambda: writing(database),
             build_stages(_CONFIGS),
@@ -163,9 +155,17 @@ def rate(directory: Path, lines: list[Line], own_prefixes: list[str]) -> Rated:
         )
         while runner.run_once():
             pass
-        return _rated(database, runner.counters)
+        return read_rated(database, runner.counters)
     finally:
         database.dispose()
+
+
+def mark(directory: Path, through_at: int) -> None:
+    """Write "received through" behind both raw logs."""
+    for log in ("flows", "radius"):
+        writer = SegmentWriter(directory / log)
+        writer.append("marker", through_at, b"")
+        writer.close()
 
 
 _CONFIGS = StageConfigs(
@@ -176,8 +176,11 @@ _CONFIGS = StageConfigs(
 )
 
 
-def _found(database: Engine, lines: list[Line], own_prefixes: list[str]) -> None:
-    """Write who is who and who subscribes to what, from yesterday on."""
+def found(directory: Path, lines: list[Line], own_prefixes: list[str]) -> Engine:
+    """Make the database, and write who is who and who subscribes to what from yesterday on."""
+    url = f"sqlite:///{directory / 'flowrate.sqlite'}"
+    migrate(url)
+    database = open_database(url)
     entries = [
         DirectoryEntry(f"own/{prefix}", 1, "own_prefix", prefix, "", 0, 0, None)
         for prefix in own_prefixes
@@ -199,9 +202,11 @@ def _found(database: Engine, lines: list[Line], own_prefixes: list[str]) -> None
             ("account.events", frame_of(AccountEvent, events)),
         ):
             sqlite_topics.append_rows(connection, topic, "test", frame, partitions=1)
+    return database
 
 
-def _rated(database: Engine, counts: Counter[str]) -> Rated:
+def read_rated(database: Engine, counts: Mapping[str, int]) -> Rated:
+    """Return all rated usage and counters of the database; counts is passed through."""
     with database.connect() as connection:
         read = sqlite_topics.read_topic(connection, "usage.rated", 0, after=0, rows_max=2**62)
         totals = connection.exec_driver_sql(

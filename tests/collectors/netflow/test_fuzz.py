@@ -98,7 +98,7 @@ def _blocks(seed: int, count: int, size: int) -> Iterator[list[Datagram]]:
 def _check_bounds(run: Run) -> None:
     state = run.state.collections
     held = state.get("flow_held", {}).values()
-    assert sum(len(value.body) for value in held) <= TIGHT.held_octets_limit
+    assert sum(value.octets for value in held) <= TIGHT.held_octets_limit
     for progress in state.get("flow_progress", {}).values():
         assert progress.held_octets <= TIGHT.held_octets_per_session_limit
         assert len(progress.ports) <= 8
@@ -107,7 +107,9 @@ def _check_bounds(run: Run) -> None:
         assert len(session.samplers) <= TIGHT.samplers_per_session_limit
     totals = state.get("flow_totals", {}).get("")
     if totals:
-        assert totals.held_octets == sum(len(value.body) for value in held)
+        assert totals.held_octets == sum(value.octets for value in held)
+        sessions = state.get("flow_session", {}).values()
+        assert totals.template_octets == sum(session.octets for session in sessions)
 
 
 def test_hostile_datagrams_in_blocks() -> None:

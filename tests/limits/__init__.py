@@ -1,0 +1,1 @@
+"""Limits: full disks, hostile input, and that every buffer has a setting and a counter."""
