@@ -17,6 +17,7 @@ DELEGATED = {
     ("inspect", "flows"): ("infra.inspect_flows", "decode NetFlow and IPFIX captures"),
     ("inspect", "radius"): ("infra.inspect_radius", "decode RADIUS captures"),
     ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
+    ("dashboards", "export"): ("dashboards.export", "write the dashboards as JSON files"),
 }
 """Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""
 

@@ -255,13 +255,16 @@ def _count_rows(work: Workspace, frame: pl.DataFrame) -> None:
 
 
 def _volume_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that carry octets: the charged source's, and all that no plan rates.
+    """Return the rows that carry octets: the charged source's, and what no plan rates once.
 
+    Without a plan a session's octets are its accounting's, as by default with one; flows count
+    where there is no session to account for them: static prefixes, and what matched nobody.
     Accounting octets come as unclassified here; `_reclassify` moves them between classes.
     """
     zero = pl.lit(wire_decimal(0), dtype=_RATED_SCHEMA["charge"])
     is_charged = pl.col("source") == pl.col("charged_source")
-    is_unrated = pl.col("charged_source").is_null()
+    is_counted = (pl.col("source") == "accounting") | (pl.col("session_id") == "")
+    is_unrated = pl.col("charged_source").is_null() & is_counted
     return frame.filter(is_charged | is_unrated).select(
         *("rating_key", "subscriber_id", "source", "session_id"),
         pl.when(is_charged & (pl.col("source") == "accounting"))

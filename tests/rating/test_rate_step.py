@@ -287,3 +287,14 @@ def _wire(amount: Fraction) -> Fraction:
 
 def _exact(amount: Fraction) -> str:
     return f"{amount.numerator}/{amount.denominator}"
+
+
+def test_a_line_without_a_plan_is_seen_once() -> None:
+    scene = Scene().feed(
+        usage("01-10 10:00", 100, session="s1"),
+        usage("01-10 10:00", 90, session="s1", source="flows", traffic_class="cdn"),
+        usage("01-10 10:00", 70, session="", source="flows", traffic_class="cdn"),
+        through="01-10 11:00",
+    )
+    seen = scene.rated.group_by("source").agg(pl.col("octets_down").sum())
+    assert dict(seen.iter_rows()) == {"accounting": 100, "flows": 70}
