@@ -45,7 +45,7 @@ def _invoices(connection: Connection, auditor: Auditor, periods: list[Period]) -
         earlier = periods[number - 1] if number else None
         for account in auditor.accounts(period):
             expected[account, period[0]] = auditor.bill(account, period, earlier)
-    made = _bills(connection)
+    made = bills_of(connection)
     for name in sorted({*expected, *made}):
         if name not in made:
             yield f"{name}: no finalized invoice"
@@ -67,7 +67,7 @@ def _bill(truth: Bill, made: Bill) -> Found:
         yield f"total should be {truth.total_minor}, is {made.total_minor}"
 
 
-def _bills(connection: Connection) -> dict[tuple[str, int], Bill]:
+def bills_of(connection: Connection) -> dict[tuple[str, int], Bill]:
     """Return the finalized invoices in the auditor's form."""
     made = {}
     invoice, line = tables.invoice, tables.invoice_line
