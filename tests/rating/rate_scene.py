@@ -58,7 +58,7 @@ def usage(
         rating_key=key,
         subscriber_id=subscriber or key,
         source=source,
-        session_id=session if source == "accounting" else "",
+        session_id=session,
         traffic_class=traffic_class,
         minute=minute_at // 60_000,
         octets_up=up,

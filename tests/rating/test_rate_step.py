@@ -169,7 +169,7 @@ def test_a_pool_is_charged_as_one_and_a_join_opens_a_segment() -> None:
 def test_usage_that_nobody_subscribed_to_is_kept_without_a_plan() -> None:
     scene = Scene().feed(
         usage("01-05 10:00", 5, key="stranger"),
-        usage("01-05 10:00", 7, key="unattributed:flows", source="flows"),
+        usage("01-05 10:00", 7, key="unattributed:flows", source="flows", session=""),
     )
     assert scene.rated["octets_down"].sum() == 12
     assert set(scene.rated["plan_id"]) == {""}
