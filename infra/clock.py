@@ -69,9 +69,14 @@ def open_clock(data_dir: Path, config: ClockConfig) -> Clock:
     return Clock(offset_ms)
 
 
+def clock_is_fixed(data_dir: Path) -> bool:
+    """Return whether processes have run on a data directory: its clock's shift is fixed then."""
+    return (data_dir / FILE_NAME).exists()
+
+
 def preparing_clock(data_dir: Path, config: ClockConfig) -> Clock:
     """Return the clock as `open_clock` would, without fixing a shift that is not fixed yet."""
-    if (data_dir / FILE_NAME).exists():
+    if clock_is_fixed(data_dir):
         return open_clock(data_dir, config)
     now = system_ms()
     return Clock(starting_instant(config, now) - now if config.starts_at != "now" else 0)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
+from infra.clock import clock_is_fixed
 from infra.demonstration.founding import Founding
 from infra.demonstration.settings import choose_ports, settings_text
 from infra.process import child_command
@@ -20,6 +21,7 @@ from infra.serve import Instance, serve
 from infra.supervisor import Program
 from infra.wiring import preparation
 from infra.wiring import web as wiring
+from infra.wiring.paths import database_path
 
 MINUTE_MS = 60_000
 LINES = 300
@@ -70,7 +72,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(instance: Instance) -> None:
-    """Bring the database up and found the ISP, as of the minute that runs now."""
+    """Bring the database up and found the ISP, as of the minute that runs now.
+
+    While the clock is not fixed, no process has run here: what an interrupted founding left is
+    thrown away and begun anew.
+    """
+    if not clock_is_fixed(instance.settings.data_dir):
+        for path in instance.settings.data_dir.glob(f"{database_path(instance.settings).name}*"):
+            path.unlink()
     preparation.prepare(instance)
     now = instance.clock.now_ms()
     # The API dates things to the next whole minute: seen from one minute ago, that is this one.

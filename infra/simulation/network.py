@@ -7,6 +7,7 @@ NAS counts exactly the octets of the flows, so accounting and (unsampled) flows 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import random
 from collections.abc import Sequence
@@ -302,8 +303,7 @@ class Network:
         start_at = (self._last_export_seconds or seconds) * 1000
         flows = []
         for number, ((traffic_class, address), moved) in enumerate(line.pending.items()):
-            far = ipaddress.ip_network(REMOTES[traffic_class])
-            remote = str(far[1 + (hash_of(line.user_name) + number) % 250])
+            remote = _remote(traffic_class, 1 + (hash_of(line.user_name) + number) % 250)
             for octets, source, destination, ports in (
                 (moved[0], address, remote, (40_000 + number, 443)),
                 (moved[1], remote, address, (443, 40_000 + number)),
@@ -339,6 +339,12 @@ def _move(pending: Pending, address: str, up: int, down: int) -> None:
         moved = pending.setdefault((traffic_class, address), [0, 0])
         moved[0] += part_up
         moved[1] += part_down
+
+
+@functools.cache
+def _remote(traffic_class: str, number: int) -> str:
+    """Return the n-th far end of a traffic class."""
+    return str(ipaddress.ip_network(REMOTES[traffic_class])[number])
 
 
 def hash_of(text: str) -> int:
