@@ -31,9 +31,9 @@ def compact(
     forgotten: set[str] = set()
     for session, ending in sessions:
         index = _origin_index(session, horizon_at)
-        origin_at = session.curve.times[index]
+        origin_at = session.curve.times[max(index, 0)]
         dropped = [p for p in session.packets if p.event_at <= origin_at]
-        if index == 0 and not dropped:
+        if index < 0 or (index == 0 and not dropped):
             packets += [*session.packets, *session.after_stop, *session.repeats]
             checkpoints += [session.checkpoint] if session.checkpoint else []
             continue
@@ -63,10 +63,13 @@ def compact(
 
 
 def _origin_index(session: Session, horizon_at: int) -> int:
-    """Return the knot that becomes the origin: the last one settled by event and receipt."""
+    """Return the knot that becomes the origin: the last one settled by event and receipt.
+
+    It is -1 where not even the origin is behind the horizon.
+    """
     fresh = [p.event_at for p in session.packets if p.received_at > horizon_at]
     limit_at = min([horizon_at, *(event_at - 1 for event_at in fresh)])
-    return max(0, bisect_right(session.curve.times, limit_at) - 1)
+    return bisect_right(session.curve.times, limit_at) - 1
 
 
 def _holds(

@@ -433,3 +433,17 @@ def test_the_check_of_the_settings_names_the_wrong_key(name: str) -> None:
 
 def test_the_day_of_these_tests_is_a_whole_day() -> None:
     assert DAY_AT % 86_400_000 == 0
+
+
+def test_a_session_that_a_successor_overtook_keeps_its_start_for_its_own_late_packets() -> None:
+    config = SessionsConfig(lateness_bound_seconds=600, interim_interval_seconds=100)
+    held: dict[str, Any] = {"framed_address": address("100.64.0.1")}
+    stage = Stage(config)
+    stage.feed([start("10:00:00", **held)], watermark="10:00:00")
+    stage.feed([interim("10:12:00", 120, 500, **held)], watermark="10:05:40")
+    stage.feed([interim("10:05:39", 339, 60_000, arrives="10:12:10", **held)], watermark="10:06:00")
+    assert [row.octets_down for row in stage.sessions()] == [60_000, 500]
+    assert [row[2:] for row in stage.held()] == [
+        (at("10:00:00"), at("10:05:39")),
+        (at("10:10:00"), None),
+    ]

@@ -27,7 +27,7 @@ from tests.rating.accounting_log import (
 )
 
 CONFIG = SessionsConfig()
-PROPERTY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclasses.dataclass
