@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from billing.invoices import TAX, USAGE
+from billing.quantities import format_quantity
 from rating.money import format_minor
 
 LABELS: Mapping[str, Mapping[str, str]] = {
@@ -150,26 +151,6 @@ def format_day(iso: str, language: str) -> str:
     day = datetime.date.fromisoformat(iso)
     names = _MONTHS.get(language, _MONTHS["en"]).split()
     return f"{day.day} {names[day.month - 1]} {day.year}"
-
-
-def format_quantity(quantity: int, unit: str, octets_per_gigabyte: int) -> str:
-    """Return a quantity with its unit: octets as GB (or GiB), seconds as h:mm:ss; else empty.
-
-    Below a tenth of a gigabyte it is MB (or MiB): "0.00 GB" beside a charge explains nothing.
-    """
-    if unit.startswith("octets"):
-        is_decimal = octets_per_gigabyte == 10**9
-        name, divisor = ("GB" if is_decimal else "GiB"), octets_per_gigabyte
-        if 0 < abs(quantity) * 10 < octets_per_gigabyte:
-            name, divisor = ("MB", 10**6) if is_decimal else ("MiB", 2**20)
-        hundredths = abs(quantity) * 100 // divisor
-        sign = "−" if quantity < 0 else ""
-        return f"{sign}{hundredths // 100:,}.{hundredths % 100:02d} {name}"
-    if unit == "seconds":
-        minutes, seconds = divmod(abs(quantity), 60)
-        sign = "−" if quantity < 0 else ""
-        return f"{sign}{minutes // 60}:{minutes % 60:02d}:{seconds:02d} h"
-    return ""
 
 
 def _groups(invoice: Mapping[str, Any], words: Mapping[str, str]) -> list[dict[str, Any]]:

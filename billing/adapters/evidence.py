@@ -1,7 +1,7 @@
-"""Why an invoice line is what it is: its total at closing, its days, its sessions, its minutes.
+"""Why an invoice line is what it is: its price step by step, its total at closing, its days.
 
-Totals and days are rows of the business database; sessions and minutes are asked of the
-warehouse through a port, since billing knows no analytics SQL.
+All of it is rows of the business database. Sessions, minutes and log positions are rated usage in
+the warehouse; `LineEvidence` says which of it stands behind the line (window, rating key, meter).
 """
 
 from __future__ import annotations
@@ -9,70 +9,53 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, select
 
+from billing.accounts import Subscription
 from billing.adapters import tables
+from billing.adapters.repositories import find_plan
+from billing.explanation import Part, PriceStep, explain_price
 from billing.invoices import ADJUSTMENT, USAGE
+from billing.proration import local_day
+from rating.directory import MEMBERSHIP
+from rating.money import decode_exact
+from rating.periods import Period
+from rating.plans import Plan, decode_plan
 from rating.rows import UsageCharge, UsageDay
+from rating.segments import HistoryEvent, Segment, calendar_share, plan_cuts, segments_of
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class UsagePiece:
-    """A session's or a minute's part of a line: octets per direction and metered quantity.
-
-    key is the session_id, or the minute (whole minutes since 1970 UTC) as text.
-    """
-
-    key: str
-    first_at: int
-    last_at: int
-    octets_up: int
-    octets_down: int
-    quantity: int
-
-
-class UsageEvidence(Protocol):
-    """Rated usage behind a line. Rows lag the engine by the sink's batch, and end with retention.
-
-    Results ascend by first_at; an empty one means that nothing was rated, never that the store is
-    away: then the call raises ConnectionError.
-    """
-
-    def sessions(
-        self, rating_key: str, meter_id: str, from_at: int, until_at: int
-    ) -> Sequence[UsagePiece]:
-        """Return the usage of [from_at, until_at) ms per session."""
-        ...
-
-    def minutes(
-        self, rating_key: str, meter_id: str, session_id: str, window: tuple[int, int]
-    ) -> Sequence[UsagePiece]:
-        """Return the usage of one session in a window [from, until) ms per minute."""
-        ...
+METERED = frozenset({USAGE, ADJUSTMENT})
+"""Kinds of lines that may stand on metered usage."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineEvidence:
-    """What stands behind a line.
+    """What stands behind a line of metered usage.
 
-    pointer is the evidence that the document itself carries. charges are the totals, revision by
-    revision, up to the one that was billed. days are what the ledger posted for them. sessions is
-    None where no warehouse was asked.
+    pointer is the evidence that the document itself carries. steps lead from the quantity to the
+    exact price. charges are the totals, revision by revision, up to the one that was billed. days
+    are what the ledger posted for the line. Its usage lies in [from_at, until_at) ms; timezone is
+    the branch's.
     """
 
     invoice_id: str
     line: int
     kind: str
     description: str
+    unit: str
     quantity: int
     amount_minor: int
     currency: str
+    timezone: str
+    plan_name: str
     pointer: Mapping[str, Any]
+    steps: Sequence[PriceStep]
     charges: Sequence[UsageCharge]
     days: Sequence[UsageDay]
-    sessions: Sequence[UsagePiece] | None
+    from_at: int
+    until_at: int
 
     @property
     def days_minor(self) -> int:
@@ -80,43 +63,134 @@ class LineEvidence:
         return sum(day.amount_minor for day in self.days)
 
 
-def explain_line(
-    connection: Connection, invoice_id: str, line: int, usage: UsageEvidence | None = None
-) -> LineEvidence:
-    """Return the evidence of an invoice line. LookupError: no such line.
+def explain_line(connection: Connection, invoice_id: str, line: int) -> LineEvidence:
+    """Return the evidence of an invoice line.
 
-    A recurring fee or a tax has its pointer alone: plan version and portion, or the taxed sum.
+    LookupError: no such line, or one without metered usage (a recurring fee, a tax).
     """
-    table, invoice = tables.invoice_line.c, tables.invoice.c
-    row = connection.execute(
-        select(tables.invoice_line, invoice.currency)
+    row = _line(connection, invoice_id, line)
+    if row is None or row.kind not in METERED or not row.meter_id:
+        raise LookupError(f"invoice {invoice_id} has no metered line {line}")
+    pointer = json.loads(row.evidence)
+    plan = _plan(connection, pointer)
+    period = _period(pointer, row.timezone)
+    segment = _segment(connection, pointer, period)
+    charges = _charges(connection, pointer)
+    return LineEvidence(
+        invoice_id=invoice_id,
+        line=line,
+        kind=row.kind,
+        description=row.description,
+        unit=row.unit,
+        quantity=row.quantity,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        timezone=row.timezone,
+        plan_name=plan.name if plan else pointer["plan_id"],
+        pointer=pointer,
+        steps=_steps(plan, pointer, segment, row.timezone),
+        charges=charges,
+        days=_days(connection, pointer, charges),
+        from_at=segment.start_at if segment else period.start_at,
+        until_at=segment.end_at if segment else period.end_at,
+    )
+
+
+def _line(connection: Connection, invoice_id: str, line: int) -> Any:
+    """Return a line with its invoice's currency and its branch's time zone, or None."""
+    table = tables.invoice_line.c
+    return connection.execute(
+        select(tables.invoice_line, tables.invoice.c.currency, tables.branch.c.timezone)
         .join_from(tables.invoice_line, tables.invoice)
+        .join(tables.branch)
         .where(table.invoice_id == invoice_id, table.line == line)
     ).first()
-    if row is None:
-        raise LookupError(f"invoice {invoice_id} has no line {line}")
-    pointer = json.loads(row.evidence)
-    is_metered = row.kind in (USAGE, ADJUSTMENT) and row.meter_id
-    return LineEvidence(
-        invoice_id,
-        line,
-        row.kind,
-        row.description,
-        row.quantity,
-        row.amount_minor,
-        row.currency,
-        pointer,
-        _charges(connection, pointer) if is_metered else (),
-        _days(connection, pointer) if is_metered else (),
-        usage.sessions(
-            pointer["rating_key"],
-            pointer["meter_id"],
-            pointer["period_start_at"],
-            pointer["period_end_at"],
+
+
+def _plan(connection: Connection, pointer: Mapping[str, Any]) -> Plan | None:
+    """Return the plan version that priced the line."""
+    found = find_plan(connection, pointer["plan_id"], pointer["plan_version"])
+    return decode_plan(found.document) if found else None
+
+
+def _steps(
+    plan: Plan | None, pointer: Mapping[str, Any], segment: Segment | None, timezone: str
+) -> list[PriceStep]:
+    """Return the steps from the counted quantity to its exact price."""
+    amount = decode_exact(pointer["amount_exact"])
+    meters = {meter.meter_id: meter for meter in plan.meters} if plan else {}
+    meter = meters.get(pointer["meter_id"])
+    if plan is None or meter is None:
+        return [PriceStep("as rating priced it", amount)]
+    part = _part(plan, segment, timezone) if segment else Part()
+    return explain_price(plan, meter, part, pointer["quantity"], amount)
+
+
+def _part(plan: Plan, segment: Segment, timezone: str) -> Part:
+    """Return the part of its period that a segment covers, as rating prorates it."""
+    period = segment.period
+    share = calendar_share(plan.proration, timezone, period, segment.start_at, segment.end_at)
+    first_on = local_day(segment.start_at, timezone)
+    days = (local_day(segment.end_at, timezone) - first_on).days
+    return Part(share, days, period.days)
+
+
+def _period(pointer: Mapping[str, Any], timezone: str) -> Period:
+    start_at, end_at = pointer["period_start_at"], pointer["period_end_at"]
+    return Period(start_at, end_at, local_day(start_at, timezone), local_day(end_at, timezone))
+
+
+def _segment(connection: Connection, pointer: Mapping[str, Any], period: Period) -> Segment | None:
+    """Return the stretch of the period that the line bills, from the business rows.
+
+    Rate keeps the history that it was told; the same facts are subscriptions and memberships.
+    None where they do not give a segment of that number on that plan: then the whole period
+    stands for it.
+    """
+    history = [
+        *_plan_history(connection, pointer["rating_key"]),
+        *_member_history(connection, pointer["rating_key"]),
+    ]
+    history.sort(key=lambda event: (event.effective_at, event.kind != "subscription_ended"))
+    wanted = f"{pointer['plan_id']}|{pointer['plan_version']}"
+    for segment in segments_of(plan_cuts(history), period):
+        if (segment.number, segment.plan_ref) == (pointer["segment_number"], wanted):
+            return segment
+    return None
+
+
+def _plan_history(connection: Connection, rating_key: str) -> list[HistoryEvent]:
+    """Return the starts and ends of a rating key's subscriptions."""
+    table = tables.subscription.c
+    query = select(*(table[field.name] for field in dataclasses.fields(Subscription)))
+    events: list[HistoryEvent] = []
+    for row in connection.execute(query.where(table.rating_key == rating_key)):
+        plan_ref = f"{row.plan_id}|{row.plan_version}"
+        name = row.subscription_id
+        events.append(
+            HistoryEvent(row.starts_at, row.starts_at, name, "subscription_started", plan_ref)
         )
-        if is_metered and usage
-        else None,
+        if row.ends_at is not None:
+            events.append(HistoryEvent(row.ends_at, row.ends_at, name, "subscription_ended"))
+    return events
+
+
+def _member_history(connection: Connection, rating_key: str) -> list[HistoryEvent]:
+    """Return when subscribers began and ceased to count under a rating key."""
+    entry = tables.directory_entry.c
+    query = (
+        select(entry.entry_id, entry.valid_from_at, entry.valid_until_at)
+        .where(entry.kind == MEMBERSHIP, entry.target == rating_key)
+        .order_by(entry.entry_id, entry.revision)
     )
+    newest = {row.entry_id: row for row in connection.execute(query)}
+    events: list[HistoryEvent] = []
+    for name, row in newest.items():
+        events.append(HistoryEvent(row.valid_from_at, row.valid_from_at, name, "pool_joined"))
+        if row.valid_until_at is not None:
+            until_at = row.valid_until_at
+            events.append(HistoryEvent(until_at, until_at, name, "pool_left"))
+    return events
 
 
 def _charges(connection: Connection, pointer: Mapping[str, Any]) -> list[UsageCharge]:
@@ -136,8 +210,13 @@ def _charges(connection: Connection, pointer: Mapping[str, Any]) -> list[UsageCh
     return [UsageCharge(*row) for row in connection.execute(query)]
 
 
-def _days(connection: Connection, pointer: Mapping[str, Any]) -> list[UsageDay]:
-    """Return the days of the pointer's counter, by day and revision."""
+def _days(
+    connection: Connection, pointer: Mapping[str, Any], charges: Sequence[UsageCharge]
+) -> list[UsageDay]:
+    """Return the days that were posted for the line, by day and revision.
+
+    A late line stands on what was posted behind the line before it.
+    """
     table = tables.usage_day.c
     query = (
         select(*(table[field.name] for field in dataclasses.fields(UsageDay)))
@@ -149,4 +228,9 @@ def _days(connection: Connection, pointer: Mapping[str, Any]) -> list[UsageDay]:
         )
         .order_by(table.day_on, table.revision)
     )
+    billed = [charge for charge in charges if charge.revision == pointer["revision"]]
+    if billed:
+        query = query.where(table.posted_at <= billed[0].closed_at)
+    if "quantity_before" in pointer and len(charges) > 1:
+        query = query.where(table.posted_at > charges[-2].closed_at)
     return [UsageDay(*row) for row in connection.execute(query)]

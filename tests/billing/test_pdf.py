@@ -14,7 +14,7 @@ from billing.adapters.pdf import invoice_input, invoice_pdf, render
 from billing.adapters.repositories import create
 from billing.adapters.sqlite import reading, writing
 from billing.config import BillingConfig
-from billing.printing import format_money, format_quantity
+from billing.printing import format_money
 from tests.billing import world
 from tests.billing.world import add_customer, at, close_month, home_plan
 
@@ -68,21 +68,3 @@ def test_names_are_text_and_amounts_are_there(tmp_path: Path) -> None:
 )
 def test_money(minor: int, currency: str, text: str) -> None:
     assert format_money(minor, currency) == text
-
-
-@pytest.mark.parametrize(
-    ("quantity", "unit", "gigabyte", "text"),
-    [
-        (620_000_000_000, "octets", 10**9, "620.00 GB"),
-        (2**30, "octets_down", 2**30, "1.00 GiB"),
-        (100_000_000, "octets", 10**9, "0.10 GB"),
-        (99_999_999, "octets", 10**9, "99.99 MB"),
-        (2**20, "octets", 2**30, "1.00 MiB"),
-        (0, "octets", 10**9, "0.00 GB"),
-        (-12_000_000_000, "octets", 10**9, "−12.00 GB"),
-        (3_725, "seconds", 10**9, "1:02:05 h"),
-        (1, "period", 10**9, ""),
-    ],
-)
-def test_quantities(quantity: int, unit: str, gigabyte: int, text: str) -> None:
-    assert format_quantity(quantity, unit, gigabyte) == text
