@@ -74,19 +74,23 @@ def join_released(
     if not released:
         return data
     layouts = list(data.layouts)
+    places: dict[tuple[int, int], int] = {}
     extra: list[tuple[int, int, int, int, int]] = []
     set_columns: list[tuple[int, int, int, int, int]] = []
     position = len(data.payload)
     for held, session, order in released:
-        version = split_session_key(held.session)[1]
-        template = learned.versions[session, held.template_id][1][0]
-        layout = layout_of(version, template.is_options, template.definition)
-        if layout not in layouts:
-            layouts.append(layout)
+        place = places.get((session, held.template_id))
+        if place is None:
+            version = split_session_key(held.session)[1]
+            template = learned.versions[session, held.template_id][1][0]
+            layout = layout_of(version, template.is_options, template.definition)
+            if layout not in layouts:
+                layouts.append(layout)
+            place = places[session, held.template_id] = layouts.index(layout)
         number, index = origin_of(held.session, held.source_port)
         extra.append((number, index, held.received_at, held.export_at, held.uptime))
         row = len(data.rows.origin) + len(extra) - 1
-        set_columns.append((row, position, len(held.body), layouts.index(layout), order))
+        set_columns.append((row, position, len(held.body), place, order))
         position += len(held.body)
     added = np.array(extra, np.int64).T
     joined = np.array(set_columns, np.int64).T

@@ -13,10 +13,10 @@ from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.gathering import Group
 from collectors.netflow.headers import Rows
 from collectors.netflow.sampling import (
-    UNKNOWN,
+    NOTHING_ANNOUNCED,
     Announcement,
-    Rate,
     Timeline,
+    Trace,
     is_relevant,
     read_announcements,
 )
@@ -26,8 +26,8 @@ from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
 
-NOTHING_ANNOUNCED: tuple[list[int], list[Rate]] = ([-1], [UNKNOWN])
-"""The timeline of a session whose options said nothing."""
+_ORDER_BITS = 40
+"""Above the number of sets of any batch."""
 
 
 def learn_sampling(
@@ -86,7 +86,7 @@ def boot_times(group: Group, rows: Rows, timelines: Mapping[int, Timeline]) -> I
     session = rows.session[group.row]
     numbers = sorted(timelines)
     return _looked_up(
-        [timelines[number].at(BOOT_AT) for number in numbers],
+        [timelines[number].own(BOOT_AT) for number in numbers],
         _places(numbers, session),
         group.order,
     )[0]
@@ -138,19 +138,29 @@ def _announced_rates(
     group: Group, session: Int64s, timelines: Mapping[int, Timeline]
 ) -> tuple[Int64s, Int64s]:
     """Return the rate that options announced for each record, by its sampler or its domain."""
-    if group.layout.has("selector"):
-        selectors, which = np.unique(
-            group.layout.read(group.records, "selector").astype(np.uint64), return_inverse=True
-        )
-        named = [int(selector) for selector in selectors.tolist()]
-    else:
-        named, which = [DOMAIN_RATE], np.zeros(len(session), np.int64)
-    pairs, inverse = np.unique(session * len(named) + which, return_inverse=True)
-    found = []
+    numbers = sorted(timelines)
+    place = _places(numbers, session)
+    if not group.layout.has("selector"):
+        return _looked_up([timelines[n].unnamed() for n in numbers], place, group.order)
+    selectors, which = np.unique(
+        group.layout.read(group.records, "selector").astype(np.uint64), return_inverse=True
+    )
+    named = selectors.tolist()
+    pairs, inverse = np.unique(place * len(named) + which, return_inverse=True)
+    traces: dict[int, tuple[int, Trace]] = {}
+    where = []
     for pair in pairs.tolist():
-        timeline = timelines.get(pair // len(named))
-        found.append(timeline.at(named[pair % len(named)]) if timeline else NOTHING_ANNOUNCED)
-    return _looked_up(found, inverse, group.order)
+        number, selector = divmod(pair, len(named))
+        trace = NOTHING_ANNOUNCED
+        if number >= 0:
+            trace = timelines[numbers[number]].own(int(named[selector]))
+        where.append(traces.setdefault(id(trace), (len(traces), trace))[0])
+    chosen = np.array(where, np.int64)[inverse]
+    own = _looked_up([trace for _, trace in traces.values()], chosen, group.order)
+    domain = [timelines[n].own(DOMAIN_RATE) for n in numbers]
+    fallback = _looked_up(domain, place, group.order)
+    is_own = own[0] > 0
+    return np.where(is_own, own[0], fallback[0]), np.where(is_own, own[1], fallback[1])
 
 
 def _places(numbers: list[int], session: Int64s) -> Int64s:
@@ -160,20 +170,26 @@ def _places(numbers: list[int], session: Int64s) -> Int64s:
     return np.where(known[at] == session, at, -1)
 
 
-def _looked_up(
-    found: Sequence[tuple[list[int], list[Rate]]], which: Int64s, order: Int64s
-) -> tuple[Int64s, Int64s]:
-    """Return numerator and denominator for each record: found[which], at its place in time."""
+def _looked_up(found: Sequence[Trace], which: Int64s, order: Int64s) -> tuple[Int64s, Int64s]:
+    """Return numerator and denominator for each record: found[which], at its place in time.
+
+    Where which is negative the rate is not known.
+    """
+    numerator, denominator = np.zeros(len(which), np.int64), np.ones(len(which), np.int64)
     if not found:
-        return np.zeros(len(which), np.int64), np.ones(len(which), np.int64)
-    first = np.array([rates[0] for _, rates in found] + [UNKNOWN], np.int64)
-    numerator, denominator = first[which, 0], first[which, 1]
-    for index, (orders, rates) in enumerate(found):
-        if len(orders) > 1:
-            mine = np.flatnonzero(which == index)
-            at = np.searchsorted(np.array(orders), order[mine], side="right") - 1
-            changing = np.array(rates, np.int64)[at]
-            numerator[mine], denominator[mine] = changing[:, 0], changing[:, 1]
+        return numerator, denominator
+    # One sorted column of (trace, order) answers all records at once.
+    begins = [
+        (index << _ORDER_BITS) + begin + 1
+        for index, (orders, _) in enumerate(found)
+        for begin in orders
+    ]
+    rates = np.array([rate for _, trace in found for rate in trace], np.int64)
+    wanted = (np.maximum(which, 0) << _ORDER_BITS) + order + 1
+    at = np.searchsorted(np.array(begins, np.int64), wanted, side="right") - 1
+    is_found = which >= 0
+    numerator[is_found] = rates[at[is_found], 0]
+    denominator[is_found] = rates[at[is_found], 1]
     return numerator, denominator
 
 

@@ -6,8 +6,8 @@ A rate is packets per sampled packet, kept as an exact numerator and denominator
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +19,9 @@ from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
 
 Rate = tuple[int, int]
 UNKNOWN: Rate = (0, 1)
+
+_NUMERATOR_MAX = (1 << 32) - 1
+"""No exporter counts its sample in more; above, 64 bits would not hold a scaled counter."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def read_announcements(
         rate = rate_of(record)
         if rate == UNKNOWN:
             continue
-        if not rate[1] <= rate[0] <= rate_limit * rate[1]:
+        if not rate[1] <= rate[0] <= min(rate_limit * rate[1], _NUMERATOR_MAX):
             absurd.append(order)
             continue
         found.append(Announcement(order, record.get("selector", DOMAIN_RATE), rate))
@@ -81,48 +84,63 @@ def rate_of(record: Mapping[str, int | float]) -> Rate:
     return UNKNOWN
 
 
+Trace = tuple[list[int], list[Rate]]
+"""From which set of the batch on (-1: from before it) which rate holds; orders ascend."""
+
+NOTHING_ANNOUNCED: Trace = ([-1], [UNKNOWN])
+
+
 class Timeline:
     """The rates of one session over the sets of a batch: before it, and after each announcement.
 
-    `at(selector)` gives the orders from which a rate holds and the rates, first order -1.
+    All traces together are as long as the announcements, whatever selectors are asked for: a few
+    datagrams of options and data must not cost their product.
     """
 
     def __init__(self, samplers: Mapping[int, Rate], announced: Sequence[Announcement]) -> None:
         """Start from the state's samplers; announcements must be in order."""
-        self._samplers = dict(samplers)
+        self._samplers = samplers
         self._announced = announced
-        self._known: dict[int, tuple[list[int], list[Rate]]] = {}
+        self._own: dict[int, Trace] = {key: ([-1], [rate]) for key, rate in samplers.items()}
+        for event in announced:
+            orders, rates = self._own.setdefault(event.selector, ([-1], [UNKNOWN]))
+            orders.append(event.order)
+            rates.append(event.rate)
+        self._unnamed: Trace | None = None
 
-    def at(self, selector: int) -> tuple[list[int], list[Rate]]:
-        """Return from which set on which rate holds for records of the selector."""
-        known = self._known.get(selector)
-        if known is None:
-            samplers = dict(self._samplers)
-            known = ([-1], [_effective(samplers, selector)])
-            for event in self._announced:
-                samplers[event.selector] = event.rate
-                known[0].append(event.order)
-                known[1].append(_effective(samplers, selector))
-            self._known[selector] = known
-        return known
+    def own(self, selector: int) -> Trace:
+        """Return what was announced for this selector itself (or DOMAIN_RATE, BOOT_AT)."""
+        return self._own.get(selector, NOTHING_ANNOUNCED)
 
-    def rate(self, selector: int, order: int) -> Rate:
-        """Return the rate that holds for a record of the selector in the set `order`."""
-        orders, rates = self.at(selector)
-        return rates[bisect.bisect_right(orders, order) - 1]
+    def unnamed(self) -> Trace:
+        """Return the rate of records that name no sampler: the domain's, else the only one.
 
+        Cisco IOS announces "sampler 1" while its records carry no sampler id; where several
+        samplers differ, nothing says which one such a record belongs to: the rate is not known.
+        """
+        if self._unnamed is None:
+            self._unnamed = self._trace_unnamed()
+        return self._unnamed
 
-def _effective(samplers: Mapping[int, Rate], selector: int) -> Rate:
-    """Return the rate of a selector: its own, else the domain's, else the only one there is.
+    def _trace_unnamed(self) -> Trace:
+        samplers = dict(self._samplers)
+        in_use = Counter(rate for key, rate in samplers.items() if key >= 0)
 
-    Cisco IOS announces "sampler 1" while its records carry no sampler id; where several samplers
-    differ, nothing says which one such a record belongs to, and the rate is not known.
-    """
-    if selector in samplers:
-        return samplers[selector]
-    if selector == BOOT_AT:
-        return UNKNOWN
-    if DOMAIN_RATE in samplers:
-        return samplers[DOMAIN_RATE]
-    rates = {rate for key, rate in samplers.items() if key >= 0}
-    return rates.pop() if len(rates) == 1 and selector == DOMAIN_RATE else UNKNOWN
+        def effective() -> Rate:
+            if DOMAIN_RATE in samplers:
+                return samplers[DOMAIN_RATE]
+            return next(iter(in_use)) if len(in_use) == 1 else UNKNOWN
+
+        orders, rates = [-1], [effective()]
+        for event in self._announced:
+            before = samplers.get(event.selector)
+            samplers[event.selector] = event.rate
+            if event.selector >= 0:
+                in_use[event.rate] += 1
+                if before is not None:
+                    in_use[before] -= 1
+                    if not in_use[before]:
+                        del in_use[before]
+            orders.append(event.order)
+            rates.append(effective())
+        return orders, rates
