@@ -71,6 +71,30 @@ class EvidenceRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RatedRow:
+    """One rated row: a class's octets (meter_id ``volume``) or a meter's quantity and charge.
+
+    minute_at and received_at are ms; charge is exact decimal text in major units. log_partition
+    and log_position are its place in the topic `usage.rated`, which never changes.
+    """
+
+    minute_at: int
+    subscriber_id: str
+    session_id: str
+    source: str
+    traffic_class: str
+    meter_id: str
+    octets_up: int
+    octets_down: int
+    quantity: int
+    charge: str
+    is_late: bool
+    received_at: int
+    log_partition: int
+    log_position: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class UsageFilter:
     """Which rated rows count: [from_at, until_at) in ms; None names nothing and so filters none.
 
@@ -118,6 +142,13 @@ class UsageQueries(Protocol):
 
     def evidence(self, which: EvidenceFilter, level: str) -> list[EvidenceRow]:
         """Return the line's usage per `level` (day, session, minute), ascending by first_at."""
+        ...
+
+    def rated_rows(self, which: EvidenceFilter, limit: int) -> list[RatedRow]:
+        """Return the rows themselves by minute and log position, at most `limit`.
+
+        Of one session: also those that are of no session, which count all of a minute's.
+        """
         ...
 
 

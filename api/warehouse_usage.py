@@ -12,6 +12,7 @@ from api.instants import MINUTE_MS
 from api.ports import (
     EvidenceFilter,
     EvidenceRow,
+    RatedRow,
     UsageFilter,
     UsagePoint,
     UsageTotal,
@@ -21,6 +22,13 @@ from warehouse import queries
 from warehouse.connect import WarehouseClient, WarehouseError
 
 log = logging.getLogger(__name__)
+
+_SAME_NAMES = [
+    field.name
+    for field in dataclasses.fields(RatedRow)
+    if field.name not in ("minute_at", "charge")
+]
+"""Fields of a rated row that the warehouse's answer calls the same."""
 
 
 class WarehouseUsage:
@@ -74,6 +82,26 @@ class WarehouseUsage:
         if "time_zone" in query.parameters:
             values["time_zone"] = which.timezone
         return [EvidenceRow(**dataclasses.asdict(row)) for row in self._ask(query, values)]
+
+    def rated_rows(self, which: EvidenceFilter, limit: int) -> list[RatedRow]:
+        """Return the rated rows; see the port."""
+        values = {
+            "rating_key": which.rating_key,
+            "meter_id": which.meter_id,
+            "from_at": which.from_at,
+            "until_at": which.until_at,
+            "limit": limit,
+        }
+        rows = self._ask(queries.RATED_ROWS, values)
+        return [
+            RatedRow(
+                minute_at=row.at,
+                charge=f"{row.charge.normalize():f}",
+                **{name: getattr(row, name) for name in _SAME_NAMES},
+            )
+            for row in rows
+            if which.session_id in (None, row.session_id) or not row.session_id
+        ]
 
     def _ask(self, query: queries.Query[Any], values: dict[str, Any]) -> list[Any]:
         try:

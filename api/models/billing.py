@@ -162,12 +162,18 @@ _EVIDENCE = {
     "octets_down": 6_200_000_000,
     "quantity": 6_610_000_000,
     "rows": 912,
+    "amount": {"amount_minor": 6_610, "currency": "BDT", "text": "66.10"},
     "next_url": "/v1/invoices/inv_1/lines/2/evidence?level=session&on=2026-11-21",
 }
 
 
 class EvidencePiece(Model):
-    """A day, a session or a minute of the line's usage; next_url goes one level deeper."""
+    """A day, a session or a minute of the line's usage; next_url goes one level deeper.
+
+    `quantity` is what the meter counted, null where it counts the sessions of a minute together;
+    `amount` is what the ledger posted for the line that day. Sessions and minutes have no amount:
+    the price is worked out on the sum.
+    """
 
     model_config = example(_EVIDENCE)
 
@@ -176,22 +182,127 @@ class EvidencePiece(Model):
     last_at: Instant
     octets_up: int
     octets_down: int
-    quantity: int
+    quantity: int | None
     rows: int
+    amount: Money | None = None
     next_url: str | None = None
 
 
+_ROW = {
+    "minute_at": "2026-11-21T10:14:00Z",
+    "subscriber_id": "sub_01J9Z2",
+    "session_id": "nas1/81a0f3/1",
+    "source": "accounting",
+    "traffic_class": "cdn",
+    "meter_id": "volume",
+    "octets_up": 120_000,
+    "octets_down": 4_100_000,
+    "quantity": 0,
+    "charge": "0",
+    "is_late": False,
+    "received_at": "2026-11-21T10:15:01.204Z",
+    "log_partition": 3,
+    "log_position": 81_204,
+}
+
+
+class RatedUsage(Model):
+    """A rated row: a class's octets (meter_id `volume`), or a meter's quantity and charge.
+
+    It stands at `log_position` of partition `log_partition` of the log of rated usage, for good.
+    """
+
+    model_config = example(_ROW)
+
+    minute_at: Instant
+    subscriber_id: str
+    session_id: str
+    source: str
+    traffic_class: str
+    meter_id: str
+    octets_up: int
+    octets_down: int
+    quantity: int
+    charge: str
+    is_late: bool
+    received_at: Instant
+    log_partition: int
+    log_position: int
+
+
+class PriceStep(Model):
+    """One step of a price in words, and the exact amount that it adds, if any."""
+
+    model_config = example({"text": "58 MB × 4.00 per 10 MB", "amount": "23.20"})
+
+    text: str
+    amount: str | None = None
+
+
+_PRICE = {
+    "plan_id": "home-40",
+    "plan_version": 3,
+    "plan_name": "Home 40",
+    "from_at": "2026-11-29T18:00:00Z",
+    "until_at": "2026-11-30T18:00:00Z",
+    "quantity": 60_000_000,
+    "unit": "octets",
+    "steps": [
+        {"text": "60 MB used", "amount": None},
+        {"text": "2 MB included (1 of 30 days of 60 MB)", "amount": None},
+        {"text": "58 MB × 4.00 per 10 MB", "amount": "23.20"},
+    ],
+    "amount_exact": "23.20",
+    "rounded": {"amount_minor": 2320, "currency": "BDT", "text": "23.20"},
+    "billed_before": None,
+}
+
+
+class Price(Model):
+    """How the line's price comes about: the plan's curve over what was counted, step by step.
+
+    The steps' amounts sum to amount_exact, which is rounded once. A late line bills what is more
+    (or less) than billed_before.
+    """
+
+    model_config = example(_PRICE)
+
+    plan_id: str
+    plan_version: int
+    plan_name: str
+    from_at: Instant
+    until_at: Instant
+    quantity: int
+    unit: str
+    steps: list[PriceStep]
+    amount_exact: str
+    rounded: Money
+    billed_before: Money | None = None
+
+
 class Evidence(Model):
-    """What a line is made of. The pieces' octets sum to the octets that were metered."""
+    """What a line is made of: its price, then pieces, one level deeper each, down to the rows.
+
+    `price` is there at level day; `rows` instead of pieces at level row.
+    """
 
     model_config = example(
-        {"invoice_id": "inv_1", "line": 2, "level": "day", "pieces": [_EVIDENCE]}
+        {
+            "invoice_id": "inv_1",
+            "line": 2,
+            "level": "day",
+            "price": _PRICE,
+            "pieces": [_EVIDENCE],
+            "rows": [],
+        }
     )
 
     invoice_id: str
     line: int
-    level: Literal["day", "session", "minute"]
-    pieces: list[EvidencePiece]
+    level: Literal["day", "session", "minute", "row"]
+    price: Price | None = None
+    pieces: list[EvidencePiece] = Field(default_factory=list)
+    rows: list[RatedUsage] = Field(default_factory=list)
 
 
 class LedgerBalance(Model):

@@ -20,10 +20,7 @@ from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
 from billing.adapters import pdf, tables
-from billing.invoices import ADJUSTMENT, USAGE
-
-EVIDENT_KINDS = frozenset({ADJUSTMENT, USAGE})
-"""Kinds of lines that may stand on metered usage, which the warehouse explains."""
+from billing.adapters.evidence import METERED
 
 
 def _invoices() -> Select[Any]:
@@ -103,7 +100,7 @@ def _head(row: Row[Any]) -> dict[str, Any]:
 
 
 def _line(row: Row[Any], currency: str) -> InvoiceLine:
-    evident = row.kind in EVIDENT_KINDS and row.rating_key and row.meter_id
+    evident = row.kind in METERED and row.rating_key and row.meter_id
     url = f"/v1/invoices/{row.invoice_id}/lines/{row.line}/evidence?level=day"
     return InvoiceLine(
         line=row.line,

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.commanding import CommandDep, Done
+from api.instants import InstantIn
 from api.models.billing import (
     Balance,
     Evidence,
@@ -145,12 +146,16 @@ def get_line_evidence(
         datetime.date | None, Query(description="Only this local day", examples=["2026-11-21"])
     ] = None,
     session_id: Annotated[str | None, Query(description="Only this session")] = None,
+    minute: Annotated[
+        InstantIn | None,
+        Query(description="Only this minute; needed at level row", examples=["2026-11-21T10:14Z"]),
+    ] = None,
 ) -> Evidence:
-    """Explain a line: its days, the sessions of a day, the minutes of a session."""
-    place = EvidencePlace(invoice_id, line, level, on, session_id)
+    """Explain a line: its price and days, their sessions, minutes, and the rated rows."""
+    place = EvidencePlace(invoice_id, line, level, on, session_id, minute)
     with reading(caller.services.engine) as connection:
-        which = plan_evidence(connection, caller.branch_id, place)
-    return evidence_of(caller.services, which, place)
+        plan = plan_evidence(connection, caller.branch_id, place)
+    return evidence_of(caller.services, plan)
 
 
 @router.get(

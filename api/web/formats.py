@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from fractions import Fraction
 from typing import Any
 
-from api.instants import local
+from api.instants import local, to_text
 from api.models.values import Money
+from billing.quantities import format_quantity
 
 _OCTETS = ("B", "kB", "MB", "GB", "TB", "PB")
 _RATES = ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s")
@@ -54,14 +54,6 @@ def money(amount: Money) -> str:
     symbol = _SYMBOLS.get(amount.currency, amount.currency)
     sign = "−" if amount.amount_minor < 0 else ""
     return f"{sign}{symbol}{NARROW_SPACE}{grouped}" + (f".{part}" if part else "")
-
-
-def exact(text: str) -> str:
-    """Return a ``numerator/denominator`` amount as a decimal, six places and … where it goes on."""
-    amount = Fraction(text)
-    if (amount * 10**6).denominator == 1:
-        return f"{float(amount):.6f}".rstrip("0").rstrip(".")
-    return f"{float(amount):.6f}…"
 
 
 def clock(at: int | None, timezone: str) -> str:
@@ -145,13 +137,17 @@ def target(text: str) -> str:
     return {"active": "full speed", "blocked": "block"}.get(text, text or "session")
 
 
-def quantity(value: int, unit: str) -> str:
-    """Return a line's quantity in its unit: octets scaled, seconds as time, others counted."""
-    if unit.startswith("octet"):
-        return octets(value)
-    if unit.startswith("second"):
-        return duration(value * 1000)
+def quantity(value: int, unit: str, octets_per_gigabyte: int = 10**9) -> str:
+    """Return a line's quantity as its invoice prints it, others counted."""
+    printed = format_quantity(value, unit, octets_per_gigabyte)
+    if printed:
+        return printed.replace(" ", UNIT_SPACE).replace(",", NARROW_SPACE)
     return f"{whole(value)}{UNIT_SPACE}{unit}" if unit else whole(value)
+
+
+def millis(at: int, timezone: str) -> str:
+    """Return the local time of day with milliseconds: ``16:05:09.214``."""
+    return f"{local(at, timezone):%H:%M:%S}.{at % 1000:03d}"
 
 
 FILTERS: dict[str, Any] = {
@@ -160,9 +156,9 @@ FILTERS: dict[str, Any] = {
     "clock": clock,
     "day": day,
     "duration": duration,
-    "exact": exact,
     "iso": iso,
     "iso_day": iso_day,
+    "millis": millis,
     "moment": moment,
     "money": money,
     "octets": octets,
@@ -171,6 +167,7 @@ FILTERS: dict[str, Any] = {
     "rate": rate,
     "service": service,
     "target": target,
+    "utc": to_text,
     "whole": whole,
 }
 """Name in the templates → function."""

@@ -19,7 +19,9 @@ from api.models.values import Money
 from api.ports import Services, UsageFilter, WarehouseUnavailableError
 from api.problems import invalid_parameter
 from api.reads import acting, billing, parties, usage
+from api.reads.evidence import EvidencePlan, evidence_of, ledger_evidence
 from billing.adapters import tables
+from rating.plans import OCTETS_PER_GIGABYTE
 
 PANEL_ROWS = 6
 _MOST_BRANCHES = 200
@@ -69,6 +71,7 @@ class Used:
     counter: Counter
     meter_name: str
     unit: str
+    octets_per_gigabyte: int
     plan_name: str
     tone: str
 
@@ -76,31 +79,38 @@ class Used:
 def used_of(connection: Connection, counters: Iterable[Counter]) -> list[Used]:
     """Return counters with the names and units that their plan versions give the meters."""
     shown = []
-    plans: dict[tuple[str, int], tuple[str, dict[str, Any]]] = {}
+    plans: dict[tuple[str, int], tuple[str, int, dict[str, Any]]] = {}
     for counter in counters:
         key = (counter.plan_id, counter.plan_version)
         if key not in plans:
             plans[key] = _plan_meters(connection, *key)
-        plan_name, meters = plans[key]
+        plan_name, gigabyte, meters = plans[key]
         meter = meters.get(counter.meter_id, {})
         permille = counter.used_permille or 0
         tone = "bad" if permille >= 1000 else "warn" if permille >= 800 else "good"
         name = meter.get("name") or counter.meter_id.replace("_", " ").capitalize()
-        shown.append(Used(counter, name, meter.get("unit", "octets"), plan_name, tone))
+        unit = meter.get("unit", "octets")
+        shown.append(Used(counter, name, unit, gigabyte, plan_name, tone))
     return shown
 
 
 def _plan_meters(
     connection: Connection, plan_id: str, version: int
-) -> tuple[str, dict[str, dict[str, Any]]]:
+) -> tuple[str, int, dict[str, dict[str, Any]]]:
+    """Return a plan version's name, its gigabyte in octets, and its meters by id."""
     plan = tables.plan.c
     row = connection.execute(
         select(plan.name, plan.document).where(plan.plan_id == plan_id, plan.version == version)
     ).one_or_none()
     if row is None:
-        return plan_id, {}
+        return plan_id, 10**9, {}
     document = json.loads(row.document)
-    return row.name, {m["meter_id"]: m for m in document.get("meters", []) if "meter_id" in m}
+    gigabyte = OCTETS_PER_GIGABYTE[document.get("octets_unit", "decimal")]
+    return (
+        row.name,
+        gigabyte,
+        {m["meter_id"]: m for m in document.get("meters", []) if "meter_id" in m},
+    )
 
 
 def speed_profiles(connection: Connection, branch_id: str | None) -> list[str]:
@@ -288,6 +298,27 @@ def fullest_counters(connection: Connection, keys: set[str], at: int) -> dict[st
         if held is None or (candidate.used_permille or 0) > (held.used_permille or 0):
             fullest[candidate.rating_key] = candidate
     return {used.counter.rating_key: used for used in used_of(connection, fullest.values())}
+
+
+def evidence_context(services: Services, plan: EvidencePlan) -> dict[str, Any]:
+    """Return what the evidence page shows; `unavailable` where only the ledger's days are known."""
+    unavailable = False
+    try:
+        evidence = evidence_of(services, plan)
+    except WarehouseUnavailableError:
+        if plan.place.level != "day":
+            raise
+        services.count("api_warehouse_failures_total", 1)
+        evidence, unavailable = ledger_evidence(plan), True
+    return {
+        "evidence": evidence,
+        "where": plan.place,
+        "timezone": plan.line.timezone,
+        "gigabyte": plan.line.pointer.get("octets_per_gigabyte", 10**9),
+        "counted": plan.is_counted,
+        "most": max((p.octets_up + p.octets_down for p in evidence.pieces), default=0),
+        "unavailable": unavailable,
+    }
 
 
 def key_names(connection: Connection, keys: set[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from billing.proration import local_day
 from rating.directory import MEMBERSHIP
 from rating.money import decode_exact
 from rating.periods import Period
-from rating.plans import Plan, decode_plan
+from rating.plans import Meter, Plan, decode_plan
 from rating.rows import UsageCharge, UsageDay
 from rating.segments import HistoryEvent, Segment, calendar_share, plan_cuts, segments_of
 
@@ -37,7 +37,8 @@ class LineEvidence:
     pointer is the evidence that the document itself carries. steps lead from the quantity to the
     exact price. charges are the totals, revision by revision, up to the one that was billed. days
     are what the ledger posted for the line. Its usage lies in [from_at, until_at) ms; timezone is
-    the branch's.
+    the branch's. is_per_session says that each session is priced by itself, so that the meter's
+    rated rows name it; else they are of a minute, whatever the sessions.
     """
 
     invoice_id: str
@@ -56,6 +57,7 @@ class LineEvidence:
     days: Sequence[UsageDay]
     from_at: int
     until_at: int
+    is_per_session: bool
 
     @property
     def days_minor(self) -> int:
@@ -73,6 +75,7 @@ def explain_line(connection: Connection, invoice_id: str, line: int) -> LineEvid
         raise LookupError(f"invoice {invoice_id} has no metered line {line}")
     pointer = json.loads(row.evidence)
     plan = _plan(connection, pointer)
+    meter = _meter(plan, pointer)
     period = _period(pointer, row.timezone)
     segment = _segment(connection, pointer, period)
     charges = _charges(connection, pointer)
@@ -88,11 +91,12 @@ def explain_line(connection: Connection, invoice_id: str, line: int) -> LineEvid
         timezone=row.timezone,
         plan_name=plan.name if plan else pointer["plan_id"],
         pointer=pointer,
-        steps=_steps(plan, pointer, segment, row.timezone),
+        steps=_steps(plan, meter, pointer, segment, row.timezone),
         charges=charges,
         days=_days(connection, pointer, charges),
         from_at=segment.start_at if segment else period.start_at,
         until_at=segment.end_at if segment else period.end_at,
+        is_per_session=meter is not None and meter.scope == "session",
     )
 
 
@@ -113,13 +117,21 @@ def _plan(connection: Connection, pointer: Mapping[str, Any]) -> Plan | None:
     return decode_plan(found.document) if found else None
 
 
+def _meter(plan: Plan | None, pointer: Mapping[str, Any]) -> Meter | None:
+    """Return the plan's meter that counted the line."""
+    meters = plan.meters if plan else ()
+    return next((meter for meter in meters if meter.meter_id == pointer["meter_id"]), None)
+
+
 def _steps(
-    plan: Plan | None, pointer: Mapping[str, Any], segment: Segment | None, timezone: str
+    plan: Plan | None,
+    meter: Meter | None,
+    pointer: Mapping[str, Any],
+    segment: Segment | None,
+    timezone: str,
 ) -> list[PriceStep]:
     """Return the steps from the counted quantity to its exact price."""
     amount = decode_exact(pointer["amount_exact"])
-    meters = {meter.meter_id: meter for meter in plan.meters} if plan else {}
-    meter = meters.get(pointer["meter_id"])
     if plan is None or meter is None:
         return [PriceStep("as rating priced it", amount)]
     part = _part(plan, segment, timezone) if segment else Part()

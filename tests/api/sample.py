@@ -18,7 +18,15 @@ from sqlalchemy import Connection, Engine, insert
 from api.app import create_app
 from api.config import ApiConfig
 from api.keys import Principal, issue_key
-from api.ports import EvidenceFilter, EvidenceRow, Services, UsageFilter, UsagePoint, UsageTotal
+from api.ports import (
+    EvidenceFilter,
+    EvidenceRow,
+    RatedRow,
+    Services,
+    UsageFilter,
+    UsagePoint,
+    UsageTotal,
+)
 from billing.accounts import Account, Branch
 from billing.adapters import tables
 from billing.adapters.repositories import find, find_plan, subscriptions_in
@@ -26,7 +34,7 @@ from billing.adapters.rows import write_rows
 from billing.adapters.sqlite import open_database, writing
 from billing.catalog import terms_of
 from billing.invoices import InvoiceInputs, RecurringInput, UsageInput, draft_invoice
-from rating.rows import UsageCharge
+from rating.rows import UsageCharge, UsageDay
 
 NOW = 1_795_256_107_000
 """2026-11-21T10:15:07Z, a Saturday, 16:15 in Dhaka."""
@@ -162,6 +170,23 @@ class SampleUsage:
                 EvidenceRow(key, start, end, octets // 8, octets - octets // 8, octets, rows)
             )
         return pieces
+
+    def rated_rows(self, which: EvidenceFilter, limit: int) -> list[RatedRow]:
+        """Return a class's row and the meter's, for each minute of the range."""
+        rows = []
+        for at in range(which.from_at, which.until_at, MINUTE)[:limit]:
+            octets = self._octets(at, at + MINUTE, 0.0025)
+            one = RatedRow(
+                at, "sub_0001a", which.session_id or "", "accounting", "cdn", "volume",
+                octets // 8, octets - octets // 8, 0, "0", False, at + MINUTE + 1_204, 3, 81_204,
+            )  # fmt: skip
+            counted: dict[str, Any] = {
+                "traffic_class": "",
+                "meter_id": which.meter_id,
+                "quantity": octets,
+            }
+            rows += [one, dataclasses.replace(one, octets_up=0, octets_down=0, **counted)]
+        return rows
 
 
 @dataclasses.dataclass
@@ -556,6 +581,12 @@ class _Family:
             closed_at=PERIOD_START + 2 * HOUR,
         )
         write_rows(connection, [charge])
+        if over:
+            day = UsageDay(
+                self.rating_key, "data", "2026-10-31", 0, 0, PREVIOUS_START, over * GB, over * 1000,
+                self.currency, PERIOD_START,
+            )  # fmt: skip
+            write_rows(connection, [day])
         return InvoiceInputs(
             branch,
             account,

@@ -29,6 +29,7 @@ PAGES = (
     "/invoices/inv_acc_0001_2026-10/lines/2",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=session&on=2026-10-03",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=minute&on=2026-10-03&session_id=s",
+    "/invoices/inv_acc_0001_2026-10/lines/2?level=row&minute=2026-10-03T04:00:00Z&session_id=s",
     "/alerts",
     "/commands",
     "/commands?outcome=verified",

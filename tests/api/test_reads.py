@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, update
 
 from billing.adapters import tables
 from billing.adapters.sqlite import writing
-from tests.api.sample import PERIOD_START, PREVIOUS_START, World
+from tests.api.sample import DAY, PREVIOUS_START, World
 
 
 def items(client: TestClient, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -105,9 +105,36 @@ def test_evidence_leads_down_to_the_minute(operator: TestClient) -> None:
     assert sessions["level"] == "session"
     minutes = operator.get(sessions["pieces"][0]["next_url"]).json()
     assert minutes["level"] == "minute"
-    assert minutes["pieces"][0]["next_url"] is None
+    rows = operator.get(minutes["pieces"][0]["next_url"]).json()
+    assert (rows["level"], rows["pieces"]) == ("row", [])
+    octets, counted = rows["rows"]
+    assert (octets["log_partition"], octets["log_position"]) == (3, 81_204)
+    assert octets["octets_up"] + octets["octets_down"] == counted["quantity"]
     first = minutes["pieces"][0]["first_at"]
     assert first == days["pieces"][0]["first_at"] == "2026-09-30T18:00:00Z"
+
+
+def test_evidence_begins_with_the_price_in_steps(operator: TestClient) -> None:
+    days = operator.get("/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence").json()
+    price = days["price"]
+    assert [(step["text"], step["amount"]) for step in price["steps"]] == [
+        ("152 GB used", None),
+        ("100 GB included", None),
+        ("52 GB × 10.00 per GB", "520.00"),
+    ]
+    assert price["rounded"]["amount_minor"] == 52_000
+    assert (price["amount_exact"], price["billed_before"]) == ("520.00", None)
+    posted = {piece["key"]: piece["amount"] for piece in days["pieces"] if piece["amount"]}
+    assert {day: amount["amount_minor"] for day, amount in posted.items()} == {"2026-10-31": 52_000}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["level=row", "level=row&minute=2026-11-02T00:00:00Z", "minute=2026-10-02T00:00:00", "level=x"],
+)
+def test_evidence_that_cannot_be_asked_for(operator: TestClient, query: str) -> None:
+    path = f"/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence?{query}"
+    assert operator.get(path).status_code == 422
 
 
 def test_evidence_outside_the_period(operator: TestClient) -> None:
@@ -159,21 +186,19 @@ def test_commands_by_outcome(operator: TestClient) -> None:
 
 def test_a_segments_evidence_stays_on_its_days(world: World, operator: TestClient) -> None:
     """October with a plan change on the 12th has two segments; the line bills the first."""
+    ended_at = PREVIOUS_START + 11 * DAY
+    subscription = tables.subscription
     with writing(world.engine) as connection:
-        for segment, day_on in ((0, "2026-10-01"), (0, "2026-10-12"), (1, "2026-10-12")):
-            row = {
-                "rating_key": "sub_0001a",
-                "meter_id": "data",
-                "day_on": day_on,
-                "segment_number": segment,
-                "revision": 0,
-                "period_start_at": PREVIOUS_START,
-                "quantity": 1,
-                "amount_minor": 0,
-                "currency": "BDT",
-                "posted_at": PERIOD_START,
-            }
-            connection.execute(insert(tables.usage_day).values(row))
-    path = "/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence"
-    days = [piece["key"] for piece in operator.get(path).json()["pieces"]]
-    assert (days[0], days[-1]) == ("2026-10-01", "2026-10-12")
+        connection.execute(
+            update(subscription)
+            .where(subscription.c.rating_key == "sub_0001a")
+            .values(ends_at=ended_at)
+        )
+    answer = operator.get("/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence").json()
+    days = [piece["key"] for piece in answer["pieces"]]
+    assert (days[0], days[-2], days[-1]) == ("2026-10-01", "2026-10-11", "2026-10-31")
+    assert answer["price"]["until_at"] == "2026-10-11T18:00:00Z"
+    assert [step["text"] for step in answer["price"]["steps"]] == [
+        "152 GB used",
+        "as rating priced it",
+    ]
