@@ -447,3 +447,31 @@ def test_a_session_that_a_successor_overtook_keeps_its_start_for_its_own_late_pa
         (at("10:00:00"), at("10:05:39")),
         (at("10:10:00"), None),
     ]
+
+
+def test_hours_of_spooled_packets_may_come_in_any_order() -> None:
+    knots = [interim(f"0{n}:00:00", n * 3600, n * 1000, arrives="10:00:00") for n in range(1, 9)]
+    packets = [start("00:00:00", arrives="10:00:00"), *knots]
+    forwards, backwards = Stage(), Stage()
+    for one, other in zip(packets, reversed(packets), strict=True):
+        forwards.feed([one], watermark="10:00:00")
+        backwards.feed([other], watermark="10:00:00")
+    assert forwards.minutes() == backwards.minutes()
+    assert forwards.down() == 8000
+
+
+def test_a_stop_repeated_without_delay_after_its_compaction_is_no_new_session() -> None:
+    last = stop("10:00:20", 20, 5000)
+    stage = run([start("10:00:00"), last], watermark="13:00:00")
+    again = dataclasses.replace(last, event_at=at("13:00:00"), received_at=at("13:00:00"))
+    stage.feed([again], watermark="13:01:00")
+    assert stage.down() == 5000
+    assert len(stage.sessions()) == 1
+
+
+def test_an_interim_repeated_without_delay_after_its_compaction_makes_no_knot() -> None:
+    packets = [start("10:00:00"), interim("10:05:00", 300, 300), interim("10:10:00", 600, 600)]
+    stage = run(packets, watermark="13:00:00")
+    late = interim("13:00:00", 300, 300)
+    stage.feed([late, interim("13:10:00", 11_400, 11_400)], watermark="13:11:00")
+    assert set(stage.down_by_minute().values()) == {60}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rating import session_step
 from rating.accounting import AccountingRecord
 from rating.session_config import SessionsConfig
 from rating.session_state import SessionGroup
@@ -253,3 +254,39 @@ def test_equal_counters_are_one_session_unless_a_start_says_otherwise() -> None:
     twice = [stop("10:00:20", 20, 500), stop("10:05:20", 20, 500)]
     assert len(sessions_of(group_of(*twice), CONFIG)) == 1
     assert len(sessions_of(group_of(*twice, start("10:05:00")), CONFIG)) == 2
+
+
+@st.composite
+def hostile_packets(draw: st.DrawFn) -> list[AccountingRecord]:
+    """Draw packets of one Acct-Session-Id whose times and counters need not make sense."""
+    packets = []
+    for _ in range(draw(st.integers(2, 7))):
+        make: Any = draw(st.sampled_from([start, interim, interim, interim, stop]))
+        event_at = at("10:00:00") + draw(st.sampled_from([0, 60, 61, 120, 300, 305, 600])) * 1000
+        seconds = draw(st.sampled_from([None, 0, 60, 61, 120, 300, 600]))
+        counters = (
+            {}
+            if make is start
+            else {
+                "seconds": seconds,
+                "down": draw(st.sampled_from([None, 0, 5, 500, 2**32 - 9])),
+                "has_gigawords": draw(st.booleans()),
+            }
+        )
+        who = draw(st.sampled_from(["alice", "alice", "bob", ""]))
+        made = make("10:00:00", user_name=who, **counters)
+        packets.append(dataclasses.replace(made, event_at=event_at, received_at=event_at + 40))
+    return packets
+
+
+@PROPERTY
+@given(hostile_packets())
+def test_looking_at_the_tail_only_gives_what_looking_at_all_packets_gives(
+    packets: list[AccountingRecord],
+) -> None:
+    quick = play([[one] for one in packets])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_step, "extended", lambda *_: None)
+        thorough = play([[one] for one in packets])
+    assert outcome(quick) == outcome(thorough)
+    assert quick.usage_rows == thorough.usage_rows
