@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.simulation.simulation import run_seed
@@ -19,12 +20,12 @@ MEMORY_DISK = Path("/dev/shm")
 DIFFERENCES_SHOWN_MAX = 20
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the seeds; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="how many (20)")
     parser.add_argument("--first", type=int, default=1, metavar="S", help="the first seed (1)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     failed = 0
     for seed in range(options.first, options.first + options.seeds):
         failed += not _passes(seed)
@@ -44,12 +45,15 @@ def _passes(seed: int) -> bool:
             found, deaths = traceback.format_exc().splitlines()[-DIFFERENCES_SHOWN_MAX:], 0
     seconds = time.perf_counter() - started
     if not found:
-        print(f"seed {seed}: equal to the octet and the cent ({deaths} deaths, {seconds:.1f} s)")
+        print(
+            f"seed {seed}: equal to the octet and the cent ({deaths} deaths, {seconds:.1f} s)",
+            flush=True,
+        )
         return True
     print(f"seed {seed}: {len(found)} differences")
     for line in found[:DIFFERENCES_SHOWN_MAX]:
         print(f"  {line}")
-    print(f"  replay: python -m tests.simulation --first {seed} --seeds 1")
+    print(f"  replay: python -m tests.simulation --first {seed} --seeds 1", flush=True)
     return False
 
 

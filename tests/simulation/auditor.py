@@ -255,6 +255,8 @@ class Auditor:
     ) -> Fraction:
         """Return accounting octets, divided over classes as the flows of each quarter hour say."""
         total = Fraction(0)
+        first, last = self.truth.reach(login)
+        since, until = max(since, first // CELL_MS * CELL_MS), min(until, last + CELL_MS)
         for cell in range(since // CELL_MS, (until - 1) // CELL_MS + 1):
             begin, end = max(since, cell * CELL_MS), min(until, (cell + 1) * CELL_MS)
             up, down, _ = self.truth.counted(login, begin, end, before)

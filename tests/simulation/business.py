@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, cast
 
 import httpx
@@ -16,7 +17,7 @@ from api.app import create_app
 from api.config import ApiConfig
 from api.ports import Services, UsageQueries
 from tests.simulation.auditor import Auditor
-from tests.simulation.catalog import BY_ID, TARIFFS, document_of
+from tests.simulation.catalog import TARIFFS, document_of
 from tests.simulation.tariffs import Tariff
 from tests.simulation.world import World
 
@@ -28,7 +29,13 @@ TOKEN = "frk_simulation"
 class Business:
     """What clerks do: found, sell, move, top up. Names are logins and pools' own names."""
 
-    def __init__(self, world: World, timezone: str, lateness_ms: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        timezone: str,
+        lateness_ms: int,
+        tariffs: Sequence[Tariff] = TARIFFS,
+    ) -> None:
         """Open the branch and its price list."""
         self._world = world
         self.timezone = timezone
@@ -54,13 +61,14 @@ class Business:
         self.keys: dict[str, str] = {}
         self.accounts: dict[str, str] = {}
         self.subscriptions: dict[str, str] = {}
-        self._open_branch()
+        self._tariffs: dict[str, Tariff] = {}
+        self._open_branch(tariffs)
 
     def _new_id(self, prefix: str) -> str:
         self._ids[prefix] += 1
         return f"{prefix}_{self._ids[prefix]:06d}"
 
-    def _open_branch(self) -> None:
+    def _open_branch(self, tariffs: Sequence[Tariff]) -> None:
         self.post(
             "/v1/branches",
             branch_id=BRANCH,
@@ -69,11 +77,12 @@ class Business:
             currency=CURRENCY,
             invoice_prefix="DHM",
         )
-        for tariff in TARIFFS:
+        for tariff in tariffs:
             self.publish(tariff, document_of(tariff, CURRENCY))
 
     def publish(self, tariff: Tariff, document: dict[str, Any]) -> None:
         """Put a plan on the price list."""
+        self._tariffs[tariff.plan_id] = tariff
         self.post(
             "/v1/plans",
             plan_id=tariff.plan_id,
@@ -136,7 +145,7 @@ class Business:
         if prefix:
             self._world.truth.static_prefixes[login] = (prefix, at)
         if plan_id is not None:
-            self.auditor.sell(account_id, key, BY_ID[plan_id], at)
+            self.auditor.sell(account_id, key, self._tariffs[plan_id], at)
             [held] = self.get(f"/v1/subscriptions?rating_key={key}")["items"]
             self.subscriptions[login] = held["subscription_id"]
         return key
@@ -151,7 +160,7 @@ class Business:
             "/v1/subscriptions", rating_key=key, plan_id=plan_id, starts_at=text_of(at)
         )
         self.subscriptions[name] = sold["subscription_id"]
-        self.auditor.sell(account_id, key, BY_ID[plan_id], at)
+        self.auditor.sell(account_id, key, self._tariffs[plan_id], at)
         return key
 
     def join(self, login: str, pool: str) -> None:
@@ -174,7 +183,7 @@ class Business:
         path = f"/v1/subscriptions/{self.subscriptions[name]}/change-plan"
         changed = self.post(path, plan_id=plan_id, effective_at=text_of(at))
         self.subscriptions[name] = changed["subscription_id"]
-        self.auditor.sell(changed["account_id"], self.keys[name], BY_ID[plan_id], at)
+        self.auditor.sell(changed["account_id"], self.keys[name], self._tariffs[plan_id], at)
 
     def top_up(self, login: str, amount_minor: int) -> None:
         """Add money to a prepaid line's balance."""

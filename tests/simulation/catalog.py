@@ -116,8 +116,6 @@ TARIFFS: tuple[Tariff, ...] = (
     ),
 )
 
-BY_ID = {tariff.plan_id: tariff for tariff in TARIFFS}
-
 _UNITS = {"octets": "octets", "up": "octets_up", "down": "octets_down", "seconds": "seconds"}
 
 

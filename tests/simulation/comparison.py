@@ -21,15 +21,19 @@ from tests.simulation.world import World
 Found = Iterator[str]
 """Differences, one sentence each."""
 
+Bills = dict[tuple[str, int], Bill]
+"""(account, start of the period) -> bill."""
+
 
 def differences(world: World, business: Business, periods: list[Period]) -> list[str]:
     """Return every difference between the books and the truth, for closed periods ascending."""
     found: list[str] = []
+    bills = owed(business.auditor, periods)
     with reading(world.database) as connection:
-        found += _invoices(connection, business.auditor, periods)
+        found += _invoices(connection, bills)
         found += _days(connection)
         found += _balances(connection, business, world.now_ms())
-        found += _ledger(connection, business, periods)
+        found += _ledger(connection, business.auditor, bills)
         rated = _rated(connection, world.config.partitions)
     found += _octets(rated, world, business)
     found += _charges(rated, business.auditor, periods)
@@ -39,12 +43,17 @@ def differences(world: World, business: Business, periods: list[Period]) -> list
 # -- invoices ----------------------------------------------------------------------------------
 
 
-def _invoices(connection: Connection, auditor: Auditor, periods: list[Period]) -> Found:
+def owed(auditor: Auditor, periods: list[Period]) -> Bills:
+    """Return every bill that the auditor expects."""
     expected = {}
     for number, period in enumerate(periods):
         earlier = periods[number - 1] if number else None
         for account in auditor.accounts(period):
             expected[account, period[0]] = auditor.bill(account, period, earlier)
+    return expected
+
+
+def _invoices(connection: Connection, expected: Bills) -> Found:
     made = bills_of(connection)
     for name in sorted({*expected, *made}):
         if name not in made:
@@ -67,7 +76,7 @@ def _bill(truth: Bill, made: Bill) -> Found:
         yield f"total should be {truth.total_minor}, is {made.total_minor}"
 
 
-def bills_of(connection: Connection) -> dict[tuple[str, int], Bill]:
+def bills_of(connection: Connection) -> Bills:
     """Return the finalized invoices in the auditor's form."""
     made = {}
     invoice, line = tables.invoice, tables.invoice_line
@@ -129,7 +138,7 @@ def _balances(connection: Connection, business: Business, now: int) -> Found:
             yield f"balance of {key} should be {wanted}, is {shown.get(key)}"
 
 
-def _ledger(connection: Connection, business: Business, periods: list[Period]) -> Found:
+def _ledger(connection: Connection, auditor: Auditor, bills: Bills) -> Found:
     """Every transaction balances; receivables, unbilled usage, prepaid and tax are as billed."""
     entry, account = tables.ledger_entry.c, tables.ledger_account.c
     query = select(
@@ -143,19 +152,15 @@ def _ledger(connection: Connection, business: Business, periods: list[Period]) -
     for transaction_id, rest in by_transaction.items():
         if rest:
             yield f"ledger transaction {transaction_id} is out by {rest}"
-    auditor = business.auditor
     wanted: dict[tuple[str, str], int] = defaultdict(int)
     for sale in auditor.sales:
         wanted["prepaid", sale.account] -= auditor.top_ups.get(sale.key, 0)
         wanted["cash", ""] += auditor.top_ups.get(sale.key, 0)
-    for number, period in enumerate(periods):
-        earlier = periods[number - 1] if number else None
-        for owner in auditor.accounts(period):
-            bill = auditor.bill(owner, period, earlier)
-            wanted["receivable", owner] += bill.total_minor
-            wanted["tax_payable", ""] -= sum(bill.taxes.values())
-            paid = bill.lines.get(("adjustment", "", 0, ""), (0, 0))[1]
-            wanted["prepaid", owner] -= paid
+    for (owner, _), bill in bills.items():
+        wanted["receivable", owner] += bill.total_minor
+        wanted["tax_payable", ""] -= sum(bill.taxes.values())
+        paid = bill.lines.get(("adjustment", "", 0, ""), (0, 0))[1]
+        wanted["prepaid", owner] -= paid
     codes = ("receivable", "prepaid", "tax_payable", "cash", "unbilled")
     for name in sorted({*wanted, *books}):
         if name[0] in codes and wanted[name] != books[name]:

@@ -8,6 +8,7 @@ It shares nothing with Flowrate but the simulator's records.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -110,11 +111,23 @@ class Truth:
         for (owner, name), reports in self._reports.items():
             if owner != login or (session is not None and name != session):
                 continue
-            known = [report for report in reports if report.received_at < before]
+            if reports[0].started_at >= until_at or max(r.at for r in reports) <= from_at:
+                continue
+            known = sorted(
+                (report for report in reports if report.received_at < before),
+                key=lambda report: (report.at, report.counters),
+            )
             for which in range(3):
                 total[which] += _reading(known, until_at, which)
                 total[which] -= _reading(known, from_at, which)
         return (total[0], total[1], total[2])
+
+    def reach(self, login: str) -> tuple[int, int]:
+        """Return the first and last instant that accounting tells of for a line (ms)."""
+        reports = [r for (owner, _), some in self._reports.items() if owner == login for r in some]
+        if not reports:
+            return 0, 0
+        return min(r.started_at for r in reports), max(r.at for r in reports)
 
     def holds(self, before: int) -> Iterator[Hold]:
         """Yield who had which address, as known at an instant."""
@@ -180,19 +193,23 @@ class Truth:
 
 
 def _reading(reports: list[_Report], at: int, which: int) -> int:
-    """Return what a session's counter showed at an instant: straight lines between reports."""
+    """Return what a session's counter showed at an instant: straight lines between reports.
+
+    reports ascend.
+    """
     if not reports:
         return 0
-    since, value = min(report.started_at for report in reports), 0
+    since, value = reports[0].started_at, 0
     if at <= since:
         return 0
-    for report in sorted(reports, key=lambda r: (r.at, r.counters)):
+    for report in reports:
         if report.at >= at:
             return value + (report.counters[which] - value) * (at - since) // (report.at - since)
         since, value = report.at, report.counters[which]
     return value
 
 
+@functools.cache
 def class_of(address: str) -> str:
     """Return the traffic class in whose prefix a far end lies."""
     for name, prefix in REMOTES.items():

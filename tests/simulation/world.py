@@ -70,13 +70,15 @@ class WorldConfig:
     """One simulation: its seed, its size, how bad the network and how mortal the engine is.
 
     order is a seed of its own for what the paths do, so that the same world can be lived with
-    another order of arrival.
+    another order of arrival. A lost accounting packet is sent again, a lost flow is not: with
+    loses_flows False they only come late, twice and in any order.
     """
 
     seed: int
     start_seconds: int
     weather: Weather = dataclasses.field(default_factory=Weather)
     order: int = 0
+    loses_flows: bool = True
     death_probability: float = 0.0
     partitions: int = 1
     lateness_seconds: int = 120
@@ -151,8 +153,8 @@ class World:
         chance = random.Random(f"weather {config.seed} {config.order}")
         self._requests = NetworkPath(config.weather, chance)
         self._responses = NetworkPath(config.weather, chance)
-        # Flow datagrams are reordered and repeated; lost ones are a matter of their own.
-        self._flows = NetworkPath(dataclasses.replace(config.weather, loss=0.0), chance)
+        flow_loss = config.weather.loss if config.loses_flows else 0.0
+        self._flows = NetworkPath(dataclasses.replace(config.weather, loss=flow_loss), chance)
         booted_at = config.start_seconds * 1000 - 60_000
         self._v9 = NetflowV9Exporter(source_id=1, booted_at=booted_at)
         self._ipfix = IpfixExporter(domain=7, sampling_rate=config.network.ipfix_sampling_rate)
@@ -171,14 +173,19 @@ class World:
             connection, topic, producer, frame, partitions=self.config.partitions
         )
 
-    def second(self) -> None:
-        """Live one second: network, paths, collectors, and now and then the engine."""
+    def second(
+        self, accounting: Sequence[AccountingEvent] = (), flows: Sequence[FlowRecord] = ()
+    ) -> None:
+        """Live one second: network, paths, collectors, and now and then the engine.
+
+        accounting and flows are sent beside what the network model does.
+        """
         self.seconds += 1
         tick = self.network.advance(self.seconds)
-        for event in tick.accounting:
+        for event in (*tick.accounting, *accounting):
             self._sender.submit(event)
         self._carry_accounting()
-        self._carry_flows(tick.flows)
+        self._carry_flows([*tick.flows, *flows])
         self._mark()
         if self.seconds % ENGINE_INTERVAL_SECONDS == 0:
             self.run_engine()
@@ -242,8 +249,11 @@ class World:
     def _carry_flows(self, flows: Sequence[FlowRecord]) -> None:
         now = self.now_ms()
         if (self.seconds - self.config.start_seconds) % TEMPLATE_INTERVAL_SECONDS == 1:
-            self._flows.send(self.seconds, V9_ADDRESS, 50000, self._v9.templates(now))
-            self._flows.send(self.seconds, IPFIX_ADDRESS, 50000, self._ipfix.templates(now))
+            # A late template holds its data back; a late sampling rate could not be made good.
+            is_sampled = self.config.network.ipfix_sampling_rate > 1
+            announce = self._flows.deliver if is_sampled else self._flows.send
+            announce(self.seconds, V9_ADDRESS, 50000, self._v9.templates(now))
+            announce(self.seconds, IPFIX_ADDRESS, 50000, self._ipfix.templates(now))
         for exporter, source in enumerate((V9_ADDRESS, IPFIX_ADDRESS)):
             own = [flow for flow in flows if flow.exporter == exporter]
             for first in range(0, len(own), RECORDS_PER_DATAGRAM):
