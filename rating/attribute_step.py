@@ -169,8 +169,10 @@ class _Worker:
         """
         first_at, last_at = changed["touched_from_at"].min(), changed["touched_until_at"].max()
         for minute in self.pages.joined_minutes():
+            if minute < since_minute:
+                continue
             start_at, end_at = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
-            if minute < since_minute or end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
+            if end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
                 continue
             concerned = changed.filter(
                 (pl.col("touched_from_at") < end_at) & (pl.col("touched_until_at") > start_at)

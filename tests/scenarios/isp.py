@@ -227,11 +227,12 @@ class Isp:
         return self._notices.read_text() if self._notices.exists() else ""
 
     def invoices(self, account: str) -> list[dict[str, Any]]:
-        """Return an account's finalized invoices with their lines, oldest first."""
-        path = f"/v1/invoices?account_id={self.business.accounts[account]}&status=finalized"
+        """Return an account's invoices that are out, with their lines, oldest first."""
+        path = f"/v1/invoices?account_id={self.business.accounts[account]}"
         found = [
             self.business.get(f"/v1/invoices/{invoice['invoice_id']}")
             for invoice in self.business.get(path)["items"]
+            if invoice["status"] != "draft"
         ]
         return sorted(found, key=lambda invoice: str(invoice["period_start_at"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import random
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ class Simulation:
             at(leaving, lambda: self._move_over(user_name_of(10)))
         for login in (user_name_of(3), user_name_of(9)):
             amount_minor = chance.randrange(100, 50_000)
-            at(some_second(), lambda login=login, m=amount_minor: business.top_up(login, m))  # type: ignore[misc]
+            at(some_second(), functools.partial(business.top_up, login, amount_minor))
         if features.reboots:
             at(chance.randrange(begin + 60, end - 70), lambda: self.world.reboot_nas("b"))
             at(chance.randrange(end + 1, end + 100), lambda: self.world.reboot_nas("c"))

@@ -100,9 +100,8 @@ def test_every_process_is_killed_and_nothing_is_lost(installation: Installation)
     assert installation.status().state == "stopped"
 
     numbers = installation.rows("select number, hash from invoice order by number")
-    told = installation.count_acknowledged()
     installation.start()
-    wait_until(lambda: installation.count_acknowledged() > told + LINES, "usage to go on", 60)
+    wait_for_events(installation, LINES)
     compare_warehouse(installation)
     assert installation.rows("select number, hash from invoice order by number") == numbers
     seen = set(installation.pids().values())
@@ -116,25 +115,25 @@ def kill_everything(installation: Installation, chance: random.Random) -> set[in
     order = list(KILLED)
     chance.shuffle(order)
     for name in order:
-        told = installation.count_acknowledged()
         # A moment is measured by what happened since, so that every process dies at work.
         more = chance.randrange(1, LINES) if name != "radius" else 1
-        wait_until(lambda t=told, m=more: installation.count_acknowledged() >= t + m, "usage", 60)  # type: ignore[misc]
+        wait_for_events(installation, more)
         time.sleep(chance.uniform(0, 0.3))
         seen |= set(installation.pids().values())
         installation.kill(name)
-    for name in KILLED:
-        wait_until(
-            lambda n=name: restarts(installation, n) >= 1 and n in installation.pids(),  # type: ignore[misc]
-            f"{name} to be started again",
-            60,
-        )
+    wait_until(lambda: are_restarted(installation), "all to be started again", 60)
     return seen | set(installation.pids().values())
 
 
-def restarts(installation: Installation, name: str) -> int:
-    [one] = [each for each in installation.status().processes if each.name == name]
-    return one.restarts
+def wait_for_events(installation: Installation, more: int) -> None:
+    told = installation.count_acknowledged()
+    what = f"{more} more accounting events to be acknowledged"
+    wait_until(lambda: installation.count_acknowledged() >= told + more, what, 60)
+
+
+def are_restarted(installation: Installation) -> bool:
+    processes = installation.status().processes
+    return all(each.restarts and each.pid for each in processes if each.name in KILLED)
 
 
 def sold_by(installation: Installation) -> Auditor:
