@@ -170,6 +170,21 @@ class UnattributedMinute:
     octets_down: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LossMinute:
+    """What an exporter sent and what its sequence numbers miss, per receive minute (decode).
+
+    A datagram that comes late after all takes its loss back, so `lost` may fall. refused counts
+    datagrams and sets that could not be read.
+    """
+
+    exporter: str
+    minute: int
+    datagrams: int
+    lost: int
+    refused: int
+
+
 KEYS: dict[type, tuple[str, ...]] = {
     LiveSession: ("session_id",),
     UsageCounter: ("rating_key", "period_start_at", "segment_number", "meter_id"),
@@ -181,5 +196,12 @@ KEYS: dict[type, tuple[str, ...]] = {
     DesiredService: ("rating_key",),
     AccountEventResult: ("event_id",),
     UnattributedMinute: ("source", "detail", "minute"),
+    LossMinute: ("exporter", "minute"),
 }
-"""Primary key of each row class. All rows replace, except UnattributedMinute, which adds."""
+"""Primary key of each row class. All rows replace, except those of ADDED."""
+
+ADDED: dict[type, tuple[str, ...]] = {
+    UnattributedMinute: ("octets_up", "octets_down"),
+    LossMinute: ("datagrams", "lost", "refused"),
+}
+"""Columns that add to the stored value, by row class."""

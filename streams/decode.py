@@ -19,10 +19,11 @@ from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.decoder import Decoded, decode
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
-from rating.addresses import parse_prefix
+from rating.addresses import format_address, parse_prefix
 from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
 from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
 from rating.records import DeadLetter, DirectoryEntry, frame_of, schema_of
+from rating.rows import LossMinute
 from streams.flow_minutes import flow_minutes
 
 RULES = "decode_rules"
@@ -53,7 +54,8 @@ def step(
     counters: Counter[str] = Counter()
     rules, changes = _learn_rules(view, batch, counters)
     blocks, outputs = _read_blocks(batch.blocks, counters)
-    decoded = decode(view, join_blocks(blocks), watermark_at=watermark_at, config=config)
+    block = join_blocks(blocks)
+    decoded = decode(view, block, watermark_at=watermark_at, config=config)
     _count(decoded, counters)
     frame, counted = flow_minutes(decoded.flows, decoded.origins, rules, config)
     counters.update(counted)
@@ -63,6 +65,7 @@ def step(
     return StepResult(
         changes=[*changes, *decoded.changes],
         outputs=outputs,
+        rows=_losses(decoded, int(block.received_at.max())) if len(block) else (),
         counters={name: count for name, count in counters.items() if count},
     )
 
@@ -130,6 +133,22 @@ def _is_readable(entry: RuleEntry) -> bool:
 def _compiled(entries: tuple[RuleEntry, ...]) -> Rules:
     """Return the rules of the entries; the cache saves compiling them for every batch."""
     return Rules(entries)
+
+
+def _losses(decoded: Decoded, received_at: int) -> list[LossMinute]:
+    """Return what each exporter sent and lost in a batch, under its newest receive minute."""
+    sums: dict[str, Counter[str]] = {}
+    for (origin, name), count in decoded.counts.items():
+        exporter = format_address(decoded.origins[origin].address)
+        kind = name if name in ("datagrams", "lost") else "refused" if name in REFUSALS else ""
+        if kind:
+            sums.setdefault(exporter, Counter())[kind] += count
+    return [
+        LossMinute(
+            exporter, received_at // 60_000, told["datagrams"], told["lost"], told["refused"]
+        )
+        for exporter, told in sums.items()
+    ]
 
 
 def _count(decoded: Decoded, counters: Counter[str]) -> None:

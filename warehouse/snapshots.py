@@ -29,6 +29,7 @@ CHANGED_SINCE: Mapping[str, str] = {
         "requested_at >= :since OR sent_at >= :since OR acknowledged_at >= :since"
         " OR verified_at >= :since OR settled_at >= :since OR outcome IN ('pending', 'sent')"
     ),
+    "loss_minute": "minute >= :since / 60000",
 }
 """Business table -> condition of the rows that may have changed at or after :since (ms)."""
 

@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from rating.records import UNATTRIBUTED_PREFIX, RatedUsage
-from rating.rows import KEYS, Alert, LiveSession
+from rating.rows import KEYS, Alert, LiveSession, LossMinute
 
 DEDUPLICATION_WINDOW = 10_000
 """Inserts per table whose tokens are remembered. A token is forgotten after so many inserts of
@@ -268,17 +268,6 @@ class CommandSnapshot:
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LossMinute:
-    """What one exporter sent and what its sequence numbers say was lost, per receive minute."""
-
-    exporter: str
-    minute: int
-    datagrams: int
-    lost: int
-    refused: int
-
-
 def _snapshot(name: str, record: type, key: tuple[str, ...]) -> Table:
     return Table(
         name=name,
@@ -295,7 +284,7 @@ SNAPSHOTS: dict[str, tuple[type, Table]] = {
     ),
     "alert": (Alert, _snapshot("alert", Alert, KEYS[Alert])),
     "command": (CommandSnapshot, _snapshot("command", CommandSnapshot, ("command_id",))),
-    "loss_minute": (LossMinute, _snapshot("loss_minute", LossMinute, ("exporter", "minute"))),
+    "loss_minute": (LossMinute, _snapshot("loss_minute", LossMinute, KEYS[LossMinute])),
 }
 """Business table -> its record class and its copy in the warehouse (newest row by key)."""
 

@@ -16,16 +16,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from billing.adapters.tables import ROW_TABLES
-from rating.rows import KEYS, UnattributedMinute
-
-_ADDED: dict[type, tuple[str, ...]] = {UnattributedMinute: ("octets_up", "octets_down")}
-"""Columns that add to the stored value; every other column is replaced (rating.rows)."""
+from rating.rows import ADDED, KEYS
 
 
 def write_rows(connection: Connection, rows: Iterable[Any]) -> int:
     """Upsert instances of classes of `rating.rows` by their keys, in order; return how many.
 
-    The last row of a key stands, UnattributedMinute adds. Commits nothing. KeyError or
+    The last row of a key stands; columns of `rating.rows.ADDED` add. Commits nothing. KeyError or
     TypeError: a row of another class.
     """
     written = 0
@@ -49,7 +46,7 @@ def upsert_statement(row_type: type, dialect: str) -> str:
     table, keys = ROW_TABLES[row_type].name, KEYS[row_type]
     names = [field.name for field in dataclasses.fields(row_type)]
     mark = "?" if dialect == "sqlite" else "%s"
-    added = _ADDED.get(row_type, ())
+    added = ADDED.get(row_type, ())
     changes = [
         f"{name} = {table}.{name} + excluded.{name}"
         if name in added

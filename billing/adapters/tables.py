@@ -234,6 +234,7 @@ account_event_result = _row_table(
     "account_event_result", rows.AccountEventResult, Index(None, "outcome")
 )
 unattributed_minute = _row_table("unattributed_minute", rows.UnattributedMinute)
+loss_minute = _row_table("loss_minute", rows.LossMinute, Index(None, "minute"))
 
 ROW_TABLES: dict[type, Table] = {
     rows.LiveSession: live_session,
@@ -246,6 +247,7 @@ ROW_TABLES: dict[type, Table] = {
     rows.DesiredService: desired_service,
     rows.AccountEventResult: account_event_result,
     rows.UnattributedMinute: unattributed_minute,
+    rows.LossMinute: loss_minute,
 }
 """The table of each class of `rating.rows`."""
 

@@ -357,3 +357,16 @@ def test_any_order_batching_and_restart_gives_the_same_rows(seed: int) -> None:
         parts.take(*part, *part[:1])
         parts.restart()
     assert parts.totals(*keys) == expected
+
+
+def test_what_an_exporter_sent_lost_and_garbled_is_told_per_minute() -> None:
+    stage = Stage(OWN)
+    flow = ("192.0.2.9", "10.0.0.1", 900, 1, NOW - 2000, NOW - 1000)
+    result = stage.take(
+        datagram(message(flow, sequence=0)),
+        datagram(message(flow, sequence=5)),
+        datagram(b"\0\x63"),
+    )
+    (told,) = result.rows
+    assert (told.exporter, told.minute) == ("192.0.2.1", NOW // MINUTE)
+    assert (told.datagrams, told.lost, told.refused) == (3, 4, 1)

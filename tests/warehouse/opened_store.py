@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from rating.records import RatedUsage, frame_of
-from rating.rows import Alert, LiveSession
+from rating.rows import Alert, LiveSession, LossMinute
 from tests.warehouse.records_made import MINUTE, MemoryTopic, rated
 from warehouse.config import EndpointConfig, SinkConfig, WarehouseConfig
 from warehouse.intents import IntentStore
@@ -25,7 +25,7 @@ from warehouse.metrics import Counters
 from warehouse.sink import Sink
 from warehouse.snapshots import copy_snapshots
 from warehouse.store import Store, intents_path, open_writer
-from warehouse.tables import CommandSnapshot, LossMinute
+from warehouse.tables import CommandSnapshot
 
 FROM_AT = MINUTE * 60_000
 UNTIL_AT = (MINUTE + 3 * 1440) * 60_000

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, insert
 
 from billing.adapters import tables
 from rating.records import schema_of
-from rating.rows import Alert, LiveSession
+from rating.rows import Alert, LiveSession, LossMinute
 from warehouse.metrics import Counters
 from warehouse.snapshots import (
     CHANGED_SINCE,
@@ -37,6 +37,8 @@ def business(tmp_path: Path) -> Iterator[Path]:
         known = tables.metadata.tables
         connection.execute(insert(known["live_session"]), [dataclasses.asdict(SESSION)])
         connection.execute(insert(known["alert"]), [dataclasses.asdict(ALERT)])
+        loss = LossMinute("192.0.2.9", 8, 99, 1, 0)
+        connection.execute(insert(known["loss_minute"]), [dataclasses.asdict(loss)])
         command = {
             "command_id": "c-1", "subscriber_id": "sub-1", "session_id": "s-1", "kind": "coa",
             "target": "blocked", "attempt": 1, "vendor_profile": "x", "outcome": "pending",
@@ -59,6 +61,7 @@ def test_old_rows_stay_behind_but_a_pending_command_comes_again(business: Path) 
     assert reader.changed("live_session", 500_001, 10).height == 0
     assert reader.changed("alert", 500_001, 10).height == 0
     assert reader.changed("command", 500_001, 10).height == 1
+    assert reader.changed("loss_minute", 540_000, 10).height == 0
 
 
 def test_a_missing_file_or_table_is_empty(tmp_path: Path) -> None:
@@ -85,5 +88,5 @@ def test_a_copy_reaches_back_a_little(business: Path) -> None:
     since = 500_000 + OVERLAP_MS
     reader = SqliteSnapshotReader(business)
     copied = copy_snapshots(reader, writer, 3, Counters(), since_at=since, now_ms=since + 5)
-    assert copied == 3
-    assert writer.inserted == {"live_session_3": 1, "alert_3": 1, "command_3": 1}
+    assert copied == 4
+    assert set(writer.inserted) == {"live_session_3", "alert_3", "command_3", "loss_minute_3"}

@@ -1,0 +1,22 @@
+"""Keeps what exporters sent and what was lost on the way, per minute.
+
+Revision 0003, after 0002. The statements are in the `.sql` file beside this one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the table of flow loss."""
+    for statement in Path(__file__).with_suffix(".sql").read_text("utf-8").split(";\n"):
+        if statement.strip():
+            op.execute(statement)
