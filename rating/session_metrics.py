@@ -10,6 +10,7 @@ COUNTERS: dict[str, str] = {
     "sessions_ended": "sessions ended: Stop, Accounting-On/Off, successor or silence",
     "sessions_reopened": "sessions presumed ended that a later packet reopened",
     "sessions_markers": "Accounting-On and Accounting-Off taken, repetitions included",
+    "sessions_markers_forgotten": "Accounting-On and -Off forgotten by the limit per NAS",
     "sessions_after_stop": "interim updates later than their session's Stop: not counted",
     "sessions_opened_midway": "sessions first seen too long after their start to charge the past",
     "sessions_compacted_early": "sessions whose knots exceeded the limit before the bound",

@@ -238,6 +238,8 @@ class _Worker:
         former = list(self.closings_of(nas_id))
         markers = sorted({*self.markers[nas_id], Marker(record.event_at, record.status)})
         self.markers[nas_id] = tuple(markers[-self.config.markers_per_nas_max :])
+        if len(markers) > len(self.markers[nas_id]):
+            self.counters["sessions_markers_forgotten"] += 1
         del self.closings[nas_id]
         self.changes.append(Put("markers", nas_id, self.markers[nas_id]))
         if self.closings_of(nas_id) == former:

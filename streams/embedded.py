@@ -165,6 +165,7 @@ class EmbeddedRunner:
         task.watermarks = watermarks
         task.watermark_at = watermark_at
         self.counters["stream_rows_read"] += found.rows
+        self.counters["stream_state_evicted"] += task.state.take_evicted()
         return True
 
     def _read(self, connection: Connection, task: _Task) -> _Input:

@@ -6,5 +6,6 @@ COUNTERS: dict[str, str] = {
     "stream_rows_read": "topic rows taken by stages",
     "stream_rows_appended": "topic rows appended by stages",
     "stream_records_trimmed": "topic records deleted after everyone consumed them",
+    "stream_state_evicted": "state values that the cache had no room for; read again if asked",
     "stream_commits": "transactions committed by the runner",
 }

@@ -92,10 +92,12 @@ class Flows:
 
     def scaled(self, values: Int64s) -> Int64s:
         """Return a column of octets or packets times the sampling rate, rounded half up."""
-        product = values * self.rate_numerator
         if (self.rate_denominator == 1).all():
-            return product
-        return (2 * product + self.rate_denominator) // (2 * self.rate_denominator)
+            return values * self.rate_numerator
+        # In two parts: the product of all three can pass 64 bits where their result does not.
+        quotient, rest = np.divmod(values, self.rate_denominator)
+        rounded = 2 * rest * self.rate_numerator + self.rate_denominator
+        return quotient * self.rate_numerator + rounded // (2 * self.rate_denominator)
 
     def take(self, keep: NDArray[np.bool_]) -> Flows:
         """Return the flows for which keep is true."""

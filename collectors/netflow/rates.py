@@ -215,4 +215,4 @@ def _own_rates(group: Group, rate_limit: int) -> tuple[Int64s, Int64s] | None:
 def _sane(values: NDArray[Any]) -> Int64s:
     """Return numbers as int64, 0 for what no rate is made of."""
     wide = values.astype(np.uint64)
-    return np.where(wide < np.uint64(1 << 32), wide, np.uint64(0)).astype(np.int64)
+    return np.where(wide < np.uint64(1 << 30), wide, np.uint64(0)).astype(np.int64)

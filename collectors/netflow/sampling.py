@@ -20,7 +20,7 @@ from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
 Rate = tuple[int, int]
 UNKNOWN: Rate = (0, 1)
 
-_NUMERATOR_MAX = (1 << 32) - 1
+_NUMERATOR_MAX = 1 << 30
 """No exporter counts its sample in more; above, 64 bits would not hold a scaled counter."""
 
 

@@ -115,9 +115,10 @@ def _end_of_record(version: int, is_options: bool, body: bytes, start: int) -> i
         return None
     fields = _field_count(version, is_options, body[start : start + 4])
     position = start + head
+    if position + 4 * fields > len(body):
+        return None  # also a template of 65,535 fields that are not there: no walk
     if version == V9:
-        position += 4 * fields
-        return position if position <= len(body) else None
+        return position + 4 * fields
     for _ in range(fields):
         if position + 4 > len(body):
             return None

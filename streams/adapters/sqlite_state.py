@@ -47,6 +47,7 @@ class TaskState:
         self._cache: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._space_ids: dict[str, int] = {}
         self._connection: Connection | None = None
+        self._evicted = 0
 
     def bind(self, connection: Connection) -> None:
         """Use this connection, inside whose transaction reads and writes happen."""
@@ -108,6 +109,12 @@ class TaskState:
         self._cache.move_to_end(slot)
         while len(self._cache) > self._entries_max:
             self._cache.popitem(last=False)
+            self._evicted += 1
+
+    def take_evicted(self) -> int:
+        """Return how many values left the cache for want of room since this was last asked."""
+        taken, self._evicted = self._evicted, 0
+        return taken
 
     def scan(self, collection: str, low: str = "", high: str | None = None) -> Iterator[Any]:
         """Yield (key, value) with low <= key < high in ascending key order."""
