@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import openapi, problems, tables
 from api.ports import Services
-from api.resources import acting, billing, parties, subscribers, usage
+from api.resources import acting, billing, keys, parties, subscribers, usage
 from api.web import pages
 from api.web.live import LiveSamples
 
@@ -41,7 +41,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.live = live
-    for module in (parties, subscribers, usage, billing, acting):
+    for module in (parties, subscribers, usage, billing, acting, keys):
         app.include_router(module.router, prefix="/v1")
     pages.install(app)
     problems.install(app)

@@ -39,11 +39,15 @@ IdempotencyKey = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What a command answers: the resource, its status and its address."""
+    """What a command answers: the resource, its status and its address.
+
+    kept is what a repeat is answered with where that differs: a secret is shown once.
+    """
 
     model: BaseModel
     status: int = 200
     location: str = ""
+    kept: BaseModel | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Command:
             transaction = CommandTransaction(self.services, self.caller, connection)
             done = action(transaction)
             answer = Answer(done.status, done.model.model_dump_json(), done.location)
-            self._store(connection, answer)
+            kept = done.kept or done.model
+            self._store(connection, dataclasses.replace(answer, body=kept.model_dump_json()))
         transaction.count()
         return answer
 

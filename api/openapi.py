@@ -35,6 +35,7 @@ TAGS = [
     {"name": "ledger", "description": "Double entry"},
     {"name": "alerts", "description": "Thresholds crossed"},
     {"name": "commands", "description": "Throttle, restore, disconnect"},
+    {"name": "keys", "description": "Who may call"},
     {"name": "status", "description": "How the installation is"},
 ]
 

@@ -87,6 +87,7 @@ _INVOICE = {
     "tax": {"amount_minor": 3_867, "currency": "BDT", "text": "38.67"},
     "total": MONEY_EXAMPLE,
     "paid": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
+    "open": MONEY_EXAMPLE,
     "hold_reason": "",
     "pdf_url": "/v1/invoices/inv_acc_01J9Z1_2026-11/pdf",
 }
@@ -106,7 +107,10 @@ _LINE = {
 
 
 class Invoice(Model):
-    """An invoice's head; number and due_on are null while it is a draft."""
+    """An invoice's head; number and due_on are null while it is a draft. `open` is yet to be paid.
+
+    A draft with a hold_reason waits for a clerk's decision; release lets it be finalized.
+    """
 
     model_config = example(_INVOICE)
 
@@ -124,6 +128,7 @@ class Invoice(Model):
     tax: Money
     total: Money
     paid: Money
+    open: Money
     hold_reason: str = ""
     pdf_url: str
 
@@ -303,6 +308,68 @@ class Evidence(Model):
     price: Price | None = None
     pieces: list[EvidencePiece] = Field(default_factory=list)
     rows: list[RatedUsage] = Field(default_factory=list)
+
+
+_PAYMENT = {
+    "payment_id": "pay_01J9ZA",
+    "invoice_id": "inv_acc_01J9Z1_2026-11",
+    "account_id": "acc_01J9Z1",
+    "method": "cash",
+    "reference": "receipt-2291",
+    "amount": MONEY_EXAMPLE,
+    "received_at": "2026-12-03T08:12:40Z",
+    "recorded_by": "Front desk",
+}
+
+
+class PaymentCreate(Model):
+    """Money received for an invoice. `reference` is the receipt's or the provider's own number:
+    with the same method it is one payment, however often it is sent."""
+
+    model_config = example(
+        {"method": "cash", "amount_minor": 81_200, "currency": "BDT", "reference": "receipt-2291"}
+    )
+
+    method: Identity = "cash"
+    amount_minor: int = Field(gt=0, le=10**15)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    reference: str | None = Field(default=None, min_length=1, max_length=64)
+    received_at: InstantIn | None = None
+
+
+class Payment(Model):
+    """Money that was received for an invoice."""
+
+    model_config = example(_PAYMENT)
+
+    payment_id: str
+    invoice_id: str
+    account_id: str
+    method: str
+    reference: str
+    amount: Money
+    received_at: Instant
+    recorded_by: str
+
+
+class RecordedPayment(Payment):
+    """A payment and what it did: what is paid too much becomes the customer's prepaid balance."""
+
+    model_config = example(
+        {
+            **_PAYMENT,
+            "excess": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
+            "invoice": {
+                **_INVOICE,
+                "status": "paid",
+                "paid": MONEY_EXAMPLE,
+                "open": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
+            },
+        }
+    )
+
+    excess: Money
+    invoice: Invoice
 
 
 class LedgerBalance(Model):

@@ -14,6 +14,7 @@ from api.models.billing import (
     InvoiceDetail,
     InvoiceLine,
     LedgerBalance,
+    Payment,
     TrialBalance,
 )
 from api.models.values import Money
@@ -77,6 +78,27 @@ def printed_invoice(
     return row.number or invoice_id, pdf.invoice_input(connection, invoice_id)
 
 
+def list_payments(connection: Connection, invoice_id: str) -> list[Payment]:
+    """Return an invoice's payments, the oldest first."""
+    payment = tables.payment.c
+    statement = select(tables.payment).where(payment.invoice_id == invoice_id)
+    rows = connection.execute(statement.order_by(payment.received_at, payment.payment_id))
+    return [_payment(row) for row in rows]
+
+
+def get_payment(connection: Connection, payment_id: str) -> Payment:
+    """Return a payment that is there."""
+    payment = tables.payment
+    row = connection.execute(select(payment).where(payment.c.payment_id == payment_id)).one()
+    return _payment(row)
+
+
+def _payment(row: Row[Any]) -> Payment:
+    columns = dict(row._mapping)
+    shown = {name: columns[name] for name in Payment.model_fields if name != "amount"}
+    return Payment(**shown, amount=Money.of(row.amount_minor, row.currency))
+
+
 def _head(row: Row[Any]) -> dict[str, Any]:
     currency = row.currency
     return {
@@ -94,9 +116,15 @@ def _head(row: Row[Any]) -> dict[str, Any]:
         "tax": Money.of(row.tax_minor, currency),
         "total": Money.of(row.total_minor, currency),
         "paid": Money.of(row.paid_minor, currency),
+        "open": Money.of(_open_minor(row), currency),
         "hold_reason": row.hold_reason,
         "pdf_url": f"/v1/invoices/{row.invoice_id}/pdf",
     }
+
+
+def _open_minor(row: Row[Any]) -> int:
+    """Return what is yet to be paid: nothing for a draft or a void invoice, nor for a credit."""
+    return max(row.total_minor - row.paid_minor, 0) if row.status == "finalized" else 0
 
 
 def _line(row: Row[Any], currency: str) -> InvoiceLine:

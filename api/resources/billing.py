@@ -17,6 +17,9 @@ from api.models.billing import (
     Evidence,
     Invoice,
     InvoiceDetail,
+    Payment,
+    PaymentCreate,
+    RecordedPayment,
     TopUp,
     TopUpCreate,
     TrialBalance,
@@ -31,6 +34,8 @@ from api.reads.usage import balances
 from api.requests import CallerDep, PagingDep
 from api.resources.answers import problems
 from api.writes.acting import top_up
+from api.writes.billing import record_payment, release_invoice
+from api.writes.transaction import CommandTransaction
 from billing.adapters import pdf
 from billing.adapters.sqlite import reading
 
@@ -182,6 +187,42 @@ def pdf_response(name: str, content: bytes) -> Response:
     safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
     headers = {"Content-Disposition": f'inline; filename="{safe}.pdf"'}
     return Response(content, media_type="application/pdf", headers=headers)
+
+
+@router.get("/invoices/{invoice_id}/payments", tags=["invoices"], responses=problems(404))
+def list_payments(caller: CallerDep, invoice_id: str) -> Page[Payment]:
+    """List an invoice's payments, the oldest first."""
+    with reading(caller.services.engine) as connection:
+        reads.get_invoice(connection, caller.branch_id, invoice_id)
+        return Page(items=reads.list_payments(connection, invoice_id))
+
+
+@router.post(
+    "/invoices/{invoice_id}/payments",
+    tags=["invoices"],
+    status_code=201,
+    response_model=RecordedPayment,
+    responses=problems(404, 409),
+)
+def create_payment(command: CommandDep, invoice_id: str, body: PaymentCreate) -> Response:
+    """Record money received for an invoice; what is too much becomes a prepaid balance."""
+
+    def record(transaction: CommandTransaction) -> Done:
+        recorded = record_payment(transaction, invoice_id, body)
+        return Done(recorded, 201, f"/v1/invoices/{invoice_id}/payments")
+
+    return command.once(record).response()
+
+
+@router.post(
+    "/invoices/{invoice_id}/release",
+    tags=["invoices"],
+    response_model=Invoice,
+    responses=problems(404, 409),
+)
+def release_held_invoice(command: CommandDep, invoice_id: str) -> Response:
+    """Let a held draft be finalized as it is; the office does so within its interval."""
+    return command.once(lambda t: Done(release_invoice(t, invoice_id))).response()
 
 
 @router.get("/ledger/trial-balance", tags=["ledger"], responses=problems())

@@ -15,7 +15,7 @@ from api.commanding import Command, Done
 from api.cursors import Paging
 from api.instants import InstantIn
 from api.models.acting import CommandRequest
-from api.models.billing import TopUpCreate
+from api.models.billing import PaymentCreate, TopUpCreate
 from api.models.values import minor_units
 from api.problems import Problem
 from api.reads import billing as invoices
@@ -26,6 +26,8 @@ from api.web import charts, logins, panels, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
 from api.writes.acting import request_command, top_up
+from api.writes.billing import record_payment, release_invoice
+from api.writes.transaction import CommandTransaction
 from billing.adapters import pdf
 from billing.adapters.sqlite import reading
 
@@ -166,8 +168,8 @@ def list_invoices(visitor: VisitorDep, status: Choice = "", cursor: Cursor = Non
 
 
 @router.get("/invoices/{invoice_id}")
-def show_invoice(visitor: VisitorDep, invoice_id: str) -> Response:
-    """Show one invoice, each line with the way to its evidence."""
+def show_invoice(visitor: VisitorDep, invoice_id: str, done: Choice = "") -> Response:
+    """Show one invoice, each line with the way to its evidence, and its payments."""
     with reading(visitor.services.engine) as connection:
         context = visitor.context(connection, "invoices")
         reach = visitor.principal.branch_id
@@ -175,9 +177,51 @@ def show_invoice(visitor: VisitorDep, invoice_id: str) -> Response:
         context["invoice"] = invoice
         context["account"] = parties.get_account(connection, None, invoice.account_id)
         context["branch"] = parties.get_branch(connection, None, invoice.branch_id)
+        context["payments"] = invoices.list_payments(connection, invoice_id)
         context["names"] = views.key_names(connection, {line.rating_key for line in invoice.lines})
     days = views.due_days(invoice.due_on, context["now"], context["branch"].timezone)
-    return page("invoice.html", context | {"due_days": days})
+    return page("invoice.html", context | {"due_days": days, "done": done})
+
+
+@router.post("/invoices/{invoice_id}/payments")
+def add_payment(
+    visitor: FormVisitorDep,
+    invoice_id: str,
+    amount: Annotated[str, Form(max_length=20)],
+    method: Annotated[str, Form(pattern="^(cash|card|bank|mobile)$")] = "cash",
+    reference: Annotated[str, Form(max_length=64)] = "",
+    once: Annotated[str, Form(max_length=64)] = "",
+) -> Response:
+    """Record money taken at the counter."""
+
+    def record(transaction: CommandTransaction) -> Done:
+        reach = visitor.principal.branch_id
+        invoice = invoices.get_invoice(transaction.connection, reach, invoice_id)
+        currency = invoice.total.currency
+        body = PaymentCreate(
+            method=method,
+            amount_minor=minor_units(amount, currency),
+            currency=currency,
+            reference=reference.strip() or None,
+        )
+        return Done(record_payment(transaction, invoice_id, body), 201)
+
+    command = _command(visitor, once, f"{invoice_id}/{amount}/{method}/{reference}")
+    answer = command.once(record).document()
+    done = "overpaid" if answer["excess"]["amount_minor"] else "payment"
+    return RedirectResponse(f"/invoices/{invoice_id}?done={done}", 303, HEADERS)
+
+
+@router.post("/invoices/{invoice_id}/release")
+def release(
+    visitor: FormVisitorDep,
+    invoice_id: str,
+    once: Annotated[str, Form(max_length=64)] = "",
+) -> Response:
+    """Let a held draft be finalized."""
+    command = _command(visitor, once, f"{invoice_id}/release")
+    command.once(lambda t: Done(release_invoice(t, invoice_id)))
+    return RedirectResponse(f"/invoices/{invoice_id}?done=released", 303, HEADERS)
 
 
 @router.get("/invoices/{invoice_id}/lines/{line}")

@@ -5,7 +5,8 @@ BIGINT milliseconds since 1970 UTC; a local day (`*_on`) is ISO text; JSON is ca
 hash over it stays a hash over what is stored. Ids are text made of business keys. Rows that the
 stages write take their columns and keys from `rating.rows`, where they are defined.
 
-Writers (DESIGN §5): `web` writes branches to pools, requests and payments; `engine` writes what
+Writers (DESIGN §5): `web` writes branches to pools, keys, requests and payments (with their
+invoice's state), and releases held drafts; `engine` writes what
 `rating.rows` defines; `office` writes invoices, commands and notifications; the ledger is
 append-only and may be written by web and office.
 """

@@ -246,7 +246,7 @@ def world_over(
         append_rows=append,
         now_ms=now_ms,
         new_id=lambda prefix: f"{prefix}_new{next(ids):04d}",
-        new_token=lambda length: next(ids).to_bytes(length, "big"),
+        new_token=lambda length: (next(ids) + 10**6).to_bytes(length, "big"),
         secret=b"a secret of the tests",
         operator_token=OPERATOR_TOKEN,
         config=ApiConfig(

@@ -19,6 +19,7 @@ LISTS = (
     "/v1/invoices",
     "/v1/alerts",
     "/v1/commands",
+    "/v1/api-keys",
 )
 FOREIGN = (
     "/v1/branches/dhanmondi",
@@ -30,6 +31,8 @@ FOREIGN = (
     "/v1/invoices/inv_acc_0001_2026-10",
     "/v1/invoices/inv_acc_0001_2026-10/pdf",
     "/v1/invoices/inv_acc_0001_2026-10/lines/2/evidence",
+    "/v1/invoices/inv_acc_0001_2026-10/payments",
+    "/v1/api-keys/key-dhanmondi",
     "/v1/balances/sub_0001a",
     "/v1/usage/now?subscriber_id=sub_0001a",
     "/v1/usage/series?subscriber_id=sub_0001a",
@@ -78,6 +81,11 @@ def test_what_belongs_to_another_branch_does_not_exist(clients: Clients, path: s
         ("/v1/pools/pool_0000/members", {"subscriber_id": "sub_0043a"}),
         ("/v1/subscriptions/scn_0001/end", {}),
         ("/v1/subscriptions/scn_0043/change-plan", {"plan_id": "dhanmondi-home-100"}),
+        (
+            "/v1/invoices/inv_acc_0003_2026-10/payments",
+            {"amount_minor": 100, "currency": "BDT"},
+        ),
+        ("/v1/invoices/inv_acc_0003_2026-10/release", {}),
         (
             "/v1/top-ups",
             {"rating_key": "sub_0001a", "amount_minor": 100, "currency": "NPR"},

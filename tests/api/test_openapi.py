@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.models import acting, billing, parties, usage, values
+from api.models import acting, billing, keys, parties, usage, values
 from api.problems import MEDIA_TYPE
 
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -69,7 +69,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def examples() -> list[tuple[type[BaseModel], dict[str, Any]]]:
     """Return every model that carries an example, with it."""
     found: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {}
-    for module in (acting, billing, parties, usage, values):
+    for module in (acting, billing, keys, parties, usage, values):
         for thing in vars(module).values():
             if isinstance(thing, type) and issubclass(thing, BaseModel):
                 extra: Any = thing.model_config.get("json_schema_extra") or {}
@@ -103,6 +103,7 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
         "rating_key": "sub_0001a",
         "invoice_id": "inv_acc_0001_2026-10",
         "line": "2",
+        "key_id": "key-dhanmondi",
     }
     document = operator.get("/v1/openapi.json").json()
     called = 0
