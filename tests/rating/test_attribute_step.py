@@ -214,6 +214,18 @@ def test_rows_of_different_lateness_are_not_added_up() -> None:
     ]
 
 
+def test_a_late_row_that_a_binding_moves_stays_as_late_as_it_was() -> None:
+    stage = Attribution()
+    rows = [flow("10:05", "100.64.0.1", 1), flow("10:05", "100.64.0.1", 2, arrives="12:30:00")]
+    stage.feed(rows, watermark="10:10:00")
+    stage.feed([], [binding("s-alice", "100.64.0.1", "10:00:00", arrives="11:00:00")])
+    given = [row for row in stage.rows if row["rating_key"] == "s-alice"]
+    assert sorted((row["octets_down"], row["received_at"]) for row in given) == [
+        (1, at("11:00:00")),
+        (2, at("12:30:00")),
+    ]
+
+
 ADDRESSES = ("100.64.0.1", "100.64.0.2", "2001:db8:1:100::1", "2001:db8:1:180::1")
 PREFIXES = ("100.64.0.1", "100.64.0.2", "2001:db8:1:100::/56", "2001:db8:1:180::/57")
 

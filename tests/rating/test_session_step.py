@@ -475,3 +475,13 @@ def test_an_interim_repeated_without_delay_after_its_compaction_makes_no_knot() 
     late = interim("13:00:00", 300, 300)
     stage.feed([late, interim("13:10:00", 11_400, 11_400)], watermark="13:11:00")
     assert set(stage.down_by_minute().values()) == {60}
+
+
+def test_spooled_packets_of_a_session_that_began_long_ago_may_come_in_any_order() -> None:
+    knots = [interim(f"0{n}:00:00", n * 3600, n**2, arrives="10:00:00") for n in range(1, 9)]
+    forwards, backwards = Stage(), Stage()
+    for stage, spooled in ((forwards, knots), (backwards, knots[::-1])):
+        stage.feed([start("00:00:00")], watermark="00:00:00")
+        for one in spooled:
+            stage.feed([one], watermark="10:00:00")
+    assert forwards.minutes() == backwards.minutes()

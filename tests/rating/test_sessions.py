@@ -262,8 +262,9 @@ def hostile_packets(draw: st.DrawFn) -> list[AccountingRecord]:
     packets = []
     for _ in range(draw(st.integers(2, 7))):
         make: Any = draw(st.sampled_from([start, interim, interim, interim, stop]))
-        event_at = at("10:00:00") + draw(st.sampled_from([0, 60, 61, 120, 300, 305, 600])) * 1000
-        seconds = draw(st.sampled_from([None, 0, 60, 61, 120, 300, 600]))
+        offset = draw(st.sampled_from([0, 55, 60, 62, 300, 305, 600]))
+        event_at = at("10:00:00") + offset * 1000
+        seconds = draw(st.sampled_from([offset, offset, max(0, offset - 5), 60, 300, None]))
         counters = (
             {}
             if make is start
@@ -279,7 +280,7 @@ def hostile_packets(draw: st.DrawFn) -> list[AccountingRecord]:
     return packets
 
 
-@PROPERTY
+@settings(PROPERTY, max_examples=300)
 @given(hostile_packets())
 def test_looking_at_the_tail_only_gives_what_looking_at_all_packets_gives(
     packets: list[AccountingRecord],
@@ -290,3 +291,38 @@ def test_looking_at_the_tail_only_gives_what_looking_at_all_packets_gives(
         thorough = play([[one] for one in packets])
     assert outcome(quick) == outcome(thorough)
     assert quick.usage_rows == thorough.usage_rows
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        pytest.param(
+            [start("10:00:00"), interim("10:01:02", 57, 10), interim("10:01:00", 60, 500)],
+            id="later-by-its-own-count-earlier-by-the-clock",
+        ),
+        pytest.param(
+            [
+                start("10:00:00", user_name=""),
+                interim("10:02:00", 120, 500, user_name=""),
+                interim("10:05:00", 300, 900),
+            ],
+            id="the-user-is-named-late",
+        ),
+        pytest.param(
+            [
+                interim("10:01:00", 60, 500),
+                interim("10:10:30", 30, 100),
+                interim("10:11:00", 60, 500),
+                interim("10:12:00", 120, 800),
+            ],
+            id="counters-of-a-former-session",
+        ),
+    ],
+)
+def test_a_packet_that_only_seems_to_go_on_is_looked_at_closely(
+    packets: list[AccountingRecord],
+) -> None:
+    quick = play([[one] for one in packets])
+    backwards = play([[one] for one in reversed(packets)])
+    assert outcome(quick) == outcome(backwards)
+    assert quick.octets_by_session() == whole_sessions(quick)
