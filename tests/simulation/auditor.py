@@ -83,10 +83,14 @@ class Auditor:
 
     def sell(self, account: str, key: str, tariff: Tariff, at: int) -> None:
         """Put a rating key on a tariff; what it had before ends."""
+        self.end(key, at)
+        self.sales.append(Sale(account, key, tariff, at))
+
+    def end(self, key: str, at: int) -> None:
+        """End what a rating key has; what it uses from then on is nobody's to pay."""
         for sale in self.sales:
             if sale.key == key and sale.until_at == FOREVER:
                 sale.until_at = at
-        self.sales.append(Sale(account, key, tariff, at))
 
     def move(self, login: str, key: str, at: int) -> None:
         """Let a line's usage count for another rating key; both keys begin a new stay."""

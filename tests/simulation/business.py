@@ -185,6 +185,13 @@ class Business:
         self.subscriptions[name] = changed["subscription_id"]
         self.auditor.sell(changed["account_id"], self.keys[name], self._tariffs[plan_id], at)
 
+    def end(self, name: str) -> None:
+        """End what a line or pool has at the next minute."""
+        at = self.next_minute()
+        path = f"/v1/subscriptions/{self.subscriptions[name]}/end"
+        self.post(path, effective_at=text_of(at))
+        self.auditor.end(self.keys[name], at)
+
     def top_up(self, login: str, amount_minor: int) -> None:
         """Add money to a prepaid line's balance."""
         key = self.keys[login]

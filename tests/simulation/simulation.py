@@ -40,6 +40,7 @@ class Features:
     plan_changes: bool = True
     pool_moves: bool = True
     late_usage: bool = False
+    endings: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,11 +96,16 @@ def plan_of(seed: int, **changes: object) -> Plan:
         weather=weather,
         death_probability=chance.choice((0.0, 0.01, 0.05)),
         partitions=chance.choice((1, 8)),
+        engine_interval_seconds=chance.choice((3, 7, 7, 45)),
+        batch_blocks_max=chance.choice((3, 16, 64)),
         network=network,
     )
+    late_usage = chance.random() < 0.35
     features = Features(
         reboots=chance.random() < 0.5,
-        late_usage=chance.random() < 0.35,
+        late_usage=late_usage,
+        # Whoever has left gets no further invoice on which late usage could stand.
+        endings=not late_usage and chance.random() < 0.5,
     )
     return Plan(
         dataclasses.replace(world, **changes),  # type: ignore[arg-type]
@@ -156,10 +162,13 @@ class Simulation:
         close_at = self.business.auditor.close_at(period)
         # A minute later every flow has found its owner, too.
         self.world.jump(max(self.world.seconds + 60, close_at // 1000 + 1))
-        config = BillingConfig()
-        while post_usage(self.world.database, config, self.world.now_ms()):
+        self.world.run_office(self._make_invoices)
+
+    def _make_invoices(self) -> None:
+        database, config, now = self.world.database, BillingConfig(), self.world.now_ms()
+        while post_usage(database, config, now):
             pass
-        run_billing(self.world.database, config, self.world.now_ms())
+        run_billing(database, config, now)
 
     def _be_late(self) -> None:
         """The NAS cannot reach us until the month is closed: its last reports come late."""
@@ -206,6 +215,8 @@ class Simulation:
         for login in (user_name_of(3), user_name_of(9)):
             amount_minor = chance.randrange(100, 50_000)
             at(some_second(), functools.partial(business.top_up, login, amount_minor))
+        if features.endings:
+            at(some_second(), lambda: business.end(user_name_of(2)))
         if features.reboots:
             at(chance.randrange(begin + 60, end - 70), lambda: self.world.reboot_nas("b"))
             at(chance.randrange(end + 1, end + 100), lambda: self.world.reboot_nas("c"))

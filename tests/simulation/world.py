@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 from billing.adapters.rows import write_rows
 from billing.adapters.sqlite import open_database, writing
@@ -56,7 +56,6 @@ SECRET = "s3cret"
 NAS_ADDRESS = "127.0.0.21"
 V9_ADDRESS = "127.0.0.11"
 IPFIX_ADDRESS = "127.0.0.12"
-ENGINE_INTERVAL_SECONDS = 7
 RECORDS_PER_DATAGRAM = 24
 TEMPLATE_INTERVAL_SECONDS = 20
 
@@ -82,6 +81,8 @@ class WorldConfig:
     death_probability: float = 0.0
     partitions: int = 1
     lateness_seconds: int = 120
+    engine_interval_seconds: int = 7
+    batch_blocks_max: int = 16
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
 
     @property
@@ -127,9 +128,13 @@ class World:
         url = f"sqlite:///{directory / 'flowrate.sqlite'}"
         migrate(url)
         self.database: Engine = open_database(url, synchronous="normal")
-        self._streams = StreamsConfig(partitions=config.partitions, batch_blocks_max=16)
+        self._streams = StreamsConfig(
+            partitions=config.partitions, batch_blocks_max=config.batch_blocks_max
+        )
         self._deaths = random.Random(f"deaths {config.seed}")
         self.deaths = 0
+        self._is_office_mortal = False
+        event.listen(self.database, "commit", self._strike_office)
         with writing(self.database) as connection:
             sqlite_topics.create_tables(connection)
             self._tell_own_network(connection)
@@ -182,12 +187,12 @@ class World:
         """
         self.seconds += 1
         tick = self.network.advance(self.seconds)
-        for event in (*tick.accounting, *accounting):
-            self._sender.submit(event)
+        for report in (*tick.accounting, *accounting):
+            self._sender.submit(report)
         self._carry_accounting()
         self._carry_flows([*tick.flows, *flows])
         self._mark()
-        if self.seconds % ENGINE_INTERVAL_SECONDS == 0:
+        if self.seconds % self.config.engine_interval_seconds == 0:
             self.run_engine()
 
     def drain(self) -> None:
@@ -330,6 +335,21 @@ class World:
                 return self._start_engine()
             except DeathError:
                 self.deaths += 1
+
+    def run_office(self, work: Callable[[], object]) -> None:
+        """Do the office's work; a death before any of its commits is followed by a new start."""
+        self._is_office_mortal = True
+        while True:
+            try:
+                work()
+                break
+            except DeathError:
+                self.deaths += 1
+        self._is_office_mortal = False
+
+    def _strike_office(self, connection: Connection) -> None:
+        if self._is_office_mortal:
+            self._strike()
 
     def close(self) -> None:
         """Close the logs and the database."""
