@@ -246,7 +246,11 @@ class SubscriberCreate(Model):
 
 
 class SubscriberPatch(Model):
-    """What may be changed; a new user name or status takes effect at effective_at."""
+    """What may be changed; a new user name or status takes effect at effective_at.
+
+    A suspended or ended subscriber's sessions are ended, and new ones again. In a pool that
+    concerns this member only and acts at once: leave effective_at out.
+    """
 
     model_config = example({"status": "suspended"})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import exists, func, select, update
 
+from api.instants import to_text
 from api.keys import branch_for
 from api.models.parties import (
     Account,
@@ -24,7 +25,7 @@ from api.models.parties import (
     SubscriptionCreate,
 )
 from api.models.values import EventStatus
-from api.problems import Problem
+from api.problems import Problem, invalid_field
 from api.reads import parties
 from api.reads.directory import rating_keys
 from api.writes.directory import closed, moved, opened, refuse_taken_user_name
@@ -148,6 +149,9 @@ def patch_subscriber(
         _rename(transaction, subscriber, changes["user_name"], at)
     events: list[EventStatus] = []
     if "status" in changes:
+        if subscriber.pool_id is not None and body.effective_at is not None:
+            expected = "left out: a pool member's status acts at once"
+            raise invalid_field("/effective_at", to_text(body.effective_at), expected)
         events = _set_status(transaction, subscriber, changes["status"], at)
     if changes:
         table = tables.subscriber
@@ -171,14 +175,18 @@ def _rename(
 def _set_status(
     transaction: CommandTransaction, subscriber: Subscriber, status: str, at: int
 ) -> list[EventStatus]:
-    """Tell rate; an ended subscriber's user name is closed, so no session finds it again."""
+    """Tell rate; an ended subscriber's user name is closed, so no session finds it again.
+
+    Rate knows a pool as a whole: a member's status is acted upon by the office, at once, and
+    leaves the others alone.
+    """
     if status == "ended":
         identity = f"user_name:{subscriber.user_name}"
         transaction.write_directory(
             subscriber.branch_id, closed(transaction, "identity", identity, at)
         )
     if subscriber.pool_id is not None:
-        return []  # suspending one member must not suspend the pool that the others share
+        return []
     payload = Resumed() if status == "active" else Suspended(reason=status)
     return transaction.send_events([transaction.event(subscriber.rating_key, payload, at)])
 
@@ -208,6 +216,7 @@ def join_pool(
     subscriber = parties.get_subscriber(connection, branch_id, subscriber_id, at)
     if subscriber.branch_id != pool.branch_id:
         raise Problem("conflict", "The subscriber and the pool are of different branches.")
+    _refuse_inactive(subscriber, "joins a pool")
     if subscriber.rating_key == pool_id:
         raise Problem("conflict", f"{subscriber_id!r} is a member of this pool already.")
     return _move(transaction, pool, subscriber_id, (subscriber.rating_key, pool_id), at)
@@ -220,10 +229,22 @@ def leave_pool(
     connection, branch_id = transaction.connection, transaction.principal.branch_id
     at = transaction.effective_at(wanted_at)
     pool = parties.get_pool(connection, branch_id, pool_id, at)
-    parties.get_subscriber(connection, branch_id, subscriber_id, at)
+    subscriber = parties.get_subscriber(connection, branch_id, subscriber_id, at)
+    _refuse_inactive(subscriber, "leaves its pool")
     if rating_keys(connection, [subscriber_id], at)[subscriber_id] != pool_id:
         raise Problem("conflict", f"{subscriber_id!r} is no member of this pool then.")
     return _move(transaction, pool, subscriber_id, (pool_id, subscriber_id), at)
+
+
+def _refuse_inactive(subscriber: Subscriber, what: str) -> None:
+    """Raise a 409 Problem for a suspended or ended subscriber.
+
+    A suspension of a line of its own is rate's, that of a pool member is the office's: a move in
+    between would leave it with neither, or with one that no resumption reaches.
+    """
+    if subscriber.status != "active":
+        detail = f"The subscriber is {subscriber.status}: set its status to active before it {what}"
+        raise Problem("conflict", f"{detail}.")
 
 
 def _move(

@@ -46,14 +46,23 @@ class Desired:
 
 
 def desired_of(
-    session: LiveSession, service: DesiredService | None, requests: Sequence[CommandRequest]
+    session: LiveSession,
+    service: DesiredService | None,
+    requests: Sequence[CommandRequest],
+    *,
+    status: str = "active",
 ) -> Desired:
     """Return what a session should get; requests are one subscriber's, in any order.
+
+    status is the subscriber's, where it decides by itself: rate knows a pool as a whole, so a
+    member who is suspended or ended is blocked here, whatever else was asked for.
 
     The clerk's newest request counts. A disconnect concerns sessions that had begun by then. A
     throttle stands until a restore. A restore stands until rate decides anew, so the next period
     throttles again. Blocked by rate beats a clerk's throttle, never a later restore.
     """
+    if status != "active":
+        return Desired(BLOCKED, f"the subscriber is {status}")
     decided = Desired(service.target, service.reason) if service else Desired(ACTIVE, "")
     newest: CommandRequest | None = None
     for request in sorted(requests, key=lambda r: (r.requested_at, r.request_id)):

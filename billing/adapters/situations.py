@@ -36,7 +36,8 @@ def read_situations(
     clerk wants elsewhere than active: never all live sessions.
     """
     requests = _standing_requests(connection, now_ms)
-    acting_on = _subscribers_not_active(connection) | set(requests)
+    statuses = _statuses_not_active(connection)
+    acting_on = _subscribers_not_active(connection) | set(requests) | set(statuses)
     sessions = {s.session_id: s for s in _current_sessions(connection)}
     sessions |= {s.session_id: s for s in _live_sessions(connection, acting_on)}
     subscribers = {session.subscriber_id for session in sessions.values()} - {""}
@@ -50,11 +51,17 @@ def read_situations(
         session = sessions[session_id]
         key = keys.get(session.subscriber_id, session.subscriber_id)
         target = find_target(session)
+        wanted = desired_of(
+            session,
+            services.get(key),
+            requests.get(session.subscriber_id, []),
+            status=_status_beside_rate(session.subscriber_id, key, statuses),
+        )
         situations.append(
             Situation(
                 session,
                 branches.get(session.subscriber_id, ""),
-                desired_of(session, services.get(key), requests.get(session.subscriber_id, [])),
+                wanted,
                 _vendor_profile(target),
                 latest.get(session_id),
                 normal.get(key, ""),
@@ -132,6 +139,26 @@ def _subscribers_not_active(connection: Connection) -> set[str]:
         query = select(entry.match).where(entry.kind == MEMBERSHIP, entry.target.in_(some))
         members |= set(connection.scalars(query))
     return members
+
+
+def _statuses_not_active(connection: Connection) -> Mapping[str, str]:
+    """Return the status of subscribers with a live session who are suspended or ended."""
+    subscriber, session = tables.subscriber.c, tables.live_session.c
+    lives = exists().where(
+        session.subscriber_id == subscriber.subscriber_id, session.ended_at.is_(None)
+    )
+    query = select(subscriber.subscriber_id, subscriber.status).where(
+        subscriber.status.in_(("suspended", "ended")), lives
+    )
+    return {row.subscriber_id: row.status for row in connection.execute(query)}
+
+
+def _status_beside_rate(subscriber_id: str, rating_key: str, statuses: Mapping[str, str]) -> str:
+    """Return the status that acting itself looks at: a pool member's.
+
+    The status of a line that is its own rating key reached rate as an event, with its own time.
+    """
+    return "active" if subscriber_id == rating_key else statuses.get(subscriber_id, "active")
 
 
 def _current_sessions(connection: Connection) -> list[LiveSession]:

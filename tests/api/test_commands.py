@@ -176,6 +176,34 @@ def test_a_status_reaches_rating(
     assert bool(appended(world, "directory")) == (status == "ended")
 
 
+def test_a_pool_members_status_is_its_own(world: World, operator: TestClient) -> None:
+    """Rating would suspend the whole pool: the office acts on the member's row."""
+    path = "/v1/subscribers/sub_0000b"
+    later = {"status": "suspended", "effective_at": "2026-11-21T11:00:00Z"}
+    refused = operator.patch(path, json=later)
+    assert refused.status_code == 422
+    assert "acts at once" in refused.json()["errors"][0]["expected"]
+    assert operator.patch(path, json={"status": "suspended"}).json()["status"] == "suspended"
+    assert appended(world, "account.events") == []
+    others = ["sub_0000a", "sub_0000c"]
+    states = [operator.get(f"/v1/subscribers/{one}").json()["status"] for one in others]
+    assert states == ["active", "active"]
+
+
+def test_a_suspended_subscriber_keeps_its_pool(world: World, operator: TestClient) -> None:
+    leave = "/v1/pools/pool_0000/members/sub_0000b/leave"
+    operator.patch("/v1/subscribers/sub_0000b", json={"status": "suspended"})
+    refused = operator.post(leave, json={})
+    assert refused.status_code == 409
+    assert "set its status to active" in refused.json()["detail"]
+    operator.patch("/v1/subscribers/sub_0001a", json={"status": "suspended"})
+    join = operator.post("/v1/pools/pool_0000/members", json={"subscriber_id": "sub_0001a"})
+    assert join.status_code == 409
+    assert appended(world, "directory") == []
+    operator.patch("/v1/subscribers/sub_0000b", json={"status": "active"})
+    assert operator.post(leave, json={}).status_code == 200
+
+
 def test_a_patch_that_changes_nothing_writes_nothing(world: World, operator: TestClient) -> None:
     body = {"status": "active", "name": "Kamal Hossain"}
     assert operator.patch("/v1/subscribers/sub_0001a", json=body).status_code == 200

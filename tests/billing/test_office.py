@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from billing.accounts import Pool
 from billing.acting.desired import CommandRequest
@@ -138,6 +138,70 @@ def test_a_pool_throttles_every_member_and_restores_each(office: Office) -> None
         ("rahim", "coa active", "acknowledged"),
     ]
     assert ("Mikrotik-Rate-Limit", "50000000/100000000") in office.nas.requests[-1].attributes
+
+
+def set_status(office: Office, subscriber_id: str, status: str) -> None:
+    table = tables.subscriber
+    with writing(office.engine) as connection:
+        connection.execute(
+            update(table).where(table.c.subscriber_id == subscriber_id).values(status=status)
+        )
+
+
+@pytest.fixture
+def family(office: Office) -> Office:
+    """Karim and Rahim share a pool; Selim has a line of his own."""
+    with writing(office.engine) as connection:
+        create(connection, Pool("family", "dhk", "karim", "Family"))
+        for name in ("karim", "rahim"):
+            entry = DirectoryEntry(f"m-{name}", 1, "membership", name, "family", 0, 0, None)
+            create_directory_entry(connection, "dhk", entry)
+    return office
+
+
+@pytest.mark.parametrize("status", ["suspended", "ended"])
+def test_a_suspended_pool_member_is_cut_off_and_the_others_are_not(
+    family: Office, status: str
+) -> None:
+    set_status(family, "rahim", status)
+    family.run()
+    assert family.commands() == [("rahim", "disconnect blocked", "acknowledged")]
+
+
+def test_a_suspended_member_who_logs_in_again_is_cut_off_again(family: Office) -> None:
+    set_status(family, "rahim", "suspended")
+    family.run()
+    ended = {"subscriber_id": "rahim", "user_name": "rahim"}
+    family.write(session(session_id="s-rahim", ended_at=family.now, **ended))
+    family.run()
+    family.write(session(session_id="s-rahim-2", started_at=family.now, **ended))
+    family.run()
+    assert [c[0] for c in family.commands()] == ["rahim", "rahim"]
+    set_status(family, "rahim", "active")
+    family.write(session(session_id="s-rahim-2", ended_at=family.now, **ended))
+    family.write(session(session_id="s-rahim-3", started_at=family.now, **ended))
+    family.run()
+    family.run()
+    assert len(family.commands()) == 2
+
+
+def test_a_clerks_restore_does_not_lift_a_members_suspension(family: Office) -> None:
+    set_status(family, "rahim", "suspended")
+    request = CommandRequest("r1", "dhk", "rahim", "restore", "", "Nasrin", family.now + 1)
+    with writing(family.engine) as connection:
+        connection.execute(tables.command_request.insert(), [dataclasses.asdict(request)])
+    family.run()
+    assert family.commands() == [("rahim", "disconnect blocked", "acknowledged")]
+
+
+def test_a_line_of_its_own_is_suspended_by_rate_at_its_time(family: Office) -> None:
+    """The status is set when the change is accepted; rate blocks when it takes effect."""
+    set_status(family, "selim", "suspended")
+    family.run()
+    assert family.commands() == []
+    family.write(DesiredService("selim", "blocked", "suspended", family.now))
+    family.run()
+    assert family.commands() == [("selim", "disconnect blocked", "acknowledged")]
 
 
 def test_a_member_who_left_the_pool_is_restored(office: Office) -> None:
