@@ -21,6 +21,8 @@ class StreamsConfig:
     """Decoded state values kept in memory per task; the rest is read from SQLite."""
     trim_interval_seconds: float = 30.0
     """How often consumed topic records are deleted."""
+    dead_letters_max: int = 10_000
+    """Refused blocks kept as evidence in topic `dead.letters`; the oldest go first."""
     log_retention_days: float = 7.0
     """How long raw datagrams and packets are kept as evidence after the engine consumed them."""
     log_trim_interval_seconds: float = 300.0

@@ -250,6 +250,9 @@ class EmbeddedRunner:
                     deleted += sqlite_topics.trim_topic(
                         connection, topic, partition, through=min(through, default=0)
                     )
+            deleted += sqlite_topics.trim_to_newest(
+                connection, "dead.letters", records_max=self._config.dead_letters_max
+            )
         self.counters["stream_records_trimmed"] += deleted
         return deleted
 

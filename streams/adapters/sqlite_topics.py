@@ -174,6 +174,17 @@ def trim_topic(connection: Connection, topic: str, partition: int, *, through: i
     return int(cursor.rowcount)
 
 
+def trim_to_newest(connection: Connection, topic: str, *, records_max: int) -> int:
+    """Delete all but the newest records of a topic that nobody consumes; return how many."""
+    cursor = connection.exec_driver_sql(
+        "delete from topic_record where topic = ? and position <= ("
+        " select position from topic_record where topic = ?"
+        " order by position desc limit 1 offset ?)",
+        (topic, topic, records_max),
+    )
+    return int(cursor.rowcount)
+
+
 def consumed_position(connection: Connection, topic: str, tasks: Sequence[str]) -> int:
     """Return the least position of a topic that all those tasks committed (0: one has none)."""
     positions = [load_positions(connection, task).get(topic, 0) for task in tasks]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine, event
 
 from collectors.adapters.segments import SegmentReader, SegmentWriter
 from rating.ports import Batch, Output, Put, StateView, StepResult
-from rating.records import Usage, empty_frame, frame_of, schema_of
+from rating.records import DeadLetter, Usage, empty_frame, frame_of, schema_of
 from streams.adapters.sqlite_topics import read_topic
 from streams.config import StreamsConfig
 from streams.embedded import EmbeddedRunner, OwnershipLostError
@@ -185,3 +185,25 @@ def test_a_stage_may_not_write_to_a_topic_that_it_does_not_declare(tmp_path: Pat
 
 def test_an_empty_frame_is_no_record() -> None:
     assert empty_frame(Usage).schema == schema_of(Usage)
+
+
+def test_dead_letters_are_bounded(tmp_path: Path) -> None:
+    def refuse(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        letters = [DeadLetter("log", "bad", "", block.body, 0) for block in batch.blocks]
+        return StepResult(outputs=[Output("dead.letters", frame_of(DeadLetter, letters))])
+
+    writer = SegmentWriter(tmp_path / "log")
+    runner = EmbeddedRunner(
+        begin_on(tmp_path / "engine.sqlite"),
+        (Stage("refuse", refuse, {}, "radius.accounting"),),
+        {"radius.accounting": SegmentReader(tmp_path / "log")},
+        lambda _connection, _rows: None,
+        StreamsConfig(batch_blocks_max=1, dead_letters_max=3),
+    )
+    for number in range(9):
+        writer.append("data", number, str(number).encode())
+        runner.run_once()
+    assert runner.trim({}) == 6
+    with begin_on(tmp_path / "engine.sqlite")() as connection:
+        read = read_topic(connection, "dead.letters", 0, after=0, rows_max=99)
+    assert [frame["body"][0] for frame in read.frames] == [b"6", b"7", b"8"]
