@@ -72,6 +72,8 @@ class NotificationConfig:
     """How often the outbox is looked at."""
     log_file: str = "notifications.log"
     """File in the data directory to which every notification is appended; empty: none."""
+    log_file_octets_max: int = 67_108_864
+    """Size at which that file is put aside (kept once, as ``<name>.1``) and a new one begun."""
     operator_email: str = ""
     """Where failed commands are reported; empty: in the log only."""
     smtp_host: str = ""

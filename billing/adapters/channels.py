@@ -38,14 +38,18 @@ class Channel(Protocol):
 
 
 class LogChannel:
-    """Appends one JSON line per notification to a file; without a file it only keeps the row."""
+    """Appends one JSON line per notification to a file; without a file it only keeps the row.
+
+    A file above octets_max makes room for a new one and is kept once, as ``<name>.1``.
+    """
 
     name = LOG
     is_idempotent = False
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, octets_max: int = 67_108_864) -> None:
         """Remember the path; the file appears with the first line."""
         self._path = path
+        self._octets_max = octets_max
 
     def deliver(self, delivery: Delivery) -> None:
         """See `Channel.deliver`."""
@@ -62,6 +66,8 @@ class LogChannel:
             ensure_ascii=False,
         )
         try:
+            if self._path.exists() and self._path.stat().st_size > self._octets_max:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
         except OSError as error:
@@ -152,7 +158,7 @@ class WebhookChannel:
 def channels_of(config: NotificationConfig, data_directory: Path) -> list[Channel]:
     """Return the channels that the settings ask for; the log, which takes all, comes first."""
     path = data_directory / config.log_file if config.log_file else None
-    channels: list[Channel] = [LogChannel(path)]
+    channels: list[Channel] = [LogChannel(path, octets_max=config.log_file_octets_max)]
     if config.smtp_host:
         channels.append(SmtpChannel(config))
     if config.webhook_url:
