@@ -29,7 +29,7 @@ from tests.simulation.truth import Truth
 
 LINES = 20
 LATENESS_SECONDS = 25
-SECONDS_BEFORE = 25
+SECONDS_BEFORE = 18
 KILLED = ("receive", "radius", "engine", "office", "web", "store")
 
 _FREE = Step(50 * MEGABYTE, Fraction(0))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.simulation import __main__ as command
 from tests.simulation.comparison import differences
 from tests.simulation.simulation import Outcome, Simulation, lived, plan_of, run_seed
 
+ROOT = Path(__file__).parent.parent.parent
 SEEDS = (8, 9, 15)
 """Between them: every tariff, 1 and 8 partitions, deaths, reboots, shared addresses, late usage."""
 
@@ -96,6 +99,16 @@ def test_packets_acknowledged_and_lost_are_found(
     assert lost
     assert found(made) != []
     made.close()
+
+
+def test_the_auditor_shares_nothing_with_what_it_audits() -> None:
+    program = "import sys, tests.simulation.auditor; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in run.stdout.split()}
+    assert "infra" in loaded
+    assert not loaded & {"rating", "billing", "collectors", "streams", "warehouse", "api"}
 
 
 def test_the_command_says_how_many_failed(
