@@ -14,6 +14,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from api.config import ApiConfig
+from billing.config import SpeedProfileConfig
 
 
 class AppendRows(Protocol):
@@ -163,9 +164,10 @@ class Services:
     now_ms returns the clock in ms. new_id takes a prefix (``sub``) and returns a fresh id.
     new_token returns that many random octets, for keys shown once. secret signs cookies and login
     links. operator_token is the installation's own API key, which reaches every branch (empty:
-    there is none); the keys of branches are rows of `api_key`. read_processes returns
-    supervisor.json's content, or None where nothing supervises. read_watermarks returns stage →
-    "received through" in ms. count adds to a counter of `api.metrics`.
+    there is none); the keys of branches are rows of `api_key`. speed_profiles are those that the
+    office can set; empty where nobody said, and then a name is not checked. read_processes
+    returns supervisor.json's content, or None where nothing supervises. read_watermarks returns
+    stage → "received through" in ms. count adds to a counter of `api.metrics`.
     """
 
     engine: Engine
@@ -176,6 +178,7 @@ class Services:
     new_token: Callable[[int], bytes]
     secret: bytes = dataclasses.field(repr=False)
     operator_token: str = dataclasses.field(default="", repr=False)
+    speed_profiles: Sequence[SpeedProfileConfig] = ()
     config: ApiConfig = dataclasses.field(default_factory=ApiConfig)
     read_processes: Callable[[], Mapping[str, Any] | None] = lambda: None
     read_watermarks: Callable[[], Mapping[str, int]] = dict

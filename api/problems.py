@@ -117,6 +117,8 @@ def _validation_item(item: Mapping[str, Any]) -> dict[str, Any]:
     expected = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         return {"pointer": "#", "value": None, "expected": "a JSON document"}
+    if item["type"] == "model_attributes_type" and not path:
+        expected = "a JSON object, sent with Content-Type: application/json"
     value = item.get("input")
     if item["type"] == "missing":
         value = None

@@ -55,6 +55,20 @@ class CommandRequest(Model):
         return self
 
 
+class SpeedProfile(Model):
+    """A speed that a subscriber can be throttled to, by name; rates are bit/s."""
+
+    model_config = example({"name": "slow-2m", "up_bps": 1_000_000, "down_bps": 2_000_000})
+
+    name: str
+    up_bps: int
+    down_bps: int
+
+
+Outcome = Literal["pending", "sent", "acknowledged", "refused", "timeout", "verified", "failed"]
+"""What has become of a command so far."""
+
+
 class CommandAccepted(Model):
     """A request the office will act on; its commands appear under commands_url."""
 

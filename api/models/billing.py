@@ -94,14 +94,27 @@ _INVOICE = {
 _LINE = {
     "line": 2,
     "kind": "usage",
-    "description": "Data above 100 GB: 7.4 GB",
+    "description": "Family 100: Data, Rahman family",
     "rating_key": "pool_01J9Z3",
     "meter_id": "data",
     "quantity": 107_400_000_000,
-    "unit": "octet",
+    "unit": "octets",
     "amount": {"amount_minor": 7_400, "currency": "BDT", "text": "74.00"},
-    "tax_rate": "0.05",
-    "evidence": {"segments": [{"quantity": 107_400_000_000}]},
+    "tax_rate": "5",
+    "evidence": {
+        "rating_key": "pool_01J9Z3",
+        "period_start_at": 1_793_469_600_000,
+        "period_end_at": 1_796_061_600_000,
+        "segment_number": 0,
+        "meter_id": "data",
+        "revision": 0,
+        "quantity": 107_400_000_000,
+        "allowance": 100_000_000_000,
+        "amount_exact": "74/1",
+        "plan_id": "family-100",
+        "plan_version": 1,
+        "octets_per_gigabyte": 1_000_000_000,
+    },
     "evidence_url": "/v1/invoices/inv_acc_01J9Z1_2026-11/lines/2/evidence?level=day",
 }
 
@@ -377,10 +390,10 @@ class LedgerBalance(Model):
 
     model_config = example(
         {
-            "ledger_account_id": "dhanmondi/receivable",
-            "code": "1100",
+            "ledger_account_id": "dhanmondi/receivable/acc_01J9Z1",
+            "code": "receivable",
             "kind": "asset",
-            "name": "Receivable",
+            "name": "Trade receivables",
             "amount": MONEY_EXAMPLE,
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,7 +11,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
 from api.commanding import CommandDep, Done
-from api.models.acting import Alert, Command, CommandAccepted, CommandRequest, Health, Status
+from api.models.acting import (
+    Alert,
+    Command,
+    CommandAccepted,
+    CommandRequest,
+    Health,
+    Outcome,
+    SpeedProfile,
+    Status,
+)
 from api.models.values import Page
 from api.reads import acting as reads
 from api.reads import parties
@@ -47,7 +57,7 @@ def list_commands(
     caller: CallerDep,
     paging: PagingDep,
     subscriber_id: Annotated[str | None, Query(description="Only of this subscriber")] = None,
-    outcome: Annotated[str | None, Query(description="Only with this outcome")] = None,
+    outcome: Annotated[Outcome | None, Query(description="Only with this outcome")] = None,
 ) -> Page[Command]:
     """List commands, the newest first, with attempts, acknowledgement and proof."""
     given = {"subscriber_id": subscriber_id, "outcome": outcome}
@@ -55,6 +65,13 @@ def list_commands(
     with reading(caller.services.engine) as connection:
         cut = reads.list_commands(connection, caller.branch_id, paging, filters)
     return Page(items=cut.items, next_cursor=cut.next_cursor)
+
+
+@router.get("/speed-profiles", tags=["commands"], responses=problems())
+def list_speed_profiles(caller: CallerDep) -> Page[SpeedProfile]:
+    """List the speeds that a throttle may name; they are settings of the installation."""
+    profiles = [SpeedProfile(**dataclasses.asdict(one)) for one in caller.services.speed_profiles]
+    return Page(items=profiles)
 
 
 @router.post(

@@ -113,14 +113,16 @@ def _plan_meters(
     )
 
 
-def speed_profiles(connection: Connection, branch_id: str | None) -> list[str]:
-    """Return the profiles that the branch's plans name, for the throttle form."""
+def speed_profiles(connection: Connection, services: Services, branch_id: str | None) -> list[str]:
+    """Return the profiles for the throttle form, those that the branch's plans name first."""
     statement = parties.scoped(select(tables.plan.c.document), tables.plan, branch_id)
     names: set[str] = set()
     for text in connection.scalars(statement):
         for step in json.loads(text).get("throttle_steps", []):
             names.add(step["profile"])
-    return sorted(names)
+    known = [one.name for one in services.speed_profiles]
+    usable = names.intersection(known) if known else names
+    return [*sorted(usable), *(name for name in known if name not in usable)]
 
 
 def key_figures(connection: Connection, services: Services, place: Place) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def subscriber_context(
         "alerts": acting.list_alerts(connection, reach, few, keys).items,
         "commands": acting.list_commands(connection, reach, few, of_subscriber).items,
         "invoices": billing.list_invoices(connection, reach, few, of_account).items,
-        "profiles": speed_profiles(connection, subscriber.branch_id),
+        "profiles": speed_profiles(connection, services, subscriber.branch_id),
     }
 
 

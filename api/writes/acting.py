@@ -78,6 +78,7 @@ def request_command(
     subscriber = parties.get_subscriber(
         connection, principal.branch_id, subscriber_id, transaction.now_at
     )
+    _refuse_unknown_profile(transaction, body.profile)
     session = tables.live_session.c
     lives = exists().where(session.subscriber_id == subscriber_id, session.ended_at.is_(None))
     if body.action == "disconnect" and not connection.scalar(select(lives)):
@@ -96,3 +97,10 @@ def request_command(
     url = f"/v1/commands?subscriber_id={subscriber_id}"
     shown = {name: value for name, value in row.items() if name != "branch_id"}
     return CommandAccepted(**shown, commands_url=url)
+
+
+def _refuse_unknown_profile(transaction: CommandTransaction, profile: str | None) -> None:
+    """Raise a 422 Problem for a speed that no router will be told."""
+    known = [one.name for one in transaction.services.speed_profiles]
+    if profile is not None and known and profile not in known:
+        raise invalid_field("/profile", profile, f"one of the speed profiles {', '.join(known)}")

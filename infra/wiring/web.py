@@ -51,6 +51,7 @@ def services(
         new_token=os.urandom,
         secret=secrets.page_session_key.encode(),
         operator_token=secrets.api_key,
+        speed_profiles=settings.office.acting.speed_profiles,
         config=settings.api,
         read_processes=lambda: _supervisor_document(settings),
         read_watermarks=lambda: watermarks(settings),

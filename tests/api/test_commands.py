@@ -12,6 +12,7 @@ from sqlalchemy import insert, select
 from api.instants import MINUTE_MS
 from billing.adapters import tables
 from billing.adapters.sqlite import reading, writing
+from billing.config import SpeedProfileConfig
 from rating.events import PlanChanged, SubscriptionStarted, decode_payload
 from tests.api.sample import NOW, World
 
@@ -300,6 +301,21 @@ def test_a_command_request_is_a_row_for_the_office(world: World, operator: TestC
 def test_a_command_that_makes_no_sense(operator: TestClient, body: dict[str, str]) -> None:
     answer = operator.post("/v1/subscribers/sub_0001a/commands", json=body)
     assert answer.status_code == 422
+
+
+def test_a_throttle_names_a_speed_that_there_is(world: World, operator: TestClient) -> None:
+    profiles = (SpeedProfileConfig("full", 10**9, 10**9), SpeedProfileConfig("slow", 10**6, 10**6))
+    object.__setattr__(world.services, "speed_profiles", profiles)
+    listed = operator.get("/v1/speed-profiles").json()["items"]
+    assert listed[1] == {"name": "slow", "up_bps": 10**6, "down_bps": 10**6}
+    path = "/v1/subscribers/sub_0001a/commands"
+    refused = operator.post(path, json={"action": "throttle", "profile": "warp"})
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert (error["pointer"], error["value"]) == ("#/profile", "warp")
+    assert "full, slow" in error["expected"]
+    answer = operator.post(path, json={"action": "throttle", "profile": "slow"})
+    assert answer.status_code == 202
 
 
 def test_there_is_nobody_to_disconnect(operator: TestClient) -> None:

@@ -138,6 +138,16 @@ def test_a_silent_warehouse(world: World, operator: TestClient) -> None:
     assert world.counted["api_warehouse_failures_total"] == 1
 
 
+def test_a_form_is_told_to_be_json(operator: TestClient) -> None:
+    answer = operator.post("/v1/accounts", data={"name": "X"})
+    problem(answer, 422)
+    assert "Content-Type: application/json" in answer.json()["errors"][0]["expected"]
+
+
+def test_an_unknown_outcome_is_no_empty_list(operator: TestClient) -> None:
+    problem(operator.get("/v1/commands?outcome=done"), 422)
+
+
 def test_our_own_failure_tells_nothing(world: World, operator: TestClient) -> None:
     def broken() -> dict[str, int]:
         raise RuntimeError("secret path /srv/x")
