@@ -13,6 +13,8 @@ class StreamsConfig:
     """Partitions of every keyed topic; fixed for the life of a data directory."""
     poll_interval_seconds: float = 0.1
     """How long the engine waits when it found nothing to do."""
+    turn_pause_milliseconds: int = 5
+    """Pause after a pass that found work, so that API and office get at the database too."""
     batch_blocks_max: int = 64
     """Raw blocks that one step takes from a log at most."""
     batch_rows_max: int = 200_000

@@ -7,14 +7,20 @@ the same functions then open ordinary transactions.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 
 BEGIN_OPTION = "flowrate_begin"
 """Execution option of a connection: the statement that opens its transactions."""
+
+_TRY_AGAIN_SECONDS = 0.001
+"""Between two tries for the write lock. SQLite's own wait grows to 100 ms and so misses the few
+milliseconds that a busy engine leaves between two passes (docs/decisions/0114)."""
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
@@ -34,7 +40,6 @@ def open_database(url: str, *, busy_timeout_ms: int = 15_000, synchronous: str =
     def _prepare(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # this module writes BEGIN, not the driver
         for pragma in (
-            f"busy_timeout={busy_timeout_ms}",
             "journal_mode=WAL",
             f"synchronous={level}",
             "foreign_keys=ON",
@@ -44,9 +49,29 @@ def open_database(url: str, *, busy_timeout_ms: int = 15_000, synchronous: str =
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get(BEGIN_OPTION, "BEGIN IMMEDIATE")
-        connection.exec_driver_sql(statement)
+        if statement != "BEGIN IMMEDIATE":
+            connection.exec_driver_sql(statement)
+            return
+        # Everything but the write lock (recovery after a crash, say) keeps SQLite's own wait.
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")
+        _begin_within(connection, statement, busy_timeout_ms / 1000)
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={busy_timeout_ms}")
 
     return engine
+
+
+def _begin_within(connection: Connection, statement: str, timeout_seconds: float) -> None:
+    """Begin, trying again while another process writes; OperationalError when the time is over."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.exec_driver_sql(statement)
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_TRY_AGAIN_SECONDS)
+        else:
+            return
 
 
 @contextmanager

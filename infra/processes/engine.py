@@ -15,8 +15,10 @@ def main(context: Context) -> None:
     trim_interval_ms = int(config.trim_interval_seconds * 1000)
     trimmed_at = context.clock.now_ms()
     while not context.stop.is_set():
-        if not runner.run_once():
-            context.stop.wait(config.poll_interval_seconds)
+        has_worked = runner.run_once()
+        # Also when behind: web and office write to the same file and need their turn.
+        pause_ms = config.turn_pause_milliseconds
+        context.stop.wait(pause_ms / 1000 if has_worked else config.poll_interval_seconds)
         now = context.clock.now_ms()
         if now - trimmed_at >= trim_interval_ms:
             trimmed_at = now
