@@ -54,8 +54,10 @@ def open_database(url: str, *, busy_timeout_ms: int = 15_000, synchronous: str =
             return
         # Everything but the write lock (recovery after a crash, say) keeps SQLite's own wait.
         connection.exec_driver_sql("PRAGMA busy_timeout=0")
-        _begin_within(connection, statement, busy_timeout_ms / 1000)
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={busy_timeout_ms}")
+        try:
+            _begin_within(connection, statement, busy_timeout_ms / 1000)
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={busy_timeout_ms}")
 
     return engine
 
