@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from infra.simulation.network import NetworkConfig
 from tests.simulation.books import books_of
 from tests.simulation.simulation import Plan, lived, plan_of
 from tests.simulation.transport import Weather
 
+NETWORK = NetworkConfig(
+    seed=4,
+    subscribers=11,
+    interim_interval_seconds=10,
+    session_mean_seconds=90,
+    shared_addresses=12,
+    static_lines=1,
+)
 SEED = 4
 WEATHER = Weather(loss=0.2, repeat=0.2, delay_max_seconds=5)
 VARIATIONS: dict[str, dict[str, object]] = {
@@ -31,6 +40,7 @@ def plan(**changes: object) -> Plan:
         "partitions": 1,
         "death_probability": 0.0,
         "weather": WEATHER,
+        "network": NETWORK,
         "loses_flows": False,
     }
     made = plan_of(SEED, **{**plain, **changes})
