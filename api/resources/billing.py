@@ -6,7 +6,7 @@ import asyncio
 import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -137,27 +137,35 @@ def get_invoice(caller: CallerDep, invoice_id: str) -> InvoiceDetail:
         return reads.get_invoice(connection, caller.branch_id, invoice_id)
 
 
-@router.get(
-    "/invoices/{invoice_id}/lines/{line}/evidence",
-    tags=["invoices"],
-    responses=problems(404, 503),
-)
-def get_line_evidence(
-    caller: CallerDep,
+def _evidence_place(
     invoice_id: str,
     line: int,
     level: Annotated[Level, Query(description="What the pieces are")] = "day",
     on: Annotated[
         datetime.date | None, Query(description="Only this local day", examples=["2026-11-21"])
     ] = None,
-    session_id: Annotated[str | None, Query(description="Only this session")] = None,
+    session_id: Annotated[
+        str | None, Query(max_length=200, description="Only this session")
+    ] = None,
     minute: Annotated[
         InstantIn | None,
         Query(description="Only this minute; needed at level row", examples=["2026-11-21T10:14Z"]),
     ] = None,
-) -> Evidence:
+) -> EvidencePlace:
+    return EvidencePlace(invoice_id, line, level, on, session_id, minute)
+
+
+EvidencePlaceDep = Annotated[EvidencePlace, Depends(_evidence_place)]
+"""Which piece of which line a request asks about."""
+
+
+@router.get(
+    "/invoices/{invoice_id}/lines/{line}/evidence",
+    tags=["invoices"],
+    responses=problems(404, 503),
+)
+def get_line_evidence(caller: CallerDep, place: EvidencePlaceDep) -> Evidence:
     """Explain a line: its price and days, their sessions, minutes, and the rated rows."""
-    place = EvidencePlace(invoice_id, line, level, on, session_id, minute)
     with reading(caller.services.engine) as connection:
         plan = plan_evidence(connection, caller.branch_id, place)
     return evidence_of(caller.services, plan)

@@ -13,15 +13,14 @@ from starlette.staticfiles import StaticFiles
 
 from api.commanding import Command, Done
 from api.cursors import Paging
-from api.instants import InstantIn
 from api.models.acting import CommandRequest
 from api.models.billing import PaymentCreate, TopUpCreate
 from api.models.values import minor_units
 from api.problems import Problem
 from api.reads import billing as invoices
 from api.reads import parties
-from api.reads.evidence import EvidencePlace, Level, find_line, plan_evidence
-from api.resources.billing import await_event, pdf_response
+from api.reads.evidence import find_line, plan_evidence
+from api.resources.billing import EvidencePlaceDep, await_event, pdf_response
 from api.web import charts, logins, panels, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
@@ -225,24 +224,16 @@ def release(
 
 
 @router.get("/invoices/{invoice_id}/lines/{line}")
-def show_evidence(
-    visitor: VisitorDep,
-    invoice_id: str,
-    line: int,
-    level: Annotated[Level, Query()] = "day",
-    on: Annotated[str, Query(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = "",
-    session_id: Annotated[str, Query(max_length=200)] = "",
-    minute: Annotated[InstantIn | None, Query()] = None,
-) -> Response:
+def show_evidence(visitor: VisitorDep, place: EvidencePlaceDep) -> Response:
     """Explain a line: its price and days, a day's sessions, their minutes, a minute's rows."""
-    place = EvidencePlace(invoice_id, line, level, views.day_of(on), session_id or None, minute)
     reach = visitor.principal.branch_id
     with reading(visitor.services.engine) as connection:
         context = visitor.context(connection, "invoices")
-        invoice = invoices.get_invoice(connection, reach, invoice_id)
+        invoice = invoices.get_invoice(connection, reach, place.invoice_id)
         plan = plan_evidence(connection, reach, place)
     context |= views.evidence_context(visitor.services, plan)
-    return page("evidence.html", context | {"invoice": invoice, "line": find_line(invoice, line)})
+    context |= {"invoice": invoice, "line": find_line(invoice, place.line)}
+    return page("evidence.html", context)
 
 
 @router.get("/invoices/{invoice_id}/pdf")

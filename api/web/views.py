@@ -17,7 +17,6 @@ from api.models.parties import Branch
 from api.models.usage import Counter
 from api.models.values import Money
 from api.ports import Services, UsageFilter, WarehouseUnavailableError
-from api.problems import invalid_parameter
 from api.reads import acting, billing, parties, usage
 from api.reads.evidence import EvidencePlan, evidence_of, ledger_evidence
 from billing.adapters import tables
@@ -338,16 +337,6 @@ def unattributed(connection: Connection, services: Services, place: Place) -> An
         return None
     start, now = today(services, place)
     return usage.list_unattributed(connection, start, now, Paging(20)).items
-
-
-def day_of(text: str) -> datetime.date | None:
-    """Return the day of an ISO text; None for an empty one, a 422 Problem for no day."""
-    if not text:
-        return None
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise invalid_parameter("on", text, "a day such as 2026-11-21") from None
 
 
 def due_days(due_on: str | None, now_at: int, timezone: str) -> int | None:

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from billing.adapters.sqlite import open_database
 from tests.api import sample
+from tests.api.sample_usage import SampleUsage
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def world(filled: tuple[Path, sample.World], tmp_path: Path) -> Iterator[sample.
     shutil.copyfile(source, path)
     engine = open_database(f"sqlite:///{path}", synchronous="normal")
     usage = template.services.usage
-    assert isinstance(usage, sample.SampleUsage)
+    assert isinstance(usage, SampleUsage)
     yield sample.world_over(engine, usage.weights, template.keys)
     engine.dispose()
 

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from api.web.session import login_path
-from tests.api import sample
+from tests.api import sample, sample_usage
 from tests.peers_available import require_peer
 
 PHONE = {"width": 390, "height": 844}
@@ -105,7 +105,7 @@ def watch(site: tuple[str, sample.World], browser: Any) -> Iterator[Any]:
         watched = Watched(browser, root, **context)
         opened.append(watched)
         secret = world.services.secret
-        watched.page.goto(root + login_path(secret, "operator", sample.NOW + sample.HOUR))
+        watched.page.goto(root + login_path(secret, "operator", sample.NOW + sample_usage.HOUR))
         return watched
 
     yield open_page
@@ -160,7 +160,7 @@ def test_new_alerts_appear_by_themselves(site: tuple[str, sample.World], watch: 
     row = {
         "alert_id": "fresh",
         "rating_key": "sub_0043a",
-        "period_start_at": sample.PERIOD_START,
+        "period_start_at": sample_usage.PERIOD_START,
         "meter_id": "data",
         "percent": 0,
         "quantity": 0,

@@ -10,7 +10,8 @@ from sqlalchemy import delete, update
 
 from billing.adapters import tables
 from billing.adapters.sqlite import writing
-from tests.api.sample import DAY, PREVIOUS_START, World
+from tests.api.sample import World
+from tests.api.sample_usage import DAY, PREVIOUS_START
 
 
 def items(client: TestClient, path: str, **query: Any) -> list[dict[str, Any]]:
