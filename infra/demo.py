@@ -15,9 +15,11 @@ from fastapi import FastAPI
 
 from infra.clock import clock_is_fixed
 from infra.demonstration.founding import Founding
-from infra.demonstration.settings import choose_ports, settings_text
+from infra.demonstration.settings import choose_ports, ports_are_free, settings_text
+from infra.instance_lock import holder_of, is_alive
 from infra.process import child_command
 from infra.serve import Instance, serve
+from infra.settings import load_settings
 from infra.supervisor import Program
 from infra.wiring import preparation
 from infra.wiring import web as wiring
@@ -46,9 +48,17 @@ def main(arguments: Sequence[str]) -> int:
     if not file.exists():
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.write_text(settings_text(choose_ports(), lines=options.lines), encoding="utf-8")
+    elif not is_running(directory):
+        _move_from_taken_ports(file)
     network = Program("network", child_command("network", file, options.set))
     serve(file, options.set, prepare=_prepare, on_started=_welcome, further=[network])
     return 0
+
+
+def is_running(directory: Path) -> bool:
+    """Return whether an instance holds the data directory (and so its own ports)."""
+    holder = holder_of(directory)
+    return holder is not None and is_alive(holder)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser
+
+
+def _move_from_taken_ports(file: Path) -> None:
+    """Write the demo's settings anew where something else has taken one of their ports since."""
+    kept = load_settings(file)
+    if ports_are_free(kept):
+        return
+    text = settings_text(choose_ports(), lines=kept.simulation.subscribers)
+    file.write_text(text, encoding="utf-8")
+    print(f"{file}: a port was taken by another program; written anew with free ones")
 
 
 def _prepare(instance: Instance) -> None:

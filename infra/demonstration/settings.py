@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 
 from infra.demonstration.tariffs import BRANCH, SPEED_PROFILES
+from infra.settings import Settings
 from infra.simulation.config import SimulationConfig
 from infra.simulation.network import ACCESS_PREFIX_IPV4, ACCESS_PREFIX_IPV6, REMOTES
 
@@ -96,6 +97,22 @@ def choose_ports() -> dict[str, int]:
         is_free = _is_free(kind, address, wanted)
         chosen[use] = wanted if is_free else _free_port(kind, address)
     return chosen
+
+
+def ports_are_free(settings: Settings) -> bool:
+    """Return whether nothing listens on the ports of a demo's settings."""
+    network = settings.simulation
+    ports = {
+        "page": settings.api.listen_port,
+        "store": settings.warehouse.endpoint.port,
+        "flows": network.flow_port,
+        "ipfix": network.ipfix_port,
+        "accounting": network.accounting_port,
+        "coa": network.coa_port,
+    }
+    return all(
+        _is_free(kind, address, ports[use]) for use, (kind, address, _) in WANTED_PORTS.items()
+    )
 
 
 def _is_free(kind: int, address: str, port: int) -> bool:

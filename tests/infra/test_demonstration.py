@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import httpx
@@ -102,3 +103,15 @@ def test_an_interrupted_founding_is_begun_anew(
     with reading(open_database(database_url(instance.settings))) as connection:
         names = connection.execute(select(tables.subscriber.c.user_name)).scalars().all()
     assert sorted(names) == [f"line000{number}" for number in range(4)]
+
+
+def test_a_port_that_was_taken_since_is_replaced_at_the_next_start(tmp_path: Path) -> None:
+    settings = instance_in(tmp_path, lines=7).settings
+    file = tmp_path / "demo.toml"
+    demo._move_from_taken_ports(file)
+    assert load_settings(file) == settings
+    with socket.create_server(("127.0.0.1", settings.api.listen_port)):
+        demo._move_from_taken_ports(file)
+    moved = load_settings(file)
+    assert moved.api.listen_port != settings.api.listen_port
+    assert moved.simulation.subscribers == 7
