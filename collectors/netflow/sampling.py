@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,7 @@ def read_announcements(
     """
     columns = {c: layout.read(records, c).tolist() for c in OPTIONS if layout.has(c)}
     if "sample_probability" in columns:
-        bits = layout.read(records, "sample_probability")
-        is_double = bits.dtype.itemsize == 8  # float64 (RFC 5477 §8.2.7)
-        as_float = bits.astype(">u8").view(">f8") if is_double else np.zeros(len(records))
-        columns["sample_probability"] = as_float.tolist()
+        columns["sample_probability"] = _as_floats(layout.read(records, "sample_probability"))
     found: list[Announcement] = []
     absurd: list[int] = []
     for index, order in enumerate(orders):
@@ -67,6 +65,15 @@ def read_announcements(
     return found, absurd
 
 
+def _as_floats(bits: NDArray[Any]) -> list[float]:
+    """Return float64, or float32 where its size was reduced (RFC 5477 §8.2.7, RFC 7011 §6.2)."""
+    octets = bits.dtype.itemsize
+    if octets not in (4, 8):
+        return [0.0] * len(bits)
+    floats: list[float] = bits.astype(f">u{octets}").view(f">f{octets}").tolist()
+    return floats
+
+
 def rate_of(record: Mapping[str, int | float]) -> Rate:
     """Return the rate that a record's columns give, UNKNOWN where none does."""
     interval = int(record.get("interval", 0)) or int(record.get("random_interval", 0))
@@ -80,7 +87,8 @@ def rate_of(record: Mapping[str, int | float]) -> Rate:
         return population, size
     probability = float(record.get("sample_probability", 0.0))
     if 0.0 < probability <= 1.0:
-        return round(1 / probability), 1
+        # The inverse of a subnormal number is infinite; at most it is absurd, and counted so.
+        return round(min(1 / probability, 2.0 * _NUMERATOR_MAX)), 1
     return UNKNOWN
 
 

@@ -216,6 +216,8 @@ def test_a_sampler_named_by_the_record(restart: bool) -> None:
         ([(305, 4), (306, 4)], (3, 997), 3_333),
         ([(309, 4), (310, 4)], (2, 100), 500),
         ([(311, 8)], (struct.pack(">d", 0.01),), 1_000),
+        ([(311, 4)], (struct.pack(">f", 0.01),), 1_000),
+        ([(311, 8)], (1,), 10),  # a subnormal probability, whose inverse is infinite
         ([(34, 4)], (0,), 10),
     ],
 )
