@@ -256,14 +256,6 @@ class EmbeddedRunner:
         self.counters["stream_records_trimmed"] += deleted
         return deleted
 
-    def raw_positions(self) -> dict[str, int]:
-        """Return the last block number consumed of each raw log."""
-        return {
-            task.stage.raw_log: task.positions.get(task.stage.raw_log, 0)
-            for task in self._tasks
-            if task.stage.raw_log
-        }
-
     def watermarks(self) -> dict[str, int]:
         """Return every task's watermark (ms), for pages and metrics."""
         return {task.name: task.watermark_at for task in self._tasks}

@@ -183,9 +183,3 @@ def trim_to_newest(connection: Connection, topic: str, *, records_max: int) -> i
         (topic, topic, records_max),
     )
     return int(cursor.rowcount)
-
-
-def consumed_position(connection: Connection, topic: str, tasks: Sequence[str]) -> int:
-    """Return the least position of a topic that all those tasks committed (0: one has none)."""
-    positions = [load_positions(connection, task).get(topic, 0) for task in tasks]
-    return min(positions, default=0)
