@@ -154,11 +154,13 @@ def extended(
         and tail.implied_first_at <= implied_at <= tail.implied_last_at + tolerance_ms
         and tail.identities != ()
     )
-    is_known = any(
-        known.seconds == packet.seconds and known.content == packet.content
+    # A packet without session time may be of another generation, now that one with it is there.
+    is_doubtful = any(
+        known.span_seconds is None
+        or (known.seconds == packet.seconds and known.content == packet.content)
         for known in group.packets
     )
-    if not goes_on or is_known or any(c.ends_like(packet) for c in group.checkpoints):
+    if not goes_on or is_doubtful or any(c.ends_like(packet) for c in group.checkpoints):
         return None
     span = _Span(
         tail.implied_first_at,

@@ -317,6 +317,10 @@ def test_looking_at_the_tail_only_gives_what_looking_at_all_packets_gives(
             ],
             id="counters-of-a-former-session",
         ),
+        pytest.param(
+            [interim("10:00:00", None, None), interim("10:00:55", 50, 500)],
+            id="the-one-before-had-no-session-time",
+        ),
     ],
 )
 def test_a_packet_that_only_seems_to_go_on_is_looked_at_closely(
