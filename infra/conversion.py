@@ -21,12 +21,6 @@ from infra.schema import Key, item_of, optional_of
 PORT = re.compile(r"(^|_)port$")
 """A whole number under such a key is a UDP or TCP port."""
 
-UNIT = re.compile(
-    r"_(milliseconds|seconds|minutes|hours|days|octets|bps|packets|rows|blocks|entries|lines"
-    r"|max|min|retries|attempts|per_second|per_minute)$"
-)
-"""A number under such a key counts something: it is never negative."""
-
 
 class Mismatch(Exception):  # noqa: N818 - a finding about the input, not a fault of the program
     """A value that is not what its key takes; `expected` completes "expected …".
@@ -194,9 +188,9 @@ def expectation(hint: Any, name: str) -> str:
     if inner is int and PORT.search(name):
         return "a port, 0 to 65535"
     if inner is int:
-        return "a whole number, 0 or more" if UNIT.search(name) else "a whole number"
+        return "a whole number, 0 or more"
     if inner is float:
-        return "a number, 0 or more" if UNIT.search(name) else "a number"
+        return "a number, 0 or more"
     item = item_of(inner)
     if item is not None:
         return f"a list of {expectation(item, name)}"
@@ -208,7 +202,7 @@ def expectation(hint: Any, name: str) -> str:
 def _bounds(name: str) -> tuple[float, float]:
     if PORT.search(name):
         return 0, 65_535
-    return (0, math.inf) if UNIT.search(name) else (-math.inf, math.inf)
+    return 0, math.inf  # Every number here counts, measures or names something: none is negative.
 
 
 SCALARS: dict[Any, Callable[[Any, str], Any]] = {

@@ -13,6 +13,7 @@ expected. Adding a package's config is one field of `Settings` (or of one of its
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,40 @@ def check_vendors(config: RadiusConfig) -> list[str]:
     ]
 
 
+NEVER_ZERO = (
+    "office.billing.invoices_per_run",
+    "office.billing.postings_per_run",
+    "office.acting.commands_per_round",
+    "office.notifications.batch_size",
+    "office.notifications.attempts_max",
+    "warehouse.endpoint.workers",
+    "warehouse.endpoint.waiting_requests",
+    "warehouse.endpoint.statement_octets",
+    "warehouse.endpoint.insert_octets",
+    "warehouse.endpoint.result_rows",
+    "warehouse.endpoint.result_octets",
+    "warehouse.endpoint.execution_seconds",
+    "warehouse.endpoint.memory_octets",
+    "warehouse.endpoint.threads_per_query",
+    "warehouse.sink.batch_rows",
+    "api.page_size_default",
+    "api.page_size_max",
+    "api.series_points_max",
+    "api.request_octets_max",
+    "api.live_samples_max",
+)
+"""Keys that would stop the work at 0, or (ClickHouse's limits) leave it without a bound."""
+
+
+def check_never_zero(settings: Settings) -> list[str]:
+    """Return one message per key of NEVER_ZERO that is 0."""
+    return [
+        f"{key} = 0: expected 1 or more"
+        for key in NEVER_ZERO
+        if not functools.reduce(getattr, key.split("."), settings)
+    ]
+
+
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("network", lambda settings: network.check(settings.network)),
     ("collectors.flows", lambda settings: check_flow_receiver(settings.collectors.flows)),
@@ -187,6 +222,7 @@ def load_settings(
         raise SettingsError(problems)
     assert isinstance(settings, Settings)
     findings = [f"{name}: {found}" for name, check in CHECKS for found in check(settings)]
+    findings += check_never_zero(settings)
     if findings:
         raise SettingsError([f"{file or 'settings'}: {finding}" for finding in findings])
     return dataclasses.replace(settings, data_dir=(folder / settings.data_dir).resolve())

@@ -84,9 +84,14 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
                 f"exporters.sampling_rate = {exporter.sampling_rate}: "
                 f"expected 0 to {config.sampling_rate_limit}"
             )
-    for name in ("sessions_limit", "sets_per_datagram_limit", "template_fields_limit"):
-        if getattr(config, name) < 1:
+    for name in (field.name for field in dataclasses.fields(config)):
+        if name.endswith("_limit") and getattr(config, name) < 1:
             problems.append(f"{name} = {getattr(config, name)}: expected 1 or more")
+    if not 0 <= config.default_sampling_rate <= config.sampling_rate_limit:
+        problems.append(
+            f"default_sampling_rate = {config.default_sampling_rate}: "
+            f"expected 0 to {config.sampling_rate_limit}"
+        )
     if config.event_time_window_seconds < 60:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"

@@ -211,6 +211,22 @@ def test_a_package_check_speaks_for_what_types_cannot(tmp_path: Path) -> None:
     assert "clock: starts_at = 'soon': expected" in problem
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("warehouse.sink.batch_rows=0", "warehouse.sink.batch_rows = 0: expected 1 or more"),
+        ("rating.decode.held_octets_limit=0", "held_octets_limit = 0: expected 1 or more"),
+        ("rating.decode.default_sampling_rate=-4", "expected a whole number, 0 or more"),
+        ("rating.decode.default_sampling_rate=99999999", "expected 0 to 16777216"),
+        ("office.billing.invoices_per_run=-1", "expected a whole number, 0 or more"),
+        ("warehouse.endpoint.memory_octets=0", "memory_octets = 0: expected 1 or more"),
+    ],
+)
+def test_no_number_is_negative_and_no_limit_stops_the_work(flag: str, said: str) -> None:
+    (problem,) = problems_of(flags=(flag,))
+    assert said in problem
+
+
 def test_the_stages_must_agree_about_what_is_late() -> None:
     (problem,) = problems_of(flags=("rating.rate.lateness_bound_seconds=600",))
     assert "rate.lateness_bound_seconds = 600: expected the same bound" in problem
