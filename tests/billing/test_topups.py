@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert
 
-from billing.adapters import ledger, tables, topups
+from billing.adapters import ledger, tables
 from billing.adapters.invoices import record_topup
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
@@ -92,7 +92,7 @@ def test_an_office_that_dies_before_its_commit_does_it_at_its_next_start(
             real(*arguments)  # everything is written, nothing committed
         raise Died
 
-    monkeypatch.setattr(topups.ledger, "post" if step == "commit" else step, die)
+    monkeypatch.setattr(ledger, "post" if step == "commit" else step, die)
     with pytest.raises(Died):
         reverse_refused_topups(engine, LIMIT, NOW)
     assert balances(engine) == {"cash": 150_000, "prepaid": -150_000}
