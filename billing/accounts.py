@@ -6,6 +6,7 @@ Frozen rows, one class per table of the same name; the fields are the columns.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from rating.periods import Calendar, Cycle
 
@@ -41,7 +42,7 @@ class Account:
     phone: str
     created_at: int
     address: str = ""
-    cycle: Cycle = "monthly"
+    cycle: Cycle | Literal["month"] = "monthly"
     anchor_day: int = 1
     anchor_month: int = 1
 
@@ -98,6 +99,8 @@ class Subscription:
 def calendar_of(account: Account, branch: Branch) -> Calendar:
     """Return the calendar of an account's periods, in its branch's time zone.
 
-    ValueError names the field that is out of range.
+    ``month`` is what the API writes for a monthly cycle. ValueError names the field that is out
+    of range.
     """
-    return Calendar(branch.timezone, account.cycle, account.anchor_day, account.anchor_month)
+    cycle: Cycle = "monthly" if account.cycle == "month" else account.cycle
+    return Calendar(branch.timezone, cycle, account.anchor_day, account.anchor_month)

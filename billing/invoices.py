@@ -14,6 +14,7 @@ from typing import Any
 from billing.accounts import Account, Branch, Subscription
 from billing.canonical import canonical_json, content_hash
 from billing.catalog import Terms
+from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES, INVOICE_SERIES
 from billing.proration import local_day, portion, whole_days
 from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
 from rating.money import to_minor
@@ -59,7 +60,10 @@ class LateInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InvoiceInputs:
-    """All that an invoice is made of; the period is [start, end) in ms."""
+    """All that an invoice is made of; the period is [start, end) in ms.
+
+    A note has late only: it corrects invoices of an account that has none in this period.
+    """
 
     branch: Branch
     account: Account
@@ -69,6 +73,7 @@ class InvoiceInputs:
     recurring: Sequence[RecurringInput]
     usage: Sequence[UsageInput]
     late: Sequence[LateInput]
+    is_note: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,9 +95,13 @@ class InvoiceLine:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InvoiceDraft:
-    """An invoice before it has a number. document is canonical JSON text, hash its SHA-256."""
+    """An invoice before it has a number. document is canonical JSON text, hash its SHA-256.
+
+    series says what kind of paper it is (billing.numbering).
+    """
 
     invoice_id: str
+    series: str
     inputs: InvoiceInputs
     lines: tuple[InvoiceLine, ...]
     taxes: tuple[TaxAmount, ...]
@@ -111,12 +120,20 @@ def invoice_id_of(account_id: str, period_start_at: int, timezone: str, currency
     return f"inv_{account_id}_{local_day(period_start_at, timezone).isoformat()}_{currency}"
 
 
+def note_id_of(account_id: str, period_start_at: int, timezone: str, currency: str) -> str:
+    """Return the business key of a note: at most one per period and currency.
+
+    Such as ``note_acc-17_2026-12-01_BDT``: the first local day of the period that it was due in.
+    """
+    return f"note_{account_id}_{local_day(period_start_at, timezone).isoformat()}_{currency}"
+
+
 def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     """Return the invoice of these inputs; their order does not matter.
 
     Lines of nothing for nothing are left out, unless there is no other: a month without usage
-    has its invoice of zero too, which later usage can then correct. ValueError where a line's
-    currency is not the invoice's.
+    has its invoice of zero too, which later usage can then correct. A note that asks for less
+    than nothing is a credit note. ValueError where a line's currency is not the invoice's.
     """
     _require_one_currency(inputs)
     charged = [
@@ -131,15 +148,20 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     lines += [_tax_line(tax) for tax in taxes if tax.tax_minor]
     subtotal = sum(tax.net_minor for tax in taxes)
     tax_sum = sum(tax.tax_minor for tax in taxes)
-    invoice_id = invoice_id_of(
+    id_of = note_id_of if inputs.is_note else invoice_id_of
+    invoice_id = id_of(
         inputs.account.account_id,
         inputs.period_start_at,
         inputs.branch.timezone,
         inputs.currency,
     )
+    series = _series(inputs, subtotal + tax_sum)
     document = _document(invoice_id, inputs, lines, taxes)
+    if inputs.is_note:
+        document["series"] = series
     return InvoiceDraft(
         invoice_id,
+        series,
         inputs,
         tuple(lines),
         tuple(taxes),
@@ -149,6 +171,13 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         canonical_json(document),
         content_hash(document),
     )
+
+
+def _series(inputs: InvoiceInputs, total_minor: int) -> str:
+    """Return which kind of paper asks for, or gives back, a total."""
+    if not inputs.is_note:
+        return INVOICE_SERIES
+    return CREDIT_NOTE_SERIES if total_minor < 0 else DEBIT_NOTE_SERIES
 
 
 def _require_one_currency(inputs: InvoiceInputs) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 COUNTERS: Mapping[str, str] = {
     "invoices_finalized": "Invoices that got their number",
+    "notes_finalized": "Debit and credit notes for late usage of accounts that have left",
     "invoices_held": "Drafts written or kept because a closing is incomplete",
     "periods_waiting": "Looks at a period of which a rating key has not closed yet",
     "usage_days_posted": "Meter days posted to the ledger",

@@ -9,6 +9,12 @@ from __future__ import annotations
 INVOICE_SERIES = "INV"
 """The series of ordinary invoices."""
 
+DEBIT_NOTE_SERIES = "DBN"
+"""The series of debit notes: late usage of an account that gets no further invoice."""
+
+CREDIT_NOTE_SERIES = "CRN"
+"""The series of credit notes: what such an account gets back."""
+
 
 def next_number(last_number: int) -> int:
     """Return the number after the last one given out (0: none yet). ValueError below zero."""

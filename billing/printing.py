@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from billing.invoices import TAX, USAGE
+from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES
 from billing.quantities import format_quantity
 from rating.money import format_minor
 
@@ -46,6 +47,10 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "fingerprint": "Document fingerprint",
         "recurring": "Subscription",
         "adjustment": "Adjustments",
+        "debit_note": "Debit note",
+        "credit_note": "Credit note",
+        "corrects": "Corrects",
+        "credited": "Credited to you",
     },
     "bn": {
         "invoice": "চালান",
@@ -76,6 +81,10 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "fingerprint": "নথির হ্যাশ",
         "recurring": "সাবস্ক্রিপশন",
         "adjustment": "সমন্বয়",
+        "debit_note": "ডেবিট নোট",
+        "credit_note": "ক্রেডিট নোট",
+        "corrects": "যে চালান সংশোধন করে",
+        "credited": "আপনার নামে জমা",
     },
 }
 """Words of the paper per language; a language we lack is printed in English."""
@@ -91,11 +100,15 @@ _MONTHS = {
 }
 
 
+_TITLES = {DEBIT_NOTE_SERIES: "debit_note", CREDIT_NOTE_SERIES: "credit_note"}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PrintedState:
     """What the row knows and the document must not: number, days, payments.
 
-    number, issued_on and due_on (ISO) are empty for a draft.
+    number, issued_on and due_on (ISO) are empty for a draft. corrects are the numbers of the
+    invoices that lines of this one correct.
     """
 
     number: str
@@ -104,6 +117,7 @@ class PrintedState:
     due_on: str
     paid_minor: int
     hash: str
+    corrects: tuple[str, ...] = ()
 
 
 def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
@@ -113,10 +127,13 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
     words = LABELS.get(language, LABELS["en"])
     currency = invoice["currency"]
     open_minor = invoice["total_minor"] - state.paid_minor
+    title = _TITLES.get(invoice.get("series", ""), "invoice")
+    settled = "credited" if title == "credit_note" else "paid_in_full"
     period = invoice["period"]
     return {
         "language": language if language in LABELS else "en",
         "words": dict(words),
+        "title": words[title],
         "branch": invoice["branch"],
         "account": invoice["account"],
         "number": state.number,
@@ -124,11 +141,13 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
         "is_paid": state.status == "paid",
         "issued": format_day(state.issued_on, language),
         "due": format_day(state.due_on, language),
-        "period": " – ".join(
-            format_day(period[name], language) for name in ("first_on", "last_on")
-        ),
+        "period": ""
+        if title != "invoice"
+        else " – ".join(format_day(period[name], language) for name in ("first_on", "last_on")),
+        "corrects": ", ".join(state.corrects),
         "currency": currency,
-        "amount_due": format_money(open_minor, currency),
+        "amount_label": words[settled if state.status == "paid" else "amount_due"],
+        "amount_due": format_money(-open_minor if title == "credit_note" else open_minor, currency),
         "groups": _groups(invoice, words),
         "meters": [_meter(line, words) for line in invoice["lines"] if _has_allowance(line)],
         "totals": _totals(invoice, words, state),

@@ -77,6 +77,7 @@ _INVOICE = {
     "branch_id": "dhanmondi",
     "account_id": "acc_01J9Z1",
     "account_name": "Rahman family",
+    "series": "INV",
     "number": "DHM-2026-000412",
     "status": "finalized",
     "period_start_at": "2026-10-31T18:00:00Z",
@@ -122,6 +123,8 @@ _LINE = {
 class Invoice(Model):
     """An invoice's head; number and due_on are null while it is a draft. `open` is yet to be paid.
 
+    series INV is an invoice; DBN, a debit note, and CRN, a credit note, correct the invoices of
+    an account that has left, and their period is the one in which the late usage came.
     A draft with a hold_reason waits for a clerk's decision; release lets it be finalized.
     """
 
@@ -131,6 +134,7 @@ class Invoice(Model):
     branch_id: str
     account_id: str
     account_name: str
+    series: str
     number: str | None = None
     status: str
     period_start_at: Instant

@@ -106,6 +106,7 @@ def _head(row: Row[Any]) -> dict[str, Any]:
         "branch_id": row.branch_id,
         "account_id": row.account_id,
         "account_name": row.account_name,
+        "series": row.series,
         "number": row.number,
         "status": row.status,
         "period_start_at": row.period_start_at,

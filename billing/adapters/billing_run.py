@@ -22,14 +22,19 @@ from billing.adapters.invoice_inputs import (
     read_inputs,
 )
 from billing.adapters.invoices import finalize, save_draft
+from billing.adapters.notes import departed_with_late_usage, draft_notes
 from billing.adapters.sqlite import reading, writing
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
 from billing.invoices import InvoiceDraft, draft_invoice
 
 FINALIZED = "invoices_finalized"
+NOTED = "notes_finalized"
 HELD = "invoices_held"
 WAITING = "periods_waiting"
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 86_400_000
 
 
 def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[str]:
@@ -40,7 +45,7 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
     counts: Counter[str] = Counter()
     with reading(engine) as connection:
         position = read_cursor(connection, "billing")
-        since_at = position - config.closing_overlap_days * 86_400_000
+        since_at = position - config.closing_overlap_days * _DAY_MS
         newest_at = newest_closing_at(connection)
         due = [*_released(connection), *due_periods(connection, since_at)]
     for period in dict.fromkeys(due):
@@ -55,7 +60,35 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
     if newest_at is not None and newest_at > position:
         with writing(engine) as connection:
             move_cursor(connection, "billing", newest_at)
+    issue_notes(engine, config, counts, now_ms)
     return counts
+
+
+def issue_notes(engine: Engine, config: BillingConfig, counts: Counter[str], now_ms: int) -> None:
+    """Finalize the notes of accounts that have left, within invoices_per_run; add to counts.
+
+    A period is over for those who have left once anybody's closing was written after its end;
+    where nobody is left to close, closing_overlap_days later. Looked at once per hour of that.
+    """
+    with reading(engine) as connection:
+        newest_at = newest_closing_at(connection)
+        if newest_at is None:
+            return
+        over_at = max(newest_at, now_ms - config.closing_overlap_days * _DAY_MS)
+        if over_at // _HOUR_MS <= read_cursor(connection, "notes") // _HOUR_MS:
+            return
+        accounts = departed_with_late_usage(connection, now_ms)
+    for account_id in accounts:
+        if counts[FINALIZED] + counts[NOTED] >= config.invoices_per_run:
+            return
+        with reading(engine) as connection:
+            notes = draft_notes(connection, account_id, over_at)
+        if notes:
+            with writing(engine) as connection:
+                carry_out(connection, PeriodPlan(NOTED, tuple(notes)), config, now_ms)
+        counts[NOTED] += len(notes)
+    with writing(engine) as connection:
+        move_cursor(connection, "notes", over_at)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

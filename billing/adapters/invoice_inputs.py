@@ -22,6 +22,9 @@ from billing.invoices import (
 )
 from rating.rows import UsageCharge
 
+LatePair = tuple[UsageCharge, UsageCharge | None]
+"""A late revision of a counter, and the revision that stood before it."""
+
 _CHARGE_COLUMNS = [tables.usage_charge.c[f.name] for f in dataclasses.fields(UsageCharge)]
 
 
@@ -111,7 +114,7 @@ def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[
     branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
     subscriptions = _subscriptions(connection, due)
     charges = _charges(connection, due, {s.rating_key for s in subscriptions})
-    late = _late_charges(connection, due, closed_at)
+    late = late_charges(connection, due.account_id, due.period_end_at, closed_at)
     plans = {(s.plan_id, s.plan_version) for s in subscriptions}
     plans |= {(c.plan_id, c.plan_version) for c in (*charges, *(c for c, _ in late))}
     terms = read_terms(connection, plans)
@@ -132,18 +135,7 @@ def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[
         )
         for c in charges
     ]
-    corrections = [
-        LateInput(
-            charge,
-            before,
-            terms[charge.plan_id, charge.plan_version],
-            names[charge.rating_key],
-            invoice_id_of(
-                account.account_id, charge.period_start_at, branch.timezone, charge.currency
-            ),
-        )
-        for charge, before in late
-    ]
+    corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
     currencies = {item.terms.currency for item in recurring}
     currencies |= {c.currency for c in (*charges, *(c for c, _ in late))}
     return [
@@ -159,6 +151,52 @@ def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[
         )
         for currency in sorted(currencies)
     ]
+
+
+def read_note_inputs(
+    connection: Connection,
+    due: DuePeriod,
+    late: Sequence[LatePair],
+) -> list[InvoiceInputs]:
+    """Return the inputs of an account's notes, one per currency, by currency code.
+
+    LookupError as `read_inputs`.
+    """
+    account = _required(find(connection, Account, due.account_id), due.account_id)
+    branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
+    terms = read_terms(connection, {(c.plan_id, c.plan_version) for c, _ in late})
+    names = subject_names(connection, sorted({c.rating_key for c, _ in late}))
+    corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
+    return [
+        InvoiceInputs(
+            branch,
+            account,
+            currency,
+            due.period_start_at,
+            due.period_end_at,
+            [],
+            [],
+            [item for item in corrections if item.charge.currency == currency],
+            is_note=True,
+        )
+        for currency in sorted({item.charge.currency for item in corrections})
+    ]
+
+
+def _correction(
+    account: Account,
+    branch: Branch,
+    terms: Mapping[tuple[str, int], Terms],
+    names: Mapping[str, str],
+    charge: UsageCharge,
+    before: UsageCharge | None,
+) -> LateInput:
+    """Return a late revision with the invoice that it corrects."""
+    corrects = invoice_id_of(
+        account.account_id, charge.period_start_at, branch.timezone, charge.currency
+    )
+    plan = terms[charge.plan_id, charge.plan_version]
+    return LateInput(charge, before, plan, names[charge.rating_key], corrects)
 
 
 def read_terms(
@@ -188,19 +226,16 @@ def _charges(connection: Connection, due: DuePeriod, keys: set[str]) -> list[Usa
     return [UsageCharge(*row) for row in connection.execute(query)]
 
 
-def _late_charges(
-    connection: Connection, due: DuePeriod, closed_at: int
-) -> list[tuple[UsageCharge, UsageCharge | None]]:
-    """Return unbilled revisions of the account's invoiced periods, with what stood before each.
+def late_charges(
+    connection: Connection, account_id: str, period_end_at: int, closed_at: int
+) -> list[LatePair]:
+    """Return unbilled revisions of an account's invoiced periods, with what stood before each.
 
-    A revision of a period whose invoice is still a draft waits: its total at closing comes first.
+    Of periods that ended before period_end_at, written by closed_at (ms). A revision of a
+    period whose invoice is still a draft waits: its total at closing comes first.
     """
-    bounds = {
-        "account_id": due.account_id,
-        "period_end_at": due.period_end_at,
-        "closed_at": closed_at,
-    }
-    pairs: list[tuple[UsageCharge, UsageCharge | None]] = []
+    bounds = {"account_id": account_id, "period_end_at": period_end_at, "closed_at": closed_at}
+    pairs: list[LatePair] = []
     for row in connection.execute(_late_query(), bounds).all():
         late = UsageCharge(*row)
         before = connection.execute(_before_query(), dataclasses.asdict(late)).first()

@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
+from billing.accounts import Branch
 from billing.adapters import ledger, tables
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
 from billing.invoices import InvoiceDraft
 from billing.ledger import Transaction
-from billing.numbering import INVOICE_SERIES, format_number, next_number
+from billing.numbering import format_number, next_number
 from billing.payments import (
     Payment,
     Settlement,
@@ -45,7 +46,7 @@ def finalize(
     where it was finalized before.
     """
     branch = draft.inputs.branch
-    number = _take_number(connection, branch.branch_id, branch.invoice_prefix)
+    number = _take_number(connection, branch, draft.series)
     issued_on = local_day(now_ms, branch.timezone)
     due_on = issued_on + datetime.timedelta(days=payment_terms_days)
     values = {
@@ -131,18 +132,18 @@ def _post_once(connection: Connection, transaction: Transaction, recorded_at: in
         raise ValueError(f"{transaction.transaction_id} was posted before")
 
 
-def _take_number(connection: Connection, branch_id: str, prefix: str) -> str:
+def _take_number(connection: Connection, branch: Branch, series: str) -> str:
     """Return the next number of the branch's series; a rollback gives it back."""
     table = tables.document_series
-    where = (table.c.branch_id == branch_id, table.c.series == INVOICE_SERIES)
+    where = (table.c.branch_id == branch.branch_id, table.c.series == series)
     last = connection.scalar(select(table.c.last_number).where(*where).with_for_update())
     number = next_number(last or 0)
     if last is None:
-        row = {"branch_id": branch_id, "series": INVOICE_SERIES, "last_number": number}
+        row = {"branch_id": branch.branch_id, "series": series, "last_number": number}
         connection.execute(insert(table), [row])
     else:
         connection.execute(update(table).where(*where).values(last_number=number))
-    return format_number(prefix, INVOICE_SERIES, number)
+    return format_number(branch.invoice_prefix, series, number)
 
 
 def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any]) -> None:
@@ -158,7 +159,7 @@ def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any
         "invoice_id": draft.invoice_id,
         "branch_id": inputs.branch.branch_id,
         "account_id": inputs.account.account_id,
-        "series": INVOICE_SERIES,
+        "series": draft.series,
         "period_start_at": inputs.period_start_at,
         "period_end_at": inputs.period_end_at,
         "currency": inputs.currency,

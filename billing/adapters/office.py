@@ -65,7 +65,8 @@ class OfficeLoop:
             counts += run_billing(self._engine, config.billing, now_ms)
             if (
                 counts["usage_days_posted"] >= config.billing.postings_per_run
-                or counts["invoices_finalized"] >= config.billing.invoices_per_run
+                or counts["invoices_finalized"] + counts["notes_finalized"]
+                >= config.billing.invoices_per_run
             ):
                 self._due_at["billing"] = now_ms  # there is more; acting goes first
         if self._is_due("acting", config.acting.interval_seconds, now_ms):

@@ -47,9 +47,27 @@ def invoice_input(connection: Connection, invoice_id: str) -> dict[str, Any]:
         raise LookupError(f"no invoice {invoice_id}")
     issued_on = local_day(row.issued_at, row.timezone).isoformat() if row.issued_at else ""
     state = PrintedState(
-        row.number or "", row.status, issued_on, row.due_on or "", row.paid_minor, row.hash
+        row.number or "",
+        row.status,
+        issued_on,
+        row.due_on or "",
+        row.paid_minor,
+        row.hash,
+        _corrected_numbers(connection, row.document),
     )
     return print_invoice(row.document, state)
+
+
+def _corrected_numbers(connection: Connection, document: str) -> tuple[str, ...]:
+    """Return the numbers of the invoices that a document's lines correct, ascending.
+
+    The document itself names them by id: numbers say in which order invoices were made.
+    """
+    lines = json.loads(document)["lines"]
+    names = {line["evidence"].get("corrects_invoice_id", "") for line in lines} - {""}
+    table = tables.invoice.c
+    query = select(table.number).where(table.invoice_id.in_(sorted(names)), table.number != "")
+    return tuple(connection.scalars(query.order_by(table.number)))
 
 
 def render(printed: Mapping[str, Any]) -> bytes:

@@ -68,3 +68,38 @@ def test_names_are_text_and_amounts_are_there(tmp_path: Path) -> None:
 )
 def test_money(minor: int, currency: str, text: str) -> None:
     assert format_money(minor, currency) == text
+
+
+NOTES = {
+    "more came late": (70000, ["Debit note", "DHK-DBN-000001", "Amount due", "115.00"]),
+    "less than billed": (50000, ["Credit note", "DHK-CRN-000001", "Credited to you", "115.00"]),
+}
+
+
+@pytest.mark.parametrize("case", NOTES)
+def test_a_note_says_what_it_is_and_what_it_corrects(tmp_path: Path, case: str) -> None:
+    minor, expected = NOTES[case]
+    engine = world.new_database(tmp_path)
+    with writing(engine) as connection:
+        create(connection, world.BRANCH)
+        create(connection, home_plan())
+        add_customer(connection, "karim")
+        connection.exec_driver_sql("update subscription set ends_at = ?", (at("2026-10-20"),))
+        add_customer(connection, "rahima")
+        for name in ("karim", "rahima"):
+            close_month(connection, name, "2026-10", gigabytes=620, minor=60000)
+    run_billing(engine, BillingConfig(), at("2026-11-01", 12))
+    with writing(engine) as connection:
+        world.revise_month(
+            connection, "karim", "2026-10", revision=1, gigabytes=640, minor=minor,
+            day_minor=minor - 60000, closed_at=at("2026-11-10"),
+        )  # fmt: skip
+        close_month(connection, "rahima", "2026-11", gigabytes=1, minor=0)
+    run_billing(engine, BillingConfig(), at("2026-12-01", 12))
+    with reading(engine) as connection:
+        printed = invoice_input(connection, "note_karim_2026-11-01_BDT")
+    shown = [printed[name] for name in ("title", "number", "amount_label", "amount_due")]
+    assert shown == expected
+    assert printed["corrects"] == "DHK-INV-000001"
+    assert printed["period"] == "", "it is no service period"
+    assert render(printed).startswith(b"%PDF-")

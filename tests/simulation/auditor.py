@@ -121,6 +121,18 @@ class Auditor:
         """Return the accounts that had something in a period."""
         return sorted({s.account for s in self.sales if _overlap(s, period)})
 
+    def owing_late(self, period: Period, earlier: Period) -> list[str]:
+        """Return the accounts that had nothing in a period, but usage of an earlier one came late.
+
+        Who has left gets a note of its own, where the sum of any line has changed.
+        """
+        found = []
+        for account in sorted(set(self.accounts(earlier)) - set(self.accounts(period))):
+            bill = self.bill(account, period, earlier)
+            if any(amount for _, amount in bill.lines.values()):
+                found.append(account)
+        return found
+
     def stays(self, key: str, period: Period) -> list[Stay]:
         """Return the stays of a rating key in a period, ascending."""
         stays: list[Stay] = []
@@ -152,7 +164,9 @@ class Auditor:
         late: Lines = {}
         if earlier is not None:
             on_time = self.charges(keys, earlier, self.close_at(earlier))
-            in_all = self.charges(keys, earlier, self.close_at(period))
+            has_left = account not in self.accounts(period)
+            until = period[1] if has_left else self.close_at(period)
+            in_all = self.charges(keys, earlier, until)
             for name in in_all:
                 late["adjustment", *name[1:]] = _difference(in_all[name], on_time[name])
         for (kind, key, number, measure), (quantity, amount) in {**usage, **late}.items():

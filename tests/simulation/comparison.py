@@ -48,7 +48,8 @@ def owed(auditor: Auditor, periods: list[Period]) -> Bills:
     expected = {}
     for number, period in enumerate(periods):
         earlier = periods[number - 1] if number else None
-        for account in auditor.accounts(period):
+        leavers = auditor.owing_late(period, earlier) if earlier else []
+        for account in [*auditor.accounts(period), *leavers]:
             expected[account, period[0]] = auditor.bill(account, period, earlier)
     return expected
 

@@ -100,12 +100,10 @@ def plan_of(seed: int, **changes: object) -> Plan:
         batch_blocks_max=chance.choice((3, 16, 64)),
         network=network,
     )
-    late_usage = chance.random() < 0.35
     features = Features(
+        late_usage=chance.random() < 0.35,
         reboots=chance.random() < 0.5,
-        late_usage=late_usage,
-        # Whoever has left gets no further invoice on which late usage could stand.
-        endings=not late_usage and chance.random() < 0.5,
+        endings=chance.random() < 0.5,
     )
     return Plan(
         dataclasses.replace(world, **changes),  # type: ignore[arg-type]
@@ -217,6 +215,9 @@ class Simulation:
             at(some_second(), functools.partial(business.top_up, login, amount_minor))
         if features.endings:
             at(some_second(), lambda: business.end(user_name_of(2)))
+            for login in (user_name_of(5), user_name_of(6)):
+                # Just before the month's end, when the NAS may be cut off already.
+                at(chance.randrange(end - 115, end - 5), functools.partial(business.end, login))
         if features.reboots:
             at(chance.randrange(begin + 60, end - 70), lambda: self.world.reboot_nas("b"))
             at(chance.randrange(end + 1, end + 100), lambda: self.world.reboot_nas("c"))
