@@ -275,8 +275,10 @@ _LINE = (
     f"  AND {_MINUTE_RANGE}"
 )
 
-_NOT_ONLY_MOVED = "HAVING key != '' OR octets_up != 0 OR octets_down != 0 OR quantity != 0"
-"""Rows that only move octets between classes belong to no session and add nothing."""
+_OF_SOMETHING = "octets_up != 0 OR octets_down != 0 OR quantity != 0"
+_OF_A_SESSION = "octets_up != 0 OR octets_down != 0 OR (quantity != 0 AND key != '')"
+"""Rows that only move octets between classes belong to no session and add nothing; nor does a
+meter that counts what all sessions of a minute moved in one row, which is no session's."""
 
 _EVIDENCE_KEYS: Mapping[str, str] = {
     "day": "toString(toDate(toDateTime(minute * 60, 'UTC'), {time_zone:String}))",
@@ -292,6 +294,7 @@ def evidence(level: str, *, of_session: bool = False) -> Query[EvidencePiece]:
     meter's. of_session narrows it to one session. KeyError for another level.
     """
     condition = "\n  AND session_id = {session_id:String}" if of_session else ""
+    kept = _OF_A_SESSION if level == "session" else _OF_SOMETHING
     return Query(
         name=f"evidence_{level}{'_of_session' if of_session else ''}",
         sql=(
@@ -303,7 +306,7 @@ def evidence(level: str, *, of_session: bool = False) -> Query[EvidencePiece]:
             "  sumIf(t.quantity, meter_id = {meter_id:String}) AS quantity,\n"
             "  toInt64(count()) AS rows\n"
             f"FROM usage_rated AS t WHERE {_LINE}{condition}\n"
-            f"GROUP BY key {_NOT_ONLY_MOVED} ORDER BY first_at, key"
+            f"GROUP BY key HAVING {kept} ORDER BY first_at, key"
         ),
         row=EvidencePiece,
         meaning=f"what an invoice line is made of, per {level}",

@@ -140,12 +140,8 @@ def evidence_of(services: Services, plan: EvidencePlan) -> Evidence:
 
 
 def _octets_only(pieces: list[EvidencePiece]) -> list[EvidencePiece]:
-    """Return pieces without the meter's quantity, and without those that had nothing else."""
-    return [
-        piece.model_copy(update={"quantity": None})
-        for piece in pieces
-        if piece.octets_up or piece.octets_down
-    ]
+    """Return pieces without the meter's quantity: zero would say that nothing was used."""
+    return [piece.model_copy(update={"quantity": None}) for piece in pieces]
 
 
 def ledger_evidence(plan: EvidencePlan) -> Evidence:
