@@ -12,6 +12,7 @@ before usage of its time is taken; its rows of a batch are taken first.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -21,6 +22,9 @@ from rating.addresses import format_prefix
 from rating.attribution import (
     ADDRESS,
     COUNTERS,
+    PAGE_KEY,
+    PAGE_SCHEMA,
+    USAGE_KEY,
     add_up,
     late_through,
     owners_of,
@@ -32,6 +36,7 @@ from rating.attribution import (
 from rating.binding_table import BindingTable
 from rating.knots import MINUTE_MS
 from rating.pages import Pages
+from rating.plausible import SUM_MAX, without_excess
 from rating.ports import Batch, Output, StateView, StepResult
 from rating.records import (
     UNATTRIBUTED_PREFIX,
@@ -46,6 +51,8 @@ from rating.rows import UnattributedMinute
 from rating.session_config import AttributionConfig
 
 SOURCE = "flows"
+USAGE_OCTETS_MAX = 1 << 53
+"""Most octets of a subscriber, or of nobody, that one step joins in a minute and class: 9 PB."""
 COLLECTIONS: dict[str, Any] = {
     **pages.COLLECTIONS,
     **binding_table.COLLECTIONS,
@@ -78,6 +85,7 @@ class _Worker:
         self.view = view
         self.watermark_at = watermark_at
         self.bound_ms = config.lateness_bound_seconds * 1000
+        self.page_octets_limit = config.octets_per_minute_limit
         self.delay_ms = config.attribution_delay_seconds * 1000
         self.directory = directory.Directory(view, _KINDS)
         self.pages = Pages(view)
@@ -124,12 +132,22 @@ class _Worker:
         self.counters["attribute_rows"] += rows.height
         if self.pages.is_joined(minute):
             self.counters["attribute_late_rows"] += rows.height
-        page = add_up(rows)
+        page = add_up(self._plausible(rows, PAGE_KEY, self.page_octets_limit))
         addresses = page.select(ADDRESS).unique()
         owners = owners_of(addresses, minute, self.bindings.table, self.statics)
-        self._send(page.join(owners, on=ADDRESS, how="left"), minute)
+        owned = page.join(owners, on=ADDRESS, how="left")
+        owned = self._plausible(owned, USAGE_KEY, USAGE_OCTETS_MAX)
+        if not owned.height:
+            return
+        self._send(owned, minute)
         if (minute + 1) * MINUTE_MS >= self._horizon_at():
-            self.pages.add_joined(minute, page)
+            self.pages.add_joined(minute, owned.select(PAGE_SCHEMA.names()))
+
+    def _plausible(self, rows: pl.DataFrame, key: Sequence[str], limit: int) -> pl.DataFrame:
+        """Return the rows whose sums by key are within a limit; the others are never sent."""
+        rows, refused = without_excess(rows, key, COUNTERS, limit)
+        self.counters["attribute_refused_rows"] += refused
+        return rows
 
     def keep_waiting(self) -> None:
         """Keep the rows whose minute is not due."""
@@ -183,6 +201,7 @@ class _Worker:
     def _move(self, minute: int, before: pl.DataFrame, changed: pl.DataFrame) -> None:
         """Send the difference that changed bindings make to one joined minute."""
         rows = touched_by(self.pages.joined(minute), changed)
+        rows = self._plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
         addresses = rows.select(ADDRESS).unique()

@@ -37,6 +37,9 @@ PAGE_SCHEMA = pl.Schema(
 )
 """A page. hi and lo are the two halves of the 16-octet address, most significant first."""
 
+USAGE_KEY = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
+"""What rows of one minute add up to one row of usage."""
+
 BINDING_SCHEMA = pl.Schema(
     {
         "binding_id": pl.String(),
@@ -233,8 +236,7 @@ def usage_of(owned: pl.DataFrame, minute: int) -> pl.DataFrame:
     owned is a page with subscriber_id and session_id; the answer lacks rating_key, and rows that
     add up to nothing.
     """
-    key = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
     sums = [pl.col(name).sum() for name in COUNTERS]
-    usage = owned.group_by(key).agg(*sums, pl.col("received_at").max())
+    usage = owned.group_by(USAGE_KEY).agg(*sums, pl.col("received_at").max())
     some = pl.any_horizontal(*(pl.col(name) != 0 for name in COUNTERS))
     return usage.filter(some).with_columns(minute=pl.lit(minute, pl.Int64))

@@ -14,8 +14,14 @@ from typing import NamedTuple
 from rating.curves import Curve, allowance_of, price, scaled
 from rating.money import decode_exact, encode_exact, to_minor
 from rating.plans import Meter, weight_denominator
+from rating.plausible import INT64_MAX
 from rating.rate_state import MeterState
 from rating.shares import WHOLE, Share
+
+AMOUNT_MAX = 10**15
+"""Most major units of one counter: in minor units of three decimals an int64 still holds it."""
+_SURELY_FITS = 1 << 50
+"""Below this a sum of thousands fits, and nothing needs a closer look."""
 
 
 class Pricing(NamedTuple):
@@ -97,20 +103,45 @@ def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -
             state.pending.setdefault(f"{post_at:015d}|{day_on}", 0)
 
 
+def fits(state: MeterState, pricing: Pricing, movement: Movement) -> bool:
+    """Return whether a movement leaves all that the counter holds, and will post, within int64."""
+    amount = abs(movement.amount)
+    bucket = _bucket(pricing, movement)
+    settled = abs(state.settled.get(bucket, 0))
+    if amount + abs(state.total) + settled > _SURELY_FITS:
+        pending = sum(abs(held) for name, held in state.pending.items() if name[16:] == bucket)
+        if max(abs(state.total + movement.amount), settled + pending + amount) > INT64_MAX:
+            return False
+        scope = state.scopes.get(_scope_name(pricing, movement), 0)
+        return abs(scope + movement.amount) <= INT64_MAX
+    return True
+
+
+def is_payable(state: MeterState) -> bool:
+    """Return whether a counter's price is an amount that the books can hold."""
+    return abs(decode_exact(state.amount)) <= AMOUNT_MAX
+
+
+def _bucket(pricing: Pricing, movement: Movement) -> str:
+    if pricing.meter.scope == "session":
+        return f"{movement.day_on}|{movement.session_id}"
+    return movement.day_on
+
+
+def _scope_name(pricing: Pricing, movement: Movement) -> str:
+    return movement.day_on if pricing.meter.scope == "day" else movement.session_id
+
+
 def move(state: MeterState, pricing: Pricing, movement: Movement) -> None:
     """Add a movement to the counter and to what waits for its posting."""
-    scope = pricing.meter.scope
-    bucket = movement.day_on
-    if scope == "session":
-        bucket = f"{bucket}|{movement.session_id}"
-    waiting = f"{movement.post_at:015d}|{bucket}"
+    waiting = f"{movement.post_at:015d}|{_bucket(pricing, movement)}"
     state.pending[waiting] = state.pending.get(waiting, 0) + movement.amount
     state.total += movement.amount
     state.updated_at = max(state.updated_at, movement.received_at)
-    if scope == "period":
+    if pricing.meter.scope == "period":
         state.amount = encode_exact(price(pricing.curve, quantity_of(state, pricing)))
         return
-    name = movement.day_on if scope == "day" else movement.session_id
+    name = _scope_name(pricing, movement)
     before = state.scopes.get(name, 0)
     after = state.scopes[name] = before + movement.amount
     change = _scope_price(after, pricing) - _scope_price(before, pricing)

@@ -9,6 +9,8 @@ COUNTERS: dict[str, str] = {
     "rate_unattributed_rows": "usage rows that matched no subscriber: to the warehouse only",
     "rate_expired_rows": "usage rows of a period too long closed to be charged",
     "rate_late_rows": "usage rows received after their period's end and the lateness bound",
+    "rate_refused_rows": "usage rows of a key whose sum in one step cannot be true",
+    "rate_refused_movements": "movements of a counter or cell beyond what can be stored or paid",
     "rate_usage_after_posting": "usage groups that came after a posting they belonged to",
     "rate_reclassified_cells": "cells whose split over traffic classes changed",
     "rate_cells_released": "cells rated unclassified because no flows came in time",

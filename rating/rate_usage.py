@@ -23,6 +23,7 @@ from rating.periods import (
     period_at,
 )
 from rating.plans import VOLUME_METER, weight_of
+from rating.plausible import SUM_MAX, without_excess
 from rating.ports import Delete, Put
 from rating.rate_state import CellState, WaitingCell, cell_key, meter_key, timer_key, timers_through
 from rating.rate_work import Account, Origin, Terms, Workspace
@@ -34,11 +35,14 @@ from rating.split import (
     add_layer,
     add_octets,
     final_split,
+    octets_held,
     split_through,
 )
 
 _NO_SPAN = -1
 _EXPIRED = -2
+
+_OCTETS = ("octets_up", "octets_down")
 
 _RATED_SCHEMA = schema_of(RatedUsage)
 
@@ -68,6 +72,8 @@ def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
     if not usage.height:
         return []
     work.counters["rate_usage_rows"] += usage.height
+    usage, refused = without_excess(usage, ["rating_key"], _OCTETS, SUM_MAX)
+    work.counters["rate_refused_rows"] += refused
     spans, starts = _find_spans(work, usage)
     frame = _with_spans(work, usage, spans, starts)
     _count_rows(work, frame)
@@ -354,7 +360,11 @@ def _update_cells(work: Workspace, frame: pl.DataFrame, spans: Sequence[Span]) -
         before = work.cells.get(name) or held.get(name) or CellState()
         layers = before.layers
         for group in groups:
-            layers = add_layer(layers, group.layer)
+            grown = add_layer(layers, group.layer)
+            if octets_held(grown) > SUM_MAX:
+                work.counters["rate_refused_movements"] += 1
+                continue
+            layers = grown
         group = groups[0]._replace(
             oldest_received_at=min(g.oldest_received_at for g in groups),
             newest_received_at=max(g.newest_received_at for g in groups),

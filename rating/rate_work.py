@@ -20,6 +20,8 @@ from rating.engine import (
     Movement,
     Pricing,
     copy_meter,
+    fits,
+    is_payable,
     move,
     open_meter,
     pricing_of,
@@ -317,7 +319,11 @@ class Workspace:
         movement: Movement,
         origin: Origin,
     ) -> None:
-        """Move a counter, emit its charge, and see that the movement gets posted."""
+        """Move a counter, emit its charge, and see that the movement gets posted.
+
+        A movement that would leave the range of what is stored or paid is refused and counted; its
+        volume is in the warehouse all the same.
+        """
         opened = self.open_segment(account, segment)
         plan = self.plan(segment.plan_ref)
         post_at = movement.post_at
@@ -327,10 +333,17 @@ class Workspace:
             post_at = (max(opened.posted_at, self.watermark_at) // grid + 1) * grid
             movement = movement._replace(post_at=post_at)
             self.counters["rate_usage_after_posting"] += 1
-        self.add_posting(account, opened, post_at)
         state = self.touch(account, segment, plan, pricing)
+        if not fits(state, pricing, movement):
+            self.counters["rate_refused_movements"] += 1
+            return
         quantity, amount = signed_quantity(state, pricing), decode_exact(state.amount)
         move(state, pricing, movement)
+        if not is_payable(state):
+            move(state, pricing, movement._replace(amount=-movement.amount))
+            self.counters["rate_refused_movements"] += 1
+            return
+        self.add_posting(account, opened, post_at)
         account.newest_received_at = max(account.newest_received_at, movement.received_at)
         touched = Touched(account, segment, plan, pricing, state)
         moved = signed_quantity(state, pricing) - quantity

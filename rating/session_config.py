@@ -24,6 +24,9 @@ class SessionsConfig:
     """An Accounting-On or -Off repeated within this time keeps the time of the first."""
     markers_per_nas_max: int = 32
     """Accounting-On and -Off remembered per NAS; the oldest go first."""
+    octets_per_second_limit: int = 1_250_000_000_000
+    """Octets of a session, each way, above this for every second of its time (at least a minute)
+    are refused as implausible: 10 Tbit/s."""
     packets_per_session_max: int = 512
     """Packets kept as knots per Acct-Session-Id; beyond it the oldest are compacted early."""
     ended_session_retention_seconds: int = 259_200
@@ -42,6 +45,8 @@ class AttributionConfig:
 
     attribution_delay_seconds: int = 30
     """A minute is joined when the watermark has passed its end by this much."""
+    octets_per_minute_limit: int = 75_000_000_000_000
+    """More octets of an address in a minute and traffic class are refused as implausible."""
     lateness_bound_seconds: int = 7_200
     """How long a joined minute can still be re-attributed by a late binding."""
 
@@ -54,6 +59,8 @@ def check_sessions(config: SessionsConfig) -> list[str]:
         problems.append("interim_interval_seconds and silent_intervals_max: expected at least 1")
     if config.lateness_bound_seconds < 0:
         problems.append(f"lateness_bound_seconds = {config.lateness_bound_seconds}: expected >= 0")
+    if not 1 <= config.octets_per_second_limit <= 1 << 50:
+        problems.append("octets_per_second_limit: expected 1 to 2^50")
     if config.packets_per_session_max < 8:
         problems.append("packets_per_session_max: expected at least 8")
     if config.ended_session_retention_seconds < config.lateness_bound_seconds:
@@ -74,6 +81,8 @@ def check_attribution(config: AttributionConfig) -> list[str]:
     problems = []
     if config.attribution_delay_seconds < 0 or config.lateness_bound_seconds < 0:
         problems.append("attribution_delay_seconds, lateness_bound_seconds: expected >= 0")
+    if not 1 <= config.octets_per_minute_limit <= 1 << 53:
+        problems.append("octets_per_minute_limit: expected 1 to 2^53")
     if config.attribution_delay_seconds > config.lateness_bound_seconds:
         problems.append("attribution_delay_seconds: expected <= lateness_bound_seconds")
     return problems

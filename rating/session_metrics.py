@@ -18,6 +18,7 @@ COUNTERS: dict[str, str] = {
     "attribute_rows": "flow.minutes rows joined",
     "attribute_unattributed_rows": "usage rows of addresses that belonged to nobody",
     "attribute_late_rows": "flow.minutes rows that came after their minute was joined",
+    "attribute_refused_rows": "rows of minutes left out: their sum of octets cannot be true",
     "attribute_bindings": "bindings taken that changed who holds an address",
     "attribute_reattributed_rows": "usage rows emitted because a binding came late",
 }

@@ -73,6 +73,16 @@ def add_layer(layers: Sequence[Layer], new: Layer) -> tuple[Layer, ...]:
     return tuple(merged[post_at] for post_at in sorted(merged))
 
 
+def octets_held(layers: Sequence[Layer]) -> int:
+    """Return the absolute octets of all layers, of accounting and flows: what no sum exceeds."""
+    held = 0
+    for layer in layers:
+        held += abs(layer.octets_up) + abs(layer.octets_down)
+        for up, down in layer.flows.values():
+            held += abs(up) + abs(down)
+    return held
+
+
 def add_octets(left: ClassOctets, right: ClassOctets, sign: int = 1) -> ClassOctets:
     """Return left + sign x right by class."""
     total = dict(left)

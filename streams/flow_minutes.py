@@ -23,6 +23,7 @@ from collectors.netflow.flows import Flows
 from collectors.netflow.sessions import Origin
 from rating.addresses import format_address, pack_address
 from rating.classes import FarEnds, Rulebook, Rules
+from rating.plausible import without_excess
 from rating.records import FlowMinute, empty_frame, schema_of
 
 MINUTE_MS = 60_000
@@ -64,6 +65,9 @@ def flow_minutes(
 ) -> tuple[pl.DataFrame, Counter[str]]:
     """Return the flows as rows of FlowMinute, aggregated, and what was counted on the way.
 
+    Rows above `octets_per_minute_limit` cannot be true, and their sum might not fit an int64: the
+    pieces of such a row are refused.
+
     A row's received_at is the last millisecond of the second in which its causes were received: so
     rows of one second meet, and none becomes late that was not (lateness bounds are whole seconds).
     """
@@ -76,20 +80,20 @@ def flow_minutes(
     names = _Names()
     exporters = sorted({origin.address for origin in origins})
     exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
+    limit = config.octets_per_minute_limit
     parts: list[pl.DataFrame] = []
     for first, last in _passes(start, end):
         chosen = slice(first, last)
-        parts.append(
-            _aggregate(
-                _Pass(flows, chosen, exporter_of).frames(
-                    start[chosen], end[chosen], rules, names, counters
-                )
-            )
+        frames = _Pass(flows, chosen, exporter_of).frames(
+            start[chosen], end[chosen], rules, names, counters
         )
+        parts.append(_aggregate(frames, limit, counters))
     parts = [part for part in parts if part.height]
     if not parts:
         return empty_frame(FlowMinute), counters
-    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts))
+    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts), limit, counters)
+    if not rows.height:
+        return empty_frame(FlowMinute), counters
     texts = [format_address(address) for address in exporters]
     return _as_records(rows, names.known, texts), counters
 
@@ -226,10 +230,8 @@ class _Pass:
             flow = pieces.flow[mine]
             transit = ~(source.is_own | destination.is_own)[flow]
             if transit.any():
-                both = (
-                    values["octets"][mine][transit].sum() + values["reverse"][mine][transit].sum()
-                )
-                counters["decode_octets_transit"] += int(both)
+                for name in ("octets", "reverse"):
+                    counters["decode_octets_transit"] += _total(values[name][mine][transit])
             for sides, up, down in ((source, "", "reverse"), (destination, "reverse", "")):
                 own = sides.is_own[flow]
                 at = np.flatnonzero(own) if isinstance(mine, slice) else mine[own]
@@ -249,7 +251,7 @@ class _Pass:
             "packets_reverse": flows.scaled(flows.packets_reverse)[chosen],
             "exported": (flows.octets + flows.octets_reverse)[chosen],
         }
-        counters["decode_octets"] += int(scaled["octets"].sum() + scaled["reverse"].sum())
+        counters["decode_octets"] += _total(scaled["octets"]) + _total(scaled["reverse"])
         counters["decode_flows_rate_unknown"] += int((~self._known).sum())
         return {k: _share(total, pieces, duration, is_whole) for k, total in scaled.items()}
 
@@ -348,14 +350,25 @@ def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) 
     return book.is_own(high, low)
 
 
-def _aggregate(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
+def _total(values: Int64s) -> int:
+    """Return the sum of a column, exactly, also where it does not fit an int64."""
+    if not len(values):
+        return 0
+    if int(values.max()) < 1 << 62 and float(values.sum(dtype=np.float64)) < 1 << 62:
+        return int(values.sum())
+    low = values & 0xFFFF_FFFF
+    return (int((values >> 32).sum()) << 32) + int(low.sum())
+
+
+def _aggregate(frames: Iterator[pl.DataFrame], limit: int, counters: Counter[str]) -> pl.DataFrame:
     """Return the frames' rows with equal keys added up; rows of nothing are left out."""
     found = list(frames)
     if not found:
         return pl.DataFrame()
+    rows, refused = without_excess(pl.concat(found), _KEYS, _VALUES, limit)
+    counters["decode_minutes_implausible"] += refused
     return (
-        pl.concat(found)
-        .group_by(_KEYS)
+        rows.group_by(_KEYS)
         .agg(pl.col(*_VALUES).sum())
         .filter(pl.any_horizontal(pl.col(*_VALUES) != 0))
     )

@@ -64,6 +64,9 @@ class FlowDecodeConfig:
     """A higher announced rate is not believed."""
     record_octets_limit: int = 281_474_976_710_656
     """A record of more octets or packets (after scaling) is refused as implausible."""
+    octets_per_minute_limit: int = 75_000_000_000_000
+    """An own address that one exporter has move more octets (or packets) in a minute, after scaling
+    and of one traffic class, is refused as implausible: 10 Tbit/s."""
     event_time_window_seconds: int = 7_200
     """A flow that ended longer before its receipt has a wrong clock: it is laid before the receipt.
     One that began earlier is taken to begin then."""
@@ -92,6 +95,8 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
             f"default_sampling_rate = {config.default_sampling_rate}: "
             f"expected 0 to {config.sampling_rate_limit}"
         )
+    if config.record_octets_limit > 1 << 60 or config.octets_per_minute_limit > 1 << 60:
+        problems.append("record_octets_limit, octets_per_minute_limit: expected 2^60 or less")
     if config.event_time_window_seconds < 60:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"

@@ -36,6 +36,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_flows": "flow records with counters",
     "decode_flows_rate_unknown": "flow records without a known sampling rate (counted as 1)",
     "decode_flows_retimed": "flow records whose times were not believed",
+    "decode_minutes_implausible": "minutes of flows whose sum for an address cannot be true",
     "decode_flows_uncounted": "flow records of the direction that a setting leaves out",
     "decode_octets": "octets of all flow records, scaled by the sampling rate",
     "decode_octets_transit": "scaled octets between addresses of which none is own",

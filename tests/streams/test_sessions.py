@@ -11,7 +11,9 @@ from collectors.radius.log_codec import AccountingPacket, encode_packets
 from collectors.radius.packet import ACCOUNTING_REQUEST, sign_request
 from rating.ports import Batch, Block, MemoryState, StepResult
 from rating.records import DirectoryEntry, frame_of
+from rating.session_config import SessionsConfig
 from streams import sessions
+from streams.codec import encode_value
 from streams.sessions import SessionsStageConfig, step
 from tests.rating.accounting_log import PEOPLE, at
 
@@ -55,6 +57,43 @@ def test_packets_of_a_block_become_usage_bindings_and_a_live_session() -> None:
     (row,) = result.rows
     assert (row.framed_address, row.octets_down, row.ended_at) == ("100.64.0.1", 5000, None)
     assert set(state.collections) <= set(sessions.COLLECTIONS)
+
+
+def forged(event: str, seconds: int, gigawords: int) -> bytes:
+    """Return a block with an interim update of alice whose counters stand at the gigawords."""
+    integers = ((40, 3), (46, seconds), (42, 7), (43, 9), (52, gigawords), (53, gigawords))
+    attributes = [(kind, struct.pack("!I", value)) for kind, value in integers]
+    attributes += [(1, b"alice"), (44, b"0001"), (8, bytes((100, 64, 0, 1)))]
+    request = sign_request(ACCOUNTING_REQUEST, 1, attributes, SECRET.encode())
+    source = bytes(10) + b"\xff\xff\x0a\x00\x00\x01"
+    return encode_packets([AccountingPacket(at(event), "bras", source, 1813, request)])
+
+
+@pytest.mark.parametrize("gigawords", [2**20, 2**31 - 1, 2**32 - 1])
+def test_counters_that_no_line_moves_are_refused_and_the_session_goes_on(gigawords: int) -> None:
+    bodies = [
+        body(1, "10:00:00", 0, 0, 0),
+        forged("10:02:30", 150, gigawords),
+        body(3, "10:05:00", 300, 100, 5000),
+    ]
+    state, result = run(bodies)
+    assert octets(result) == (100, 5000)
+    counted = result.counters.get("sessions_counters_implausible", 0)
+    assert counted + result.counters.get("sessions_packet_faults", 0) == 2
+    (row,) = result.rows
+    assert (row.octets_down, row.ended_at) == (5000, None)
+    assert encode_value(state.collections["sessions"])
+
+
+def test_a_rate_between_two_packets_is_one_that_a_line_has() -> None:
+    """Once 2^55 octets in a second were 2.9e20 bit/s, which no column holds."""
+    bodies = [
+        forged("10:05:00", 60_000_000, 0),
+        forged("10:05:01", 60_000_001, 2**23),
+    ]
+    _, result = run(bodies)
+    (row,) = result.rows
+    assert row.rate_down_bps == 8 * SessionsConfig().octets_per_second_limit
 
 
 @pytest.mark.parametrize(
