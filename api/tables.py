@@ -1,4 +1,4 @@
-"""The one table that only the API knows: POSTs already answered, by their Idempotency-Key."""
+"""The tables that only the API knows: POSTs already answered, and account events it has sent."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ api_request = Table(
     Index("ix_api_request_created_at", "created_at"),
 )
 """The answer that was committed together with what the request did."""
+
+account_event_sent = Table(
+    "account_event_sent",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("branch_id", Text, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+)
+"""Whose an account event is, from the command that sent it; rate's answer comes later."""

@@ -11,7 +11,10 @@ from api.cursors import Paging, Slice, paged, slice_of
 from api.models.acting import Alert, Command, Process, Status, Watermark
 from api.models.values import EventStatus, status_url
 from api.ports import Services
+from api.problems import not_found
+from api.reads.parties import scoped
 from api.reads.usage import keys_in_branch
+from api.tables import account_event_sent
 from billing.adapters import tables
 
 
@@ -64,8 +67,17 @@ def list_commands(
     return slice_of(commands, paging, lambda c: [c.requested_at, c.command_id])
 
 
+def find_event_status(connection: Connection, branch_id: str | None, event_id: str) -> EventStatus:
+    """Return an account event's status, or raise a 404 Problem for one that nobody here sent."""
+    sent = account_event_sent
+    known = scoped(select(sent.c.event_id).where(sent.c.event_id == event_id), sent, branch_id)
+    if connection.execute(known).first() is None:
+        raise not_found("account event", event_id)
+    return event_status(connection, event_id)
+
+
 def event_status(connection: Connection, event_id: str) -> EventStatus:
-    """Return what rate answered to an account event; pending where it has not yet."""
+    """Return what rate answered to an account event that was sent; pending until it has."""
     result = tables.account_event_result
     row = connection.execute(select(result).where(result.c.event_id == event_id)).one_or_none()
     if row is None:

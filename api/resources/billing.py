@@ -98,10 +98,11 @@ def _event_status(services: Services, event_id: str) -> EventStatus:
         return acting.event_status(connection, event_id)
 
 
-@router.get("/account-events/{event_id}", tags=["balances"], responses=problems())
+@router.get("/account-events/{event_id}", tags=["balances"], responses=problems(404))
 def get_account_event(caller: CallerDep, event_id: str) -> EventStatus:
     """Get what rating answered to an account event; pending where it has not yet."""
-    return _event_status(caller.services, event_id)
+    with reading(caller.services.engine) as connection:
+        return acting.find_event_status(connection, caller.branch_id, event_id)
 
 
 @router.get("/balances/{rating_key}", tags=["balances"], responses=problems(404))

@@ -13,6 +13,8 @@ from api.keys import Principal
 from api.models.values import EventStatus
 from api.ports import Services
 from api.problems import invalid_field
+from api.reads.parties import rating_key_branch
+from api.tables import account_event_sent
 from billing.adapters import tables
 from rating.events import Payload, account_event
 from rating.records import AccountEvent, DirectoryEntry, frame_of
@@ -70,6 +72,15 @@ class CommandTransaction:
         """Send account events to rate; each is pending until rate has answered."""
         if not events:
             return []
+        rows = [
+            {
+                "event_id": event.event_id,
+                "branch_id": rating_key_branch(self.connection, None, event.rating_key),
+                "sent_at": self.now_at,
+            }
+            for event in events
+        ]
+        self.connection.execute(insert(account_event_sent), rows)
         frame = frame_of(AccountEvent, list(events))
         self.services.append_rows(self.connection, "account.events", PRODUCER, frame)
         self._add("api_account_events_total", len(events))

@@ -10,10 +10,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import insert, select
 
 from api.instants import MINUTE_MS
+from api.tables import account_event_sent
 from billing.adapters import tables
 from billing.adapters.sqlite import reading, writing
 from billing.config import SpeedProfileConfig
 from rating.events import PlanChanged, SubscriptionStarted, decode_payload
+from tests.api.conftest import Clients
 from tests.api.sample import NOW, World
 
 NEXT_MINUTE = NOW // MINUTE_MS * MINUTE_MS + MINUTE_MS
@@ -256,6 +258,29 @@ def test_a_top_up_waits_for_rating_then_says_where_to_ask(
     assert event["effective_at"] == NOW // MINUTE_MS * MINUTE_MS
     answer_event(world, event["event_id"], "applied")
     assert operator.get(answer.headers["location"]).json()["outcome"] == "applied"
+
+
+def test_an_event_is_known_once_it_is_sent_and_to_its_branch_only(
+    world: World, clients: Clients
+) -> None:
+    operator, ours, theirs = clients(None), clients("dhanmondi"), clients("pokhara")
+    path = "/v1/account-events/topup:dhanmondi:r1"
+    for client in (operator, ours, theirs):
+        assert client.get(path).status_code == 404
+    ours.post("/v1/top-ups", json=TOP_UP)
+    assert [client.get(path).status_code for client in (operator, ours, theirs)] == [200, 200, 404]
+    assert ours.get(path).json()["outcome"] == "pending"
+    answer_event(world, "topup:dhanmondi:r1", "applied")
+    assert ours.get(path).json()["outcome"] == "applied"
+    assert theirs.get(path).status_code == 404
+
+
+def test_a_command_that_fails_leaves_no_event_to_ask_for(
+    world: World, operator: TestClient
+) -> None:
+    answer = operator.post("/v1/top-ups", json={**TOP_UP, "currency": "USD"})
+    assert answer.status_code == 422
+    assert rows(world, account_event_sent) == []
 
 
 def test_a_receipt_counts_once(world: World, operator: TestClient) -> None:

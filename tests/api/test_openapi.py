@@ -99,12 +99,14 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
         "subscriber_id": "sub_0001a",
         "pool_id": "pool_0000",
         "subscription_id": "scn_0001",
-        "event_id": "evt_1",
+        "event_id": "topup:dhanmondi:r1",
         "rating_key": "sub_0001a",
         "invoice_id": "inv_acc_0001_2026-10",
         "line": "2",
         "key_id": "key-dhanmondi",
     }
+    top_up = {"rating_key": "sub_0001a", "amount_minor": 1, "currency": "BDT", "reference": "r1"}
+    assert operator.post("/v1/top-ups", json=top_up).status_code == 202
     document = operator.get("/v1/openapi.json").json()
     called = 0
     for path, method, _operation in operations(document):
