@@ -159,6 +159,14 @@ def test_our_own_failure_tells_nothing(world: World, operator: TestClient) -> No
     assert world.counted["api_failures_total"] == 1
 
 
+@pytest.mark.parametrize("path", ["/v1/branches", "/v1/openapi.json", "/login", "/nowhere"])
+def test_head_is_get_without_its_body(operator: TestClient, path: str) -> None:
+    got, head = operator.get(path), operator.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers == got.headers
+    assert operator.head("/v1/top-ups").status_code == 405
+
+
 def test_health_needs_no_key_and_fails_with_the_database(world: World, clients: Clients) -> None:
     client = clients("")
     assert client.get("/v1/health").json()["status"] == "ok"
