@@ -55,6 +55,17 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def by_tag(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the document's tags, each with its operations: method, path, description."""
+    found: dict[str, list[dict[str, str]]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            shown = {"method": method.upper(), "path": path}
+            for tag in operation["tags"]:
+                found[tag].append({**shown, "description": operation["description"]})
+    return [{**tag, "operations": found[tag["name"]]} for tag in document["tags"]]
+
+
 def _add_examples(schema: dict[str, Any]) -> None:
     components = schema["components"]["schemas"]
     for operations in schema["paths"].values():

@@ -16,6 +16,7 @@ from api.cursors import Paging
 from api.models.acting import CommandRequest
 from api.models.billing import PaymentCreate, TopUpCreate
 from api.models.values import minor_units
+from api.openapi import by_tag
 from api.problems import Problem
 from api.reads import billing as invoices
 from api.reads import parties
@@ -276,6 +277,13 @@ def show_status(visitor: VisitorDep) -> Response:
         context["processes"] = views.processes_context(connection, services, context["place"])
         context["unattributed"] = views.unattributed(connection, services, context["place"])
     return page("status.html", context)
+
+
+@router.get("/v1/docs")
+def show_operations(request: Request) -> Response:
+    """Show every operation of the interface; needs no key, as its OpenAPI document."""
+    document = request.app.openapi()
+    return page("docs.html", {"version": document["info"]["version"], "tags": by_tag(document)})
 
 
 def error_page(request: Request, document: Mapping[str, Any]) -> Response:

@@ -30,6 +30,7 @@ PATHS = (
     "/alerts",
     "/commands",
     "/status",
+    "/v1/docs",
     "/subscribers?q=nobody",
 )
 CHROMIUM_FLAGS = [

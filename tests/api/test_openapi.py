@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from api.models import acting, billing, keys, parties, usage, values
 from api.problems import MEDIA_TYPE
+from tests.api.conftest import Clients
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -88,6 +90,14 @@ def test_examples_fit_their_models(model: type[BaseModel], example: dict[str, An
     assert required <= set(example) <= set(fields)
     if model.__name__.endswith(("Create", "Patch", "Request", "Change", "Ending", "Member")):
         model.model_validate(example)
+
+
+def test_the_page_of_operations_names_them_all(clients: Clients, document: dict[str, Any]) -> None:
+    answer = clients("").get("/v1/docs")
+    assert answer.status_code == 200
+    shown = {html.unescape(row) for row in re.findall(r'class="num break">(.*?)</th>', answer.text)}
+    assert shown == {f"{method.upper()} {path}" for path, method, _ in operations(document)}
+    assert "//" not in answer.text.replace("</", "<"), "nothing comes from elsewhere"
 
 
 def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
