@@ -17,6 +17,8 @@ class StreamsConfig:
     """Pause after a pass that found work, so that API and office get at the database too."""
     batch_blocks_max: int = 64
     """Raw blocks that one step takes from a log at most."""
+    batch_octets_max: int = 8_388_608
+    """Octets of raw blocks after which one step takes no further block; the first always counts."""
     batch_rows_max: int = 200_000
     """Topic rows after which a step takes no further record of that topic."""
     state_cache_entries_max: int = 400_000
@@ -36,8 +38,8 @@ def check(config: StreamsConfig) -> list[str]:
     problems = []
     if not 1 <= config.partitions <= 256:
         problems.append(f"partitions = {config.partitions}: expected 1 to 256")
-    if config.batch_blocks_max < 1 or config.batch_rows_max < 1:
-        problems.append("batch_blocks_max and batch_rows_max: expected at least 1")
+    if min(config.batch_blocks_max, config.batch_octets_max, config.batch_rows_max) < 1:
+        problems.append("batch_blocks_max, batch_octets_max, batch_rows_max: expected at least 1")
     if config.poll_interval_seconds <= 0:
         problems.append(f"poll_interval_seconds = {config.poll_interval_seconds}: expected > 0")
     return problems

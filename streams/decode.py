@@ -1,7 +1,8 @@
 """Stage decode: raw datagrams into minutes of own addresses (`flow.datagrams` → `flow.minutes`).
 
 State: what the flow decoder remembers (`collectors.netflow.state`), and the own prefixes and class
-rules of the directory. Each batch is decoded as one block and aggregated before it leaves.
+rules of the directory. Each batch is decoded as one block, in parts if it is of many records, and
+each part is aggregated before the next is read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import polars as pl
 from collectors.datagrams import DatagramBlock, decode_datagrams
 from collectors.netflow import state
 from collectors.netflow.config import FlowDecodeConfig
-from collectors.netflow.decoder import Decoded, decode
+from collectors.netflow.decoder import Decoded, Decoding
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
 from rating.addresses import format_address, parse_prefix
@@ -30,6 +31,9 @@ RULES = "decode_rules"
 
 COLLECTIONS: dict[str, Any] = {**state.COLLECTIONS, RULES: RuleEntry}
 """State collections of the stage and the type of their values."""
+
+PART_RECORDS_MAX = 262_144
+"""Most records in memory as columns at once, or as many as one data set holds."""
 
 DEAD_LETTER_OCTETS_MAX = 65_536
 """Most octets of an unreadable block that its dead letter carries."""
@@ -55,13 +59,18 @@ def step(
     rules, changes = _learn_rules(view, batch, counters)
     blocks, outputs = _read_blocks(batch.blocks, counters)
     block = join_blocks(blocks)
-    decoded = decode(view, block, watermark_at=watermark_at, config=config)
+    decoding = Decoding(view, block, config)
+    flows = None
+    for flows in decoding.parts(watermark_at=watermark_at, records_max=PART_RECORDS_MAX):
+        counters["decode_flows"] += len(flows)
+        frame, counted = flow_minutes(flows, decoding.origins, rules, config)
+        counters.update(counted)
+        if frame.height:
+            counters["decode_rows"] += frame.height
+            outputs.append(Output("flow.minutes", frame))
+    assert flows is not None, "there is always a part"
+    decoded = decoding.result(flows)
     _count(decoded, counters)
-    frame, counted = flow_minutes(decoded.flows, decoded.origins, rules, config)
-    counters.update(counted)
-    if frame.height:
-        counters["decode_rows"] += frame.height
-        outputs.append(Output("flow.minutes", frame))
     return StepResult(
         changes=[*changes, *decoded.changes],
         outputs=outputs,
@@ -161,7 +170,6 @@ def _count(decoded: Decoded, counters: Counter[str]) -> None:
         else:
             assert name in REFUSALS, f"refusal {name!r} has no meaning in the metrics"
             counters[f"decode_refused_{name}"] += count
-    counters["decode_flows"] += len(decoded.flows)
     counters["decode_held_sets"] += _number(decoded.changes, state.HELD, Put)
     counters["decode_held_released"] += decoded.released
     counters["decode_sessions_forgotten"] += decoded.forgotten.get("sessions", 0)

@@ -28,6 +28,9 @@ _OWNER_DDL = (
 )
 
 
+_BLOCKS_PER_READ = 8
+
+
 class OwnershipLostError(RuntimeError):
     """Another engine took this data over: this one may write nothing more."""
 
@@ -174,9 +177,7 @@ class EmbeddedRunner:
         blocks: list[Block] = []
         log = task.stage.raw_log
         if log:
-            read = self._readers[log].read(
-                task.positions.get(log, 0), self._config.batch_blocks_max
-            )
+            read = self._read_blocks(self._readers[log], task.positions.get(log, 0))
             if read:
                 positions[log] = read[-1].number
             blocks = [block for block in read if block.kind == "data"]
@@ -201,6 +202,22 @@ class EmbeddedRunner:
             rows += sum(frame.height for frame in part.frames)
             watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
         return _Input(Batch(frames=frames, blocks=blocks), positions, watermarks, rows)
+
+    def _read_blocks(self, reader: TopicReader, after: int) -> list[Block]:
+        """Return the next blocks of a log, as many as one step may take; a few at a time."""
+        taken: list[Block] = []
+        octets = 0
+        while room := self._config.batch_blocks_max - len(taken):
+            found = reader.read(after, min(room, _BLOCKS_PER_READ))
+            for block in found:
+                octets += len(block.body)
+                if taken and octets > self._config.batch_octets_max:
+                    return taken
+                taken.append(block)
+            if len(found) < min(room, _BLOCKS_PER_READ):
+                break
+            after = taken[-1].number
+        return taken
 
     def _commit(self, connection: Connection, task: _Task, result: StepResult) -> None:
         task.state.apply(result.changes)

@@ -343,11 +343,12 @@ def _own_address(
 
 
 def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) -> Bools:
-    """Return which addresses are own; an end that no template fills is all zero, and never own."""
+    """Return which addresses are own; all zero, what no template fills, never is."""
     high, low = end
     if not low.any() and not high.any():
         return np.zeros(len(low), np.bool_)
-    return book.is_own(high, low)
+    own: Bools = book.is_own(high, low) & ((high | low) != 0)
+    return own
 
 
 def _total(values: Int64s) -> int:

@@ -9,7 +9,8 @@ makes a Python object per flow, and no input raises: what cannot be read is coun
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,30 +65,44 @@ def decode(
     `state.COLLECTIONS`. The caller commits the changes; the same datagrams in other blocks, also
     with the state written and read again between any two, give the same flows.
     """
-    return _Decoding(view, block, config).run(watermark_at)
+    decoding = Decoding(view, block, config)
+    (flows,) = decoding.parts(watermark_at=watermark_at, records_max=sys.maxsize)
+    return decoding.result(flows)
 
 
-class _Decoding:
-    """One call of `decode`: what its steps share."""
+class Decoding:
+    """One block on its way: `decode` in parts, for who wants the flows of a few sets at a time.
+
+    The parts are taken one after the other, and the result after the last of them.
+    """
 
     def __init__(self, view: StateView, block: DatagramBlock, config: FlowDecodeConfig) -> None:
+        """Take over what `decode` is given."""
         self.view = view
         self.block = block
         self.config = config
         self.sessions = Sessions(view, config)
         self.origins: list[Origin] = []
         self.counts: dict[tuple[int, str], int] = {}
+        self.changes: list[Put | Delete] = []
+        self.released = 0
+        self.digests = 0
 
     def note(self, origin: int, name: str, count: int) -> None:
         """Count something of one origin."""
         key = (origin, name)
         self.counts[key] = self.counts.get(key, 0) + count
 
-    def run(self, watermark_at: int) -> Decoded:
-        """Decode the block; see `decode`."""
+    def parts(self, *, watermark_at: int, records_max: int) -> Iterator[Flows]:
+        """Yield the flows of the block, those of data sets of about records_max at a time.
+
+        A record of one octet becomes hundreds of octets of columns: what is in memory at once is
+        bounded by the parts, whatever a block and the sets that it releases hold. There is at least
+        one part.
+        """
         view, block, config, sessions = self.view, self.block, self.config, self.sessions
         payload = np.frombuffer(block.payload, np.uint8)
-        fresh, changes, digests = drop_duplicates(
+        fresh, changes, self.digests = drop_duplicates(
             view, block, watermark_at=watermark_at, config=config
         )
         headers = read_headers(block, payload)
@@ -108,15 +123,32 @@ class _Decoding:
         data = join_released(
             DataSets.of(block, sets, resolution, rows), released, self._origin_of, learned
         )
-        groups, counts = gather(data, self.note)
-        self._count_records(data, counts)
-        timelines = learn_sampling(sessions, groups, data.rows, config, self.note)
+        self.released = len(released)
+        released.clear()  # Their bodies are in data.
+        options, others = data.by_kind()
+        counts = np.zeros(len(data.row), np.int64)
+        announced = self._gathered(data, options, counts, records_max)
+        announcing = (group for groups in announced for group in groups)
+        timelines = learn_sampling(sessions, announcing, data.rows, config, self.note)
         commit_templates(sessions, learned)
-        flows = self._fill(groups, data.rows, timelines)
+        for groups in self._gathered(data, others, counts, records_max):
+            yield self._fill(groups, data.rows, timelines)
+        self._count_records(data, counts)
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
-        changes += sessions.changes()
-        forgotten = {"sessions": sessions.forgotten, "digests": digests}
-        return Decoded(flows, self.origins, self.counts, changes, len(released), forgotten)
+        self.changes = [*changes, *sessions.changes()]
+
+    def _gathered(
+        self, data: DataSets, chosen: Int64s, counts: Int64s, records_max: int
+    ) -> Iterator[list[Group]]:
+        """Yield the records of the chosen sets in parts, and note how many each set held."""
+        for place in data.parts(chosen, records_max):
+            groups, counts[place] = gather(data.take(place), self.note)
+            yield groups
+
+    def result(self, flows: Flows) -> Decoded:
+        """Return what the block held, after its last part was taken, with flows as given."""
+        forgotten = {"sessions": self.sessions.forgotten, "digests": self.digests}
+        return Decoded(flows, self.origins, self.counts, self.changes, self.released, forgotten)
 
     def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
         """Return the datagrams' columns and what the template sets teach.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,39 @@ class DataSets:
             length=sets.length,
             layout=resolution.layout,
             order=resolution.order,
+        )
+
+    def by_kind(self) -> tuple[Int64s, Int64s]:
+        """Return the indices of the sets of option records, and of all other sets."""
+        kinds = np.array([*(layout.is_options for layout in self.layouts), False])
+        is_options = kinds[self.layout]  # -1, no layout, is the last.
+        return np.flatnonzero(is_options), np.flatnonzero(~is_options)
+
+    def parts(self, chosen: Int64s, records_max: int) -> Iterator[Int64s]:
+        """Yield the chosen sets in parts of at most records_max records, or of one set.
+
+        There is at least one part.
+        """
+        octets = np.array([*(max(1, layout.record_octets) for layout in self.layouts), 1 << 16])
+        records = np.cumsum(self.length[chosen] // octets[self.layout[chosen]])
+        first = taken = 0
+        while first < len(chosen) and int(records[-1]) - taken > records_max:
+            last = int(np.searchsorted(records, taken + records_max, side="right"))
+            last = max(last, first + 1)
+            yield chosen[first:last]
+            first, taken = last, int(records[last - 1])
+        if first < len(chosen) or first == 0:
+            yield chosen[first:]
+
+    def take(self, place: Int64s) -> DataSets:
+        """Return some of the sets, over the same buffer."""
+        return dataclasses.replace(
+            self,
+            row=self.row[place],
+            start=self.start[place],
+            length=self.length[place],
+            layout=self.layout[place],
+            order=self.order[place],
         )
 
 
@@ -122,6 +155,8 @@ def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
     bounds = np.searchsorted(data.layout[by_layout], np.arange(len(data.layouts) + 1))
     for index, layout in enumerate(data.layouts):
         place = by_layout[bounds[index] : bounds[index + 1]]
+        if not len(place):
+            continue
         if layout.record_octets == 0:
             for row in data.row[place].tolist():
                 note(int(data.rows.origin[row]), "record_length_zero", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ _ORDER_BITS = 40
 
 def learn_sampling(
     sessions: Sessions,
-    groups: Sequence[Group],
+    groups: Iterable[Group],
     rows: Rows,
     config: FlowDecodeConfig,
     note: Note,

@@ -49,20 +49,22 @@ def read_announcements(
     columns = {c: layout.read(records, c).tolist() for c in OPTIONS if layout.has(c)}
     if "sample_probability" in columns:
         columns["sample_probability"] = _as_floats(layout.read(records, "sample_probability"))
-    found: list[Announcement] = []
+    # Of one set and selector the last stands: data sets lie before or behind it, never between.
+    found: dict[tuple[int, int], Announcement] = {}
     absurd: list[int] = []
     for index, order in enumerate(orders):
         record = {column: values[index] for column, values in columns.items()}
         if 0 < record.get("boot_at", 0) < 1 << 48:
-            found.append(Announcement(order, BOOT_AT, (record["boot_at"], 1)))
+            found[order, BOOT_AT] = Announcement(order, BOOT_AT, (record["boot_at"], 1))
         rate = rate_of(record)
         if rate == UNKNOWN:
             continue
         if not rate[1] <= rate[0] <= min(rate_limit * rate[1], _NUMERATOR_MAX):
             absurd.append(order)
             continue
-        found.append(Announcement(order, record.get("selector", DOMAIN_RATE), rate))
-    return found, absurd
+        selector = record.get("selector", DOMAIN_RATE)
+        found[order, selector] = Announcement(order, selector, rate)
+    return list(found.values()), absurd
 
 
 def _as_floats(bits: NDArray[Any]) -> list[float]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
+import polars as pl
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import streams.decode
 from collectors.datagrams import Datagram, encode_datagrams
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.elements import FIRST, LAST
 from rating.ports import Batch, Block, MemoryState
-from rating.records import DirectoryEntry, frame_of
+from rating.records import DirectoryEntry, FlowMinute, empty_frame, frame_of
 from streams.decode import step
 from tests.collectors.netflow import exports as x
 
@@ -117,3 +120,22 @@ def test_twenty_thousand_exports_of_lies(octets: bytes) -> None:
         assert (frame["octets_up"] >= 0).all()
         assert (frame["octets_down"] >= 0).all()
         assert frame["minute"].is_between((NOW - 7_200_000) // 60_000, NOW // 60_000 + 1).all()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.binary(min_size=CHOICES_PER_EXAMPLE, max_size=CHOICES_PER_EXAMPLE))
+def test_a_batch_in_small_parts_is_the_same_as_at_once(octets: bytes) -> None:
+    block = Block(1, "data", NOW, encode_datagrams(list(_datagrams(octets))))
+    config = FlowDecodeConfig(octets_per_minute_limit=1 << 60)
+    batch = Batch({"directory": [OWN]}, [block])
+    answers = []
+    for records_max in (3, streams.decode.PART_RECORDS_MAX):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(streams.decode, "PART_RECORDS_MAX", records_max)
+            result = step(MemoryState(), batch, watermark_at=0, config=config)
+        counters = {k: count for k, count in result.counters.items() if k != "decode_rows"}
+        frames = [output.frame for output in result.outputs] or [empty_frame(FlowMinute)]
+        key = ["address", "minute", "traffic_class", "rate_known", "exporter", "received_at"]
+        rows = pl.concat(frames).group_by(key).sum().sort(key).rows()
+        answers.append((rows, counters, result.changes, result.rows))
+    assert answers[0] == answers[-1]

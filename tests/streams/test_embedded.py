@@ -207,3 +207,36 @@ def test_dead_letters_are_bounded(tmp_path: Path) -> None:
     with begin_on(tmp_path / "engine.sqlite")() as connection:
         read = read_topic(connection, "dead.letters", 0, after=0, rows_max=99)
     assert [frame["body"][0] for frame in read.frames] == [b"6", b"7", b"8"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "steps"),
+    [
+        ([10] * 20, [10, 10]),
+        ([40, 40, 40, 200, 10], [2, 1, 1, 1]),
+        ([1] * 20, [12, 8]),
+        ([500], [1]),
+    ],
+)
+def test_a_step_takes_so_many_octets_of_a_log_and_at_least_a_block(
+    tmp_path: Path, sizes: list[int], steps: list[int]
+) -> None:
+    taken: list[int] = []
+
+    def count(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        taken.append(len(batch.blocks))
+        return StepResult()
+
+    writer = SegmentWriter(tmp_path / "log")
+    for size in sizes:
+        writer.append("data", 1, bytes(size))
+    runner = EmbeddedRunner(
+        begin_on(tmp_path / "db"),
+        [Stage("count", count, {}, raw_log="log")],
+        {"log": SegmentReader(tmp_path / "log")},
+        lambda _connection, _rows: None,
+        StreamsConfig(batch_blocks_max=12, batch_octets_max=100),
+    )
+    while runner.run_once():
+        pass
+    assert taken == steps
