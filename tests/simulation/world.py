@@ -53,6 +53,8 @@ from tests.simulation.transport import Weather
 from tests.simulation.truth import Truth
 
 SECRET = "s3cret"
+_WINDOW = 200
+"""Requests in flight: with answers that take 12 s and a third lost, 64 were fewer than came."""
 NAS_ADDRESS = "127.0.0.21"
 V9_ADDRESS = "127.0.0.11"
 IPFIX_ADDRESS = "127.0.0.12"
@@ -153,7 +155,7 @@ class World:
         config = self.config
         self.network = Network(config.network)
         self._nas = NasIdentity(NAS_ADDRESS, "nas", SECRET.encode())
-        self._sender = AccountingSender(self._nas, window=64, backlog_max=100_000)
+        self._sender = AccountingSender(self._nas, window=_WINDOW, backlog_max=100_000)
         self._server = AccountingServer(config.stages.sessions.radius)
         chance = random.Random(f"weather {config.seed} {config.order}")
         self._requests = NetworkPath(config.weather, chance)
@@ -220,7 +222,7 @@ class World:
 
     def reboot_nas(self, boot_id: str) -> None:
         """The NAS restarts: what it had not yet got an answer for is gone."""
-        self._sender = AccountingSender(self._nas, window=64, backlog_max=100_000)
+        self._sender = AccountingSender(self._nas, window=_WINDOW, backlog_max=100_000)
         self._sender.submit(self.network.reboot(self.seconds, boot_id))
 
     def _carry_accounting(self) -> None:
