@@ -347,8 +347,8 @@ def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) 
     high, low = end
     if not low.any() and not high.any():
         return np.zeros(len(low), np.bool_)
-    own: Bools = book.is_own(high, low) & ((high | low) != 0)
-    return own
+    own: Bools = book.is_own(high, low)
+    return own if low.all() else own & ((high | low) != 0)
 
 
 def _total(values: Int64s) -> int:
