@@ -116,7 +116,7 @@ def main() -> None:
             usage_rows += sum(output.frame.height for output in result.outputs)
     print(
         f"attribute  {rows / wall / 1e6:6.2f} M flow.minutes rows/s  "
-        f"{cpu / rows * 1e6:6.3f} CPU s per million rows  ({rows:,} rows of "
+        f"{cpu / rows * 1e6:6.3f} CPU s per million flows of one row each  ({rows:,} rows of "
         f"{options.subscribers:,} subscribers -> {usage_rows:,} usage rows)"
     )
 
