@@ -8,6 +8,10 @@ import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.serve import Instance
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -84,8 +88,18 @@ def _serve(options: argparse.Namespace) -> int:
     from infra.settings import find_file
     from infra.wiring.preparation import prepare
 
-    serve(find_file(options.config), options.set, prepare=prepare)
+    serve(find_file(options.config), options.set, prepare=prepare, on_started=_say_where)
     return 0
+
+
+def _say_where(instance: Instance) -> None:
+    settings = instance.settings
+    port = settings.api.listen_port or "(a free port, see the log of web)"
+    print(
+        f"Flowrate runs: page and API on http://{settings.api.listen_address}:{port},"
+        f" API key in {settings.data_dir / 'secrets'}; Ctrl-C stops it",
+        flush=True,
+    )
 
 
 def _check_settings(options: argparse.Namespace) -> int:
