@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,3 +78,25 @@ class RadiusConfig:
     """A greater Acct-Delay-Time is ignored as impossible."""
     log_lines_per_minute: int = 30
     """Most log lines about refused packets; the rest is only counted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """A collector of a cluster: its spool on disk, from which it publishes to Kafka in order."""
+
+    collector_id: str = ""
+    """Name of this collector, unique in the cluster and the same after a restart; empty: the host's
+    name. Its numbers live in its spool: a collector that lost its spool needs a new name."""
+    octets_max: int = 8_589_934_592
+    """Octets that wait for Kafka on disk; beyond them RADIUS is silent, so that NASes send again,
+    and flow datagrams are dropped and counted."""
+    radius_ack_after: Literal["log", "spool"] = "log"
+    """When an Accounting-Request is answered: "log" once Kafka has it on every in-sync replica,
+    "spool" once this disk has it."""
+    ack_wait_milliseconds: int = 2_000
+    """How long an answer waits for Kafka ("log"); then the NAS is left to send again."""
+    keep_published_minutes: float = 60.0
+    """How long blocks stay in the spool after Kafka has them."""
+    lease_seconds: float = 15.0
+    """A collector that did not renew its lease for this long is waited for no longer, and the
+    running periods count as incomplete."""

@@ -22,8 +22,23 @@ DELEGATED = {
     ("inspect", "radius"): ("infra.inspect_radius", "decode RADIUS captures"),
     ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
     ("dashboards", "export"): ("dashboards.export", "write the dashboards as JSON files"),
+    ("topics",): ("infra.topics", "create, compare and grow the topics of a cluster"),
+    ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
+    ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
+    ("repair",): ("infra.repair", "run a range again and post signed differences"),
 }
 """Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""
+
+ROLES = {
+    ("collect", "flows"): ("receive", "receive NetFlow and IPFIX and publish them to Kafka"),
+    ("collect", "radius"): ("radius", "answer RADIUS accounting and publish it to Kafka"),
+    ("worker",): ("worker", "run the stages of the partitions that Kafka assigns"),
+    ("sink",): ("sink", "move rated usage from Kafka into ClickHouse"),
+    ("api",): ("web", "serve the API and the pages"),
+    ("act",): ("act", "send CoA commands and notifications"),
+    ("schedule",): ("schedule", "run billing, ledger postings, checks and leases"),
+}
+"""Roles of a cluster, one process each: words -> (module of `infra.processes`, help)."""
 
 EPILOG = """\
 settings come from a TOML file, then variables FLOWRATE_SECTION__KEY, then --set flags; the later
@@ -37,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, (module, _) in DELEGATED.items():
         if tuple(words[: len(path)]) == path:
             return _call(module, words[len(path) :])
+    for path, (process, _) in ROLES.items():
+        if tuple(words[: len(path)]) == path:
+            return _run_role(path, process, words[len(path) :])
     options = _parser().parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.run
     return _told(lambda: command(options))
@@ -66,6 +84,13 @@ def _told(command: Callable[[], int]) -> int:
 def _call(module: str, words: list[str]) -> int:
     status = _told(lambda: importlib.import_module(module).main(words))
     return int(status or 0)
+
+
+def _run_role(path: tuple[str, ...], process: str, words: list[str]) -> int:
+    """Run one role of a cluster until it is told to stop; it says itself what is wrong."""
+    from infra.process import run_process
+
+    run_process("-".join(path), importlib.import_module(f"infra.processes.{process}").main, words)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -155,12 +180,14 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
-    for path, (_, text) in DELEGATED.items():
+    for path, (_, text) in (DELEGATED | ROLES).items():
         if len(path) == 1:
             commands.add_parser(path[0], help=text)
             continue
         if path[0] not in groups:
-            names = ", ".join(" ".join(other[1:]) for other in DELEGATED if other[0] == path[0])
+            names = ", ".join(
+                " ".join(other[1:]) for other in DELEGATED | ROLES if other[0] == path[0]
+            )
             group = commands.add_parser(path[0], help=names)
             groups[path[0]] = group.add_subparsers(title="commands", metavar="WHAT", required=True)
         groups[path[0]].add_parser(path[1], help=text)

@@ -18,13 +18,13 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from api.config import ApiConfig
 from billing.acting.profiles import VENDOR_PROFILES
 from billing.config import OfficeConfig
 from collectors.checks import check_flow_receiver, check_radius
-from collectors.config import FlowReceiverConfig, RadiusConfig
+from collectors.config import FlowReceiverConfig, RadiusConfig, SpoolConfig
 from collectors.netflow.config import FlowDecodeConfig, check_decode
 from infra import clock, network
 from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfig
@@ -33,6 +33,7 @@ from infra.schema import Key, keys_of, walk
 from infra.simulation.config import SimulationConfig
 from rating import config as rate_config
 from rating import session_config
+from rating.connections import KafkaConfig, check_kafka
 from streams import config as streams_config
 from warehouse.config import WarehouseConfig
 
@@ -68,9 +69,25 @@ class RatingSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What the processes of a cluster share; unused while `mode` is "embedded"."""
+
+    database_url: str = dataclasses.field(default="", repr=False)
+    """PostgreSQL 15 or newer, ``postgresql://user:password@host:5432/flowrate``: stage state,
+    positions, outbox and business data."""
+    kafka: KafkaConfig = section(KafkaConfig)
+    topics: streams_config.TopicsConfig = section(streams_config.TopicsConfig)
+    worker: streams_config.WorkerConfig = section(streams_config.WorkerConfig)
+    spool: SpoolConfig = section(SpoolConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator may set."""
 
+    mode: Literal["embedded", "cluster"] = "embedded"
+    """"embedded" runs everything on this machine (`flowrate serve`); "cluster" runs one role per
+    process over Kafka, PostgreSQL and ClickHouse."""
     data_dir: Path = Path("flowrate-data")
     """Directory of everything Flowrate keeps: logs, database, warehouse, secrets. A relative path
     counts from the folder of this file (without a file: from the working directory)."""
@@ -78,6 +95,7 @@ class Settings:
     collectors: CollectorsSettings = section(CollectorsSettings)
     rating: RatingSettings = section(RatingSettings)
     streams: streams_config.StreamsConfig = section(streams_config.StreamsConfig)
+    cluster: ClusterSettings = section(ClusterSettings)
     office: OfficeConfig = section(OfficeConfig)
     warehouse: WarehouseConfig = section(WarehouseConfig)
     api: ApiConfig = section(ApiConfig)
@@ -109,6 +127,15 @@ def check_vendors(config: RadiusConfig) -> list[str]:
         for number, nas in enumerate(config.clients)
         if nas.vendor not in VENDOR_PROFILES
     ]
+
+
+def check_cluster(settings: Settings) -> list[str]:
+    """Return one message where a cluster cannot find its database."""
+    if settings.mode == "embedded":
+        return []
+    if not settings.cluster.database_url.startswith(("postgresql://", "postgres://")):
+        return ["database_url: expected postgresql://user:password@host:port/database"]
+    return []
 
 
 NEVER_ZERO = (
@@ -159,6 +186,10 @@ CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
         lambda settings: session_config.check_attribution(settings.rating.attribution),
     ),
     ("streams", lambda settings: streams_config.check(settings.streams)),
+    ("cluster", check_cluster),
+    ("cluster.kafka", lambda settings: check_kafka(settings.cluster.kafka)),
+    ("cluster.topics", lambda settings: streams_config.check_topics(settings.cluster.topics)),
+    ("cluster.worker", lambda settings: streams_config.check_worker(settings.cluster.worker)),
     ("clock", lambda settings: clock.check(settings.clock)),
 )
 """What types cannot say: (section, function that returns one message per finding)."""

@@ -1,8 +1,9 @@
-"""Settings of the stage runner."""
+"""Settings of the stage runners."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,4 +43,82 @@ def check(config: StreamsConfig) -> list[str]:
         problems.append("batch_blocks_max, batch_octets_max, batch_rows_max: expected at least 1")
     if config.poll_interval_seconds <= 0:
         problems.append(f"poll_interval_seconds = {config.poll_interval_seconds}: expected > 0")
+    return problems
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TopicsConfig:
+    """The topics of a cluster, as `flowrate topics apply` creates them."""
+
+    partitions: int = 64
+    """Partitions of every topic of the first generation; `flowrate topics grow` makes more."""
+    replication_factor: int = 3
+    """Brokers that keep each partition; 1 where there is one broker."""
+    min_insync_replicas: int = 2
+    """Brokers that must have a message before it counts as written (acks=all)."""
+    compression: Literal["producer", "zstd", "lz4", "gzip", "snappy", "uncompressed"] = "producer"
+    """Compression of the topics; "producer" keeps what the producers chose."""
+    raw_retention_hours: float = 168.0
+    """How long raw datagrams and accounting packets are kept as evidence."""
+    stage_retention_hours: float = 72.0
+    """How long what passes between stages is kept: longer than any outage of a worker."""
+    rated_retention_hours: float = 1_488.0
+    """How long rated usage is kept: what the warehouse can be rebuilt from (62 days)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """A worker of the cluster: Faust agents over the stages of the partitions it is given."""
+
+    application_id: str = "flowrate"
+    """Consumer group of all workers of one cluster."""
+    session_timeout_seconds: float = 6.0
+    """A worker silent for this long loses its partitions to the others."""
+    heartbeat_interval_seconds: float = 2.0
+    """How often a worker tells Kafka that it lives; a third of the timeout."""
+    round_messages_max: int = 256
+    """Most messages that one round of an agent takes; the rest waits in its queue."""
+    round_octets_max: int = 16_777_216
+    """Octets after which a round takes no further message; the first always counts."""
+    queue_messages_max: int = 512
+    """Messages that wait in front of an agent before it fetches no more."""
+    state_cache_entries_max: int = 400_000
+    """Decoded state values kept in memory per task; the rest is read from PostgreSQL."""
+    mark_interval_milliseconds: int = 200
+    """How often "received through T" is passed on behind the outputs, where it has moved."""
+    idle_interval_milliseconds: int = 200
+    """How often a worker without messages looks for rows that the API has appended."""
+    relay_messages_max: int = 512
+    """Most outbox rows that are on their way to Kafka at once."""
+    stalled_after_seconds: float = 60.0
+    """A worker whose positions stand still this long while its input grows ends and is restarted."""
+
+
+def check_topics(config: TopicsConfig) -> list[str]:
+    """Return one message per setting that cannot work: the key and what was expected."""
+    problems = []
+    if not 1 <= config.partitions <= 4096:
+        problems.append(f"partitions = {config.partitions}: expected 1 to 4096")
+    if not 1 <= config.min_insync_replicas <= config.replication_factor:
+        problems.append(
+            f"min_insync_replicas = {config.min_insync_replicas}: expected 1 to"
+            f" replication_factor, {config.replication_factor}"
+        )
+    return problems
+
+
+def check_worker(config: WorkerConfig) -> list[str]:
+    """Return one message per setting that cannot work: the key and what was expected."""
+    problems = []
+    if config.heartbeat_interval_seconds * 2 > config.session_timeout_seconds:
+        problems.append(
+            f"heartbeat_interval_seconds = {config.heartbeat_interval_seconds}: expected at most"
+            f" half of session_timeout_seconds, {config.session_timeout_seconds}"
+        )
+    limits = (config.round_messages_max, config.queue_messages_max, config.relay_messages_max)
+    if min(*limits, config.round_octets_max) < 1:
+        problems.append(
+            "round_messages_max, round_octets_max, queue_messages_max, relay_messages_max:"
+            " expected at least 1"
+        )
     return problems

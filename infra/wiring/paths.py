@@ -33,7 +33,10 @@ def store_directory(settings: Settings) -> Path:
 
 
 def database_url(settings: Settings) -> str:
-    """Return the SQLAlchemy URL of the engine's file."""
+    """Return the SQLAlchemy URL of the business database: the engine's file, or PostgreSQL."""
+    if settings.mode == "cluster":
+        _, _, rest = settings.cluster.database_url.partition("://")
+        return f"postgresql+psycopg://{rest}"
     return f"sqlite:///{database_path(settings)}"
 
 
