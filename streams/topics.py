@@ -57,6 +57,23 @@ TOPICS: dict[str, Topic] = {
 }
 
 
+RAW_LOGS = ("flow.datagrams", "radius.accounting")
+"""What collectors write: raw blocks, not rows."""
+
+STORED = frozenset({"directory", "account.events"})
+"""Topics that a cluster keeps in PostgreSQL and not in Kafka: the API appends to them in the
+transaction of a command, and workers read them in the one in which they commit, so that a fact is
+known before usage of its time is taken (Faust gives no order between topics)."""
+
+KAFKA_TOPICS = (*RAW_LOGS, *(name for name in TOPICS if name not in STORED))
+"""Topics that a cluster keeps in Kafka."""
+
+
+def physical_topic(topic: str, generation: int) -> str:
+    """Return a topic's name in Kafka. Partitions grow by a new generation, counted from 1."""
+    return f"{topic}.g{generation}"
+
+
 def key_partition(key: str, partitions: int) -> int:
     """Return the partition of a key: CRC-32 of its UTF-8, so every process and run agrees."""
     return zlib.crc32(key.encode()) % partitions
