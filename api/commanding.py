@@ -23,7 +23,7 @@ from api.problems import Problem
 from api.requests import PrincipalDep, ServicesDep
 from api.tables import api_request
 from api.writes.transaction import CommandTransaction
-from billing.adapters.sqlite import writing
+from billing.adapters.databases import writing
 
 IdempotencyKey = Annotated[
     str | None,

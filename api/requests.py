@@ -12,7 +12,7 @@ from api.cursors import Paging
 from api.keys import Principal, find_principal
 from api.ports import Services
 from api.problems import Problem, invalid_parameter
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 _bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer frk_…`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key, bare.")

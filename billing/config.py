@@ -105,3 +105,22 @@ class OfficeConfig:
     billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
     acting: ActingConfig = dataclasses.field(default_factory=ActingConfig)
     notifications: NotificationConfig = dataclasses.field(default_factory=NotificationConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """How a process of a cluster uses PostgreSQL."""
+
+    pool_connections: int = 10
+    """Most connections of one process; a thread that finds none free waits lock_timeout_seconds."""
+    connect_timeout_seconds: int = 10
+    """How long a connection may take to open."""
+    statement_timeout_seconds: int = 120
+    """How long one statement may run before the server ends it."""
+    lock_timeout_seconds: int = 15
+    """How long a statement waits for a row or a turn that another transaction holds."""
+    idle_transaction_timeout_seconds: int = 60
+    """How long a transaction may do nothing before the server ends its connection: a process that
+    stands still must not keep the others waiting."""
+    silence_seconds: int = 10
+    """After how long without a sign of the other side both begin to ask whether it still lives."""

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from billing.adapters.sqlite import open_database, writing
+from billing.adapters.databases import open_database, writing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -28,7 +28,7 @@ from api.requests import CallerDep, PagingDep, ServicesDep
 from api.resources.answers import problems
 from api.writes.acting import request_command
 from api.writes.transaction import CommandTransaction
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter()
 

@@ -37,7 +37,7 @@ from api.writes.acting import top_up
 from api.writes.billing import record_payment, release_invoice
 from api.writes.transaction import CommandTransaction
 from billing.adapters import pdf
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter()
 

@@ -23,7 +23,7 @@ from api.requests import CallerDep, PagingDep
 from api.resources.answers import problems
 from api.writes import parties as writes
 from api.writes.transaction import CommandTransaction
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter()
 

@@ -28,7 +28,7 @@ from api.resources.parties import Search
 from api.writes import parties as writes
 from api.writes import subscriptions
 from api.writes.transaction import CommandTransaction
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter()
 

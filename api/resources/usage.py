@@ -27,7 +27,7 @@ from api.reads import parties
 from api.reads import usage as reads
 from api.requests import CallerDep, PagingDep
 from api.resources.answers import problems
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter()
 

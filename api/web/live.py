@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.ports import Services
 from billing.adapters import tables
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 log = logging.getLogger(__name__)
 

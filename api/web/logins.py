@@ -15,7 +15,7 @@ from api.requests import ServicesDep
 from api.web.rendering import HEADERS, page
 from api.web.session import COOKIE, PageSession, cookie_of, key_of_link
 from api.web.visitors import FormVisitorDep
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter(include_in_schema=False)
 

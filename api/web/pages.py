@@ -29,7 +29,7 @@ from api.writes.acting import request_command, top_up
 from api.writes.billing import record_payment, release_invoice
 from api.writes.transaction import CommandTransaction
 from billing.adapters import pdf
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter(include_in_schema=False)
 

@@ -18,7 +18,7 @@ from api.web import charts, formats, views
 from api.web.rendering import HEADERS, panel
 from api.web.views import Place
 from api.web.visitors import VisitorDep
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 router = APIRouter(include_in_schema=False)
 

@@ -15,7 +15,7 @@ from api.problems import Problem
 from api.requests import ServicesDep
 from api.web.session import COOKIE, PageSession, csrf_token, is_csrf_token, session_of
 from api.web.views import Place, place_of
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 
 
 class LoginNeededError(Exception):

@@ -28,6 +28,7 @@ from billing.acting.profiles import (
 )
 from billing.adapters import tables
 from billing.adapters.coa import CoaTransport
+from billing.adapters.databases import reading, writing
 from billing.adapters.notifications import enqueue, failure_notices
 from billing.adapters.situations import (
     FindTarget,
@@ -35,7 +36,6 @@ from billing.adapters.situations import (
     pending_commands,
     read_situations,
 )
-from billing.adapters.sqlite import reading, writing
 from billing.config import OfficeConfig
 from rating.rows import LiveSession
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, update
 
 from billing.adapters import tables
+from billing.adapters.databases import reading, writing
 from billing.adapters.invoice_inputs import (
     DuePeriod,
     due_periods,
@@ -23,7 +24,6 @@ from billing.adapters.invoice_inputs import (
 )
 from billing.adapters.invoices import finalize, save_draft
 from billing.adapters.notes import departed_with_late_usage, draft_notes
-from billing.adapters.sqlite import reading, writing
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
 from billing.invoices import InvoiceDraft, draft_invoice

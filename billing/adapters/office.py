@@ -15,8 +15,8 @@ from billing.adapters.acting import Acting
 from billing.adapters.billing_run import move_cursor, post_usage, read_cursor, run_billing
 from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliveryError
 from billing.adapters.coa import CoaTransport
+from billing.adapters.databases import reading, writing
 from billing.adapters.situations import FindTarget
-from billing.adapters.sqlite import reading, writing
 from billing.adapters.topups import reverse_refused_topups
 from billing.config import OfficeConfig
 

@@ -1,15 +1,13 @@
 """The one place that knows SQLite: pragmas, and transactions that take the write lock first.
 
 A deferred transaction that reads and then writes fails at once with "database is locked",
-whatever the timeout (DESIGN §5): every writer here begins IMMEDIATE. PostgreSQL needs neither;
-the same functions then open ordinary transactions.
+whatever the timeout (DESIGN §5): every writer here begins IMMEDIATE.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -18,6 +16,9 @@ from sqlalchemy.exc import OperationalError
 BEGIN_OPTION = "flowrate_begin"
 """Execution option of a connection: the statement that opens its transactions."""
 
+READING: Mapping[str, Any] = {BEGIN_OPTION: "BEGIN DEFERRED"}
+"""Execution options of a transaction that sees one snapshot and takes no lock."""
+
 _TRY_AGAIN_SECONDS = 0.001
 """Between two tries for the write lock. SQLite's own wait grows to 100 ms and so misses the few
 milliseconds that a busy engine leaves between two passes (docs/decisions/0114)."""
@@ -25,14 +26,8 @@ milliseconds that a busy engine leaves between two passes (docs/decisions/0114).
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
 
-def open_database(url: str, *, busy_timeout_ms: int = 15_000, synchronous: str = "full") -> Engine:
-    """Return an engine for the business database (`sqlite:///path` or a PostgreSQL URL).
-
-    busy_timeout_ms is how long a writer waits for another process's transaction. synchronous is
-    ``full`` (a commit survives a power cut) or ``normal``; KeyError otherwise.
-    """
-    if not url.startswith("sqlite"):
-        return create_engine(url)
+def open_engine(url: str, *, busy_timeout_ms: int, synchronous: str) -> Engine:
+    """Return an engine for a file; see `databases.open_database`."""
     engine = create_engine(url, connect_args={"timeout": busy_timeout_ms / 1000})
     level = _SYNCHRONOUS[synchronous]
 
@@ -74,22 +69,3 @@ def _begin_within(connection: Connection, statement: str, timeout_seconds: float
             time.sleep(_TRY_AGAIN_SECONDS)
         else:
             return
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Open one short write transaction: commits on leaving, rolls back on an exception.
-
-    Takes the write lock before the first read. Never do network IO inside.
-    """
-    with engine.connect() as connection, connection.begin():
-        yield connection
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Open one read transaction: every query inside sees the same snapshot."""
-    with engine.connect() as connection:
-        connection = connection.execution_options(**{BEGIN_OPTION: "BEGIN DEFERRED"})
-        with connection.begin():
-            yield connection

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, Row, and_, select
 
 from billing.adapters import ledger, tables
-from billing.adapters.sqlite import reading, writing
+from billing.adapters.databases import reading, writing
 from billing.payments import TOPUP, TOPUP_REFUSED, refused_topup_transaction
 
 

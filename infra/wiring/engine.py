@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from billing.adapters.databases import open_database, writing
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import open_database, writing
 from collectors.adapters.segments import SegmentReader
 from infra.settings import Settings
 from infra.wiring.paths import LOGS, database_url, log_directory, store_directory

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from billing.acting.exchange import CoaTarget
 from billing.adapters.channels import channels_of
 from billing.adapters.coa import UdpCoaTransport
+from billing.adapters.databases import open_database
 from billing.adapters.office import OfficeLoop
-from billing.adapters.sqlite import open_database
 from collectors.radius.clients import ClientTable
 from infra.settings import Settings
 from infra.wiring.paths import database_url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from billing.adapters.sqlite import open_database, writing
+from billing.adapters.databases import open_database, writing
 from infra import network
 from infra.migrate import migrate
 from infra.serve import Instance

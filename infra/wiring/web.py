@@ -19,7 +19,7 @@ from api.keys import OPERATOR
 from api.ports import AppendRows, Services
 from api.warehouse_usage import WarehouseUsage
 from api.web.session import login_path
-from billing.adapters.sqlite import open_database
+from billing.adapters.databases import open_database
 from infra.secrets import Secrets
 from infra.serve import Instance
 from infra.settings import Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from billing.adapters.sqlite import open_database
+from billing.adapters.databases import open_database
 from tests.api import sample
 from tests.api.sample_usage import SampleUsage
 

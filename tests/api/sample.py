@@ -20,9 +20,9 @@ from api.keys import Principal, issue_key
 from api.ports import Services
 from billing.accounts import Account, Branch
 from billing.adapters import tables
+from billing.adapters.databases import open_database, writing
 from billing.adapters.repositories import find, find_plan, subscriptions_in
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import open_database, writing
 from billing.catalog import terms_of
 from billing.invoices import InvoiceInputs, RecurringInput, UsageInput, draft_invoice
 from rating.rows import UsageCharge, UsageDay

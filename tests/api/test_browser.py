@@ -153,7 +153,7 @@ def test_new_alerts_appear_by_themselves(site: tuple[str, sample.World], watch: 
     from sqlalchemy import insert
 
     from billing.adapters import tables
-    from billing.adapters.sqlite import writing
+    from billing.adapters.databases import writing
 
     _, world = site
     page = watch(viewport=PHONE).page

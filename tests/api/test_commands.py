@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 from api.instants import MINUTE_MS
 from api.tables import account_event_sent
 from billing.adapters import tables
-from billing.adapters.sqlite import reading, writing
+from billing.adapters.databases import reading, writing
 from billing.config import SpeedProfileConfig
 from rating.events import PlanChanged, SubscriptionStarted, decode_payload
 from tests.api.conftest import Clients

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from api.keys import revoke_key
 from api.web.session import COOKIE, login_path
 from billing.adapters import tables
-from billing.adapters.sqlite import reading, writing
+from billing.adapters.databases import reading, writing
 from tests.api import sample
 from tests.api.conftest import Clients
 from tests.api.sample import NOW, World

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from billing.adapters import ledger, tables
-from billing.adapters.sqlite import reading, writing
+from billing.adapters.databases import reading, writing
 from tests.api import sample
 from tests.api.conftest import Clients
 from tests.api.sample import World

@@ -14,7 +14,7 @@ from api.keys import revoke_key
 from api.metrics import METRICS
 from api.ports import UsageFilter, WarehouseUnavailableError
 from api.problems import TYPES
-from billing.adapters.sqlite import writing
+from billing.adapters.databases import writing
 from tests.api.conftest import Clients
 from tests.api.sample import NOW, World
 

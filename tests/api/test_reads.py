@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import delete, update
 
 from billing.adapters import tables
-from billing.adapters.sqlite import writing
+from billing.adapters.databases import writing
 from tests.api.sample import World
 from tests.api.sample_usage import DAY, PREVIOUS_START
 

@@ -9,10 +9,10 @@ from sqlalchemy import Engine, event, func, select
 
 from billing.adapters import tables
 from billing.adapters.billing_run import post_usage, run_billing
+from billing.adapters.databases import reading, writing
 from billing.adapters.invoices import record_payment, release_draft
 from billing.adapters.ledger import broken_link, customer_balance, trial_balance
 from billing.adapters.repositories import create
-from billing.adapters.sqlite import reading, writing
 from billing.config import BillingConfig
 from billing.payments import Payment
 from tests.billing import world

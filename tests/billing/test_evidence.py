@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from billing.adapters.billing_run import run_billing
+from billing.adapters.databases import reading, writing
 from billing.adapters.evidence import LineEvidence, explain_line
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import reading, writing
 from billing.config import BillingConfig
 from billing.explanation import exact_text
 from rating.money import encode_exact, to_minor

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from billing.accounts import Account
+from billing.adapters.databases import reading, writing
 from billing.adapters.ledger import broken_link, customer_balance, post, trial_balance
 from billing.adapters.repositories import create
-from billing.adapters.sqlite import reading, writing
 from billing.ledger import (
     CASH,
     CHART,

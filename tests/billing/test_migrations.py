@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
-from billing.adapters.sqlite import open_database, reading, writing
+from billing.adapters.databases import open_database, reading, writing
 from billing.adapters.tables import metadata
 from infra.migrate import migrate
 

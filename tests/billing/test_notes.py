@@ -10,10 +10,10 @@ from sqlalchemy import Engine, event, update
 
 from billing.adapters import tables
 from billing.adapters.billing_run import run_billing
+from billing.adapters.databases import reading, writing
 from billing.adapters.invoices import release_draft
 from billing.adapters.ledger import trial_balance
 from billing.adapters.repositories import create
-from billing.adapters.sqlite import reading, writing
 from billing.config import BillingConfig
 from tests.billing import world
 from tests.billing.world import add_customer, add_subscription, at, close_month, home_plan

@@ -16,11 +16,11 @@ from billing.acting.desired import CommandRequest
 from billing.acting.exchange import CoaTarget
 from billing.adapters import tables
 from billing.adapters.channels import LogChannel, NotDeliveredError, UnknownDeliveryError
+from billing.adapters.databases import reading, writing
 from billing.adapters.notifications import Delivery
 from billing.adapters.office import OfficeLoop
 from billing.adapters.repositories import create, create_directory_entry
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import reading, writing
 from billing.config import ActingConfig, BillingConfig, OfficeConfig, SpeedProfileConfig
 from rating.records import DirectoryEntry
 from rating.rows import Alert, DesiredService, LiveSession

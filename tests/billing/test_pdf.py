@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from billing.adapters.billing_run import run_billing
+from billing.adapters.databases import reading, writing
 from billing.adapters.pdf import invoice_input, invoice_pdf, render
 from billing.adapters.repositories import create
-from billing.adapters.sqlite import reading, writing
 from billing.config import BillingConfig
 from billing.printing import format_money
 from tests.billing import world

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
+from billing.adapters.databases import reading, writing
 from billing.adapters.rows import upsert_statement, write_rows
-from billing.adapters.sqlite import reading, writing
 from billing.adapters.tables import ROW_TABLES
 from rating import rows
 from rating.rows import ADDED, KEYS, Alert, PeriodClosing, UnattributedMinute

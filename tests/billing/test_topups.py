@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from billing.adapters import ledger, tables
+from billing.adapters.databases import reading, writing
 from billing.adapters.invoices import record_topup
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import reading, writing
 from billing.adapters.topups import reverse_refused_topups
 from billing.payments import TopUp
 from rating.rows import AccountEventResult

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, select
 
 from billing.accounts import Account, Branch, PlanVersion, Subscriber, Subscription
 from billing.adapters import tables
+from billing.adapters.databases import open_database, reading
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import open_database, reading
 from infra.migrate import migrate
 from rating.periods import day_start_at
 from rating.plans import encode_plan, plan_from

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from billing.adapters import tables
-from billing.adapters.sqlite import open_database, reading
+from billing.adapters.databases import open_database, reading
 from infra import demo
 from infra.clock import Clock
 from infra.demonstration.founding import Founding

@@ -16,8 +16,8 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Engine
 
+from billing.adapters.databases import open_database, writing
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import open_database, writing
 from collectors.adapters import flow_receiver
 from collectors.adapters.segments import SegmentReader, SegmentWriter
 from collectors.config import FlowReceiverConfig, RadiusConfig

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from billing.adapters import tables
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 from tests.simulation.world import World
 
 PROCESSING: dict[Table, frozenset[str]] = {

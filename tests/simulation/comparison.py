@@ -11,7 +11,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from billing.adapters import tables
-from billing.adapters.sqlite import reading
+from billing.adapters.databases import reading
 from streams.adapters import sqlite_topics
 from tests.simulation.auditor import Auditor, Bill, Period
 from tests.simulation.business import Business

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from billing.adapters.sqlite import open_database, reading
+from billing.adapters.databases import open_database, reading
 from infra.demonstration.tariffs import BRANCH, MEGABYTE
 from streams.adapters import sqlite_topics
 from tests.infra.waiting import wait_until

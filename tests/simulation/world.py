@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine, event
 
+from billing.adapters.databases import open_database, writing
 from billing.adapters.rows import write_rows
-from billing.adapters.sqlite import open_database, writing
 from collectors.adapters.segments import SegmentReader, SegmentWriter
 from collectors.config import NasConfig, RadiusConfig
 from collectors.datagrams import Datagram, encode_datagrams

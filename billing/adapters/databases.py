@@ -1,0 +1,73 @@
+"""Opens the business database, SQLite or PostgreSQL, and transactions that mean the same on both.
+
+What both promise (the rest of `billing.adapters`, and `api`, rely on nothing else):
+
+- `reading` sees one snapshot and waits for no writer.
+- `writing` commits whole or not at all. Inside, a read that a write depends on stands behind
+  `take_turns`: SQLite has one writer anyway, PostgreSQL queues the writers of one thing
+  (docs/decisions/0502).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+
+from billing.adapters import postgres, sqlite
+from billing.config import DatabaseConfig
+
+COMMANDS = "commands"
+"""The turn of an API command; the ledger's is per branch (`ledger.post`)."""
+
+
+def open_database(
+    url: str,
+    *,
+    busy_timeout_ms: int = 15_000,
+    synchronous: str = "full",
+    config: DatabaseConfig | None = None,
+    application: str = "flowrate",
+) -> Engine:
+    """Return an engine for the business database (`sqlite:///path` or a PostgreSQL URL).
+
+    busy_timeout_ms is how long a writer of SQLite waits for another process's transaction;
+    synchronous is ``full`` (a commit survives a power cut) or ``normal``, KeyError otherwise.
+    config and application (the name that PostgreSQL shows) are PostgreSQL's.
+    """
+    if url.startswith("sqlite"):
+        return sqlite.open_engine(url, busy_timeout_ms=busy_timeout_ms, synchronous=synchronous)
+    return postgres.open_engine(url, config or DatabaseConfig(), application)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open one short write transaction: commits on leaving, rolls back on an exception.
+
+    SQLite takes the write lock before the first read. PostgreSQL reads what is committed at each
+    statement (READ COMMITTED), so what `take_turns` waited for is seen. Never do network IO inside.
+    """
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open one read transaction: every query inside sees the same snapshot."""
+    with engine.connect() as connection:
+        options = sqlite.READING if engine.dialect.name == "sqlite" else postgres.READING
+        connection = connection.execution_options(**options)
+        with connection.begin():
+            yield connection
+
+
+def take_turns(connection: Connection, *names: str) -> None:
+    """Wait until no other transaction has a turn at these names, and hold it to the end of ours.
+
+    Whoever reads in order to write takes its turn first. One call takes its names in order, so two
+    calls never wait for each other; a transaction that calls twice takes COMMANDS first and a
+    branch's ledger last, and rows in between.
+    """
+    if connection.dialect.name != "sqlite":
+        postgres.take_turns(connection, sorted(set(names)))
