@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.servers import KAFKA_VERSION, kafka_jars
+
 ROOT = Path(__file__).parent.parent.parent
-TOOLS = ("bash", "env", "dirname", "awk", "mktemp", "rm", "cat")
+TOOLS = ("bash", "env", "dirname", "awk", "mktemp", "mkdir", "mv", "rm", "cat")
 
 
 @pytest.fixture
@@ -45,15 +47,23 @@ def run(tools: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def have_kafka(tools: Path) -> None:
+    stand_in(tools, "java", "exit 0")
+    (tools / ".cache/flowrate" / kafka_jars().name).mkdir(parents=True)
+
+
 def test_peers_that_are_all_installed_need_nothing(tools: Path) -> None:
     stand_in(tools, "dpkg-query", "echo installed")
     stand_in(tools, "apt-get", "echo called >> $CALLS")
+    stand_in(tools, "mvn", "echo called >> $CALLS")
+    have_kafka(tools)
     ended = run(tools, "infra/peers/install")
     assert ended.returncode == 0, ended.stderr
     assert not (tools.parent / "calls").exists()
 
 
 def test_missing_peers_are_installed_and_no_service_starts(tools: Path) -> None:
+    have_kafka(tools)
     stand_in(tools, "dpkg-query", "[[ ${!#} == softflowd ]] && exit 1; echo installed")
     stand_in(tools, "apt-get", 'echo "$RUNLEVEL $DEBIAN_FRONTEND $*" >> $CALLS')
     stand_in(tools, "sudo", 'exec "$@"')
@@ -71,6 +81,40 @@ def test_a_failing_apt_fails_the_script(tools: Path) -> None:
     stand_in(tools, "apt-get", "exit 100")
     stand_in(tools, "sudo", 'exec "$@"')
     assert run(tools, "infra/peers/install").returncode == 100
+
+
+def test_without_java_and_maven_debians_are_installed(tools: Path) -> None:
+    stand_in(tools, "dpkg-query", "[[ ${!#} =~ ^(openjdk|maven) ]] && exit 1; echo installed")
+    stand_in(tools, "apt-get", 'echo "$*" >> $CALLS')
+    stand_in(tools, "sudo", 'exec "$@"')
+    ended = run(tools, "infra/peers/install")
+    install = (tools.parent / "calls").read_text().splitlines()[-1]
+    assert install.endswith(" install --yes --no-install-recommends openjdk-17-jre-headless maven")
+    assert ended.returncode == 127, "the stand-in of apt-get brought no mvn"
+
+
+FETCHING = 'echo "$*" >> $CALLS; mkdir -p "${!##*=}"; echo jar > "${!##*=}/kafka.jar"'
+
+
+def test_kafkas_jars_are_fetched_once_into_the_users_cache(tools: Path) -> None:
+    stand_in(tools, "dpkg-query", "echo installed")
+    stand_in(tools, "mvn", FETCHING)
+    for _ in range(2):
+        assert run(tools, "infra/peers/install").returncode == 0
+    (call,) = (tools.parent / "calls").read_text().splitlines()
+    assert "--strict-checksums" in call
+    assert "infra/peers/kafka/pom.xml" in call
+    assert f"-Dkafka.version={KAFKA_VERSION} " in call
+    cache = tools / ".cache/flowrate"
+    assert [folder.name for folder in cache.iterdir()] == [kafka_jars().name]
+    assert (cache / kafka_jars().name / "kafka.jar").exists()
+
+
+def test_an_interrupted_fetch_leaves_nothing_that_looks_complete(tools: Path) -> None:
+    stand_in(tools, "dpkg-query", "echo installed")
+    stand_in(tools, "mvn", f"{FETCHING}; exit 1")
+    assert run(tools, "infra/peers/install").returncode == 1
+    assert list((tools / ".cache/flowrate").iterdir()) == []
 
 
 def test_without_python_311_it_says_what_to_install(tools: Path, tmp_path: Path) -> None:

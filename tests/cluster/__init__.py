@@ -1,0 +1,1 @@
+"""Tests of a cluster: many processes over a real Kafka and a real PostgreSQL."""
