@@ -91,7 +91,7 @@ class WorkerConfig:
     relay_messages_max: int = 512
     """Most outbox rows that are on their way to Kafka at once."""
     stalled_after_seconds: float = 60.0
-    """A worker whose positions stand still this long while its input grows ends and is restarted."""
+    """A worker whose positions stand still this long while its input grows ends itself."""
 
 
 def check_topics(config: TopicsConfig) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import polars as pl
 from sqlalchemy import Connection
 
 from rating.ports import Batch, Block, StepResult, TopicReader
@@ -76,13 +77,19 @@ class EmbeddedRunner:
         readers: Mapping[str, TopicReader],
         write_rows: Callable[[Connection, Sequence[Any]], object],
         config: StreamsConfig,
+        on_committed: Callable[[str, pl.DataFrame], object] | None = None,
     ) -> None:
-        """Create the tables, take the ownership and load every task's position."""
+        """Create the tables, take the ownership and load every task's position.
+
+        on_committed is told topic and rows of each output once its pass has been committed.
+        """
         self._begin = begin
         self._stages = tuple(stages)
         self._readers = readers
         self._write_rows = write_rows
         self._config = config
+        self._on_committed = on_committed
+        self._produced: list[tuple[str, pl.DataFrame]] = []
         self.counters: Counter[str] = Counter()
         self._expected = {
             topic: producers_of(topic, self._stages, config.partitions)
@@ -139,12 +146,16 @@ class EmbeddedRunner:
 
         Raises OwnershipLostError where another engine has taken over; nothing is then written.
         """
+        self._produced.clear()
         with self._begin() as connection:
             if self._current_epoch(connection) != self._epoch:
                 raise OwnershipLostError(f"epoch {self._epoch} was taken over")
             worked = [self._advance(connection, task) for task in self._tasks]
         if any(worked):
             self.counters["stream_commits"] += 1
+        if self._on_committed:
+            for topic, frame in self._produced:
+                self._on_committed(topic, frame)
         return any(worked)
 
     def _advance(self, connection: Connection, task: _Task) -> bool:
@@ -232,6 +243,8 @@ class EmbeddedRunner:
                 partitions=self._config.partitions,
             )
             self.counters["stream_rows_appended"] += output.frame.height
+            if self._on_committed:
+                self._produced.append((output.topic, output.frame))
         if result.rows:
             self._write_rows(connection, result.rows)
         self.counters.update(result.counters)

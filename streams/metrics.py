@@ -1,4 +1,9 @@
-"""Every counter of the runner and its meaning. Stages add their own under their names."""
+"""Every measure of the runners and its meaning. Stages add their own under their names."""
+
+from __future__ import annotations
+
+from rating.latency import HISTOGRAMS as LATENCY_HISTOGRAMS
+from rating.measures import Gauge, Histogram
 
 COUNTERS: dict[str, str] = {
     "stream_steps": "steps executed, data or watermark",
@@ -9,3 +14,47 @@ COUNTERS: dict[str, str] = {
     "stream_state_evicted": "state values that the cache had no room for; read again if asked",
     "stream_commits": "transactions committed by the runner",
 }
+
+CLUSTER_COUNTERS: dict[str, str] = {
+    "stream_rounds": "rounds of agents committed, each one transaction",
+    "stream_messages_taken": "messages of Kafka taken in order",
+    "stream_messages_repeated": "messages dropped because their number was already taken",
+    "stream_messages_published": "outbox rows that Kafka acknowledged, and that were deleted",
+    "stream_publish_failures": "attempts to publish that failed and are made again",
+    "stream_ownership_lost": "rounds undone because another worker had taken the task",
+    "stream_leases_expired": "collectors given up because their lease ran out",
+    "stream_lag_failures": "times that Kafka did not tell where its topics end",
+}
+"""What a worker, a sink or the schedule of a cluster counts beside the stages' own."""
+
+GAUGES: dict[str, Gauge] = {
+    "stream_consumer_lag_messages": Gauge(
+        "messages in a topic partition behind the position that was committed",
+        ("topic", "partition"),
+    ),
+    "stream_watermark_age_seconds": Gauge(
+        "how far a task's watermark (everything received through it is in) is behind now",
+        ("stage", "partition"),
+    ),
+    "stream_outbox_oldest_seconds": Gauge(
+        "age of the oldest committed output that Kafka has not acknowledged; 0 where none waits"
+    ),
+    "stream_outbox_rows": Gauge("committed outputs that Kafka has not acknowledged"),
+    "stream_outbox_octets": Gauge("octets of those outputs' bodies"),
+    "stream_relay_in_flight_messages": Gauge("messages sent to Kafka and not yet acknowledged"),
+    "stream_gap_messages": Gauge(
+        "numbers that miss where a task stands still at a gap, which nobody may skip",
+        ("topic", "partition"),
+    ),
+    "stream_tasks": Gauge("tasks that this worker owns"),
+    "stream_collectors_live": Gauge("collectors whose lease stands", ("log",)),
+}
+"""What the processes of a cluster report of where they stand."""
+
+HISTOGRAMS: dict[str, Histogram] = {
+    **LATENCY_HISTOGRAMS,
+    "stream_round_seconds": Histogram("time of one round, commit included", ("stage",)),
+    "stream_commit_seconds": Histogram("time of a round's transaction alone", ("stage",)),
+    "stream_publish_seconds": Histogram("time from sending to Kafka until its acknowledgement"),
+}
+"""Durations of the runners."""

@@ -45,7 +45,8 @@ _DDL = (
     ' collector_id text collate "C" not null, log text collate "C" not null,'
     " renewed_at bigint not null, state text not null, primary key(collector_id, log))",
 )
-"""topic_generation.state is ``running``, ``draining`` (its workers stop at the marker) or ``done``.
+"""stage_task.owner is the process id of the owner's server connection.
+topic_generation.state is ``running``, ``draining`` (its workers stop at the marker) or ``done``.
 In topic_record the partition of a topic that every partition gets is -1: it is kept once."""
 
 
@@ -70,10 +71,13 @@ def current_generation(connection: Connection) -> tuple[int, int]:
     LookupError where the tables are not there: `flowrate migrate` has not run.
     """
     made = connection.exec_driver_sql("select to_regclass('topic_generation')").scalar()
-    row = made and connection.exec_driver_sql(
-        "select generation, partitions from topic_generation where state = 'running'"
-        " order by generation desc limit 1"
-    ).first()
+    row = (
+        made
+        and connection.exec_driver_sql(
+            "select generation, partitions from topic_generation where state = 'running'"
+            " order by generation desc limit 1"
+        ).first()
+    )
     if not row:
         raise LookupError("the database has no topics' generation: run `flowrate migrate`")
     return int(row[0]), int(row[1])
