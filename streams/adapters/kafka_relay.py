@@ -1,0 +1,85 @@
+"""The relay's hand: an idempotent producer that keeps the order of each partition.
+
+Messages go to explicit partitions of the generation's topics. A message that cannot be delivered
+is an error of the whole worker: what is not acknowledged stays in the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from rating.connections import KafkaConfig
+from streams.topics import physical_topic
+
+
+def aiokafka_arguments(config: KafkaConfig) -> dict[str, Any]:
+    """Return what every aiokafka client is given: servers, encryption, login."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": list(config.bootstrap_servers),
+        "security_protocol": config.security_protocol,
+        "request_timeout_ms": config.request_timeout_milliseconds,
+    }
+    if config.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = ssl_context(config)
+    if config.security_protocol.startswith("SASL"):
+        arguments |= {
+            "sasl_mechanism": config.sasl_mechanism,
+            "sasl_plain_username": config.sasl_username,
+            "sasl_plain_password": config.sasl_password,
+        }
+    return arguments
+
+
+def ssl_context(config: KafkaConfig) -> ssl.SSLContext:
+    """Return the context that checks the brokers and shows our certificate where there is one."""
+    context = ssl.create_default_context(cafile=config.ssl_ca_file or None)
+    if config.ssl_certificate_file:
+        context.load_cert_chain(config.ssl_certificate_file, config.ssl_key_file)
+    return context
+
+
+class KafkaRelay:
+    """Publishes to one generation of topics; belongs to one event loop."""
+
+    def __init__(self, config: KafkaConfig, generation: int) -> None:
+        """Connect to nothing yet."""
+        self._config = config
+        self._generation = generation
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's KafkaError where no broker answers."""
+        self._producer = AIOKafkaProducer(
+            **aiokafka_arguments(self._config),
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=2,
+            max_batch_size=262_144,
+            max_request_size=self._config.message_octets_max + 65_536,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def publish(self, messages: Sequence[tuple[str, int, bytes]]) -> None:
+        """Send (topic, partition, value) in order; returns once all are acknowledged.
+
+        Raises aiokafka's KafkaError where one is not, after the delivery timeout.
+        """
+        assert self._producer is not None, "the relay was not started"
+        sent = [
+            await self._producer.send(
+                physical_topic(topic, self._generation), value, partition=partition
+            )
+            for topic, partition, value in messages
+        ]
+        await asyncio.gather(*sent)

@@ -1,0 +1,342 @@
+"""The runner of the cluster: one Faust agent per stage, over whole batches.
+
+Faust shares the partitions out among workers, fetches and hands over. It keeps nothing: positions,
+state and outbox are one PostgreSQL transaction (`streams.rounds`), and the relay below publishes
+what was committed. Workers are crash-only. Faust acknowledges what an agent held even when the
+agent raises, and an agent that was restarted would skip input: so any exception ends the process,
+and whoever is given the partitions next goes on from PostgreSQL, not from Faust's offsets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from rating.connections import KafkaConfig
+from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks
+from streams.adapters.kafka_relay import KafkaRelay, ssl_context
+from streams.adapters.postgres_outbox import OutboxRow
+from streams.config import WorkerConfig
+from streams.rounds import Message, Round, Rounds, marked_topics
+from streams.stage import Stage
+from streams.topics import STORED, physical_topic
+
+LOG = logging.getLogger(__name__)
+
+_ROUNDS_WAITING = 2
+"""Committed rounds of a stage that may wait for the relay before its next one begins."""
+_POLL_SECONDS = 0.1
+
+OnRound = Callable[[str, Round], None]
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class _App(faust.App):
+    """A Faust app that asks the worker before it begins with partitions it was given."""
+
+    on_assigned: Callable[[set[TP]], Coroutine[Any, Any, None]]
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.on_assigned(assigned)
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+
+class Worker:
+    """Runs the stages of the partitions that Kafka assigns to it, until told to stop.
+
+    on_round is told of each committed round by stage, in the rounds' thread.
+    """
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        stages: Sequence[Stage],
+        kafka: KafkaConfig,
+        config: WorkerConfig,
+        topics: tuple[int, int],
+        on_round: OnRound = lambda stage, done: None,
+    ) -> None:
+        """Connect to nothing yet. topics: generation and number of partitions."""
+        self._rounds = rounds
+        self._stages = tuple(stages)
+        self._config = config
+        self._generation, self._partitions = topics
+        self._on_round = on_round
+        self._relay = KafkaRelay(kafka, self._generation)
+        self._kafka = kafka
+        self._names = {
+            physical_topic(topic, self._generation): topic
+            for stage in stages
+            for topic in inputs_of(stage)
+        }
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="rounds")
+        self._moved_at = time.monotonic()
+        self._failure: BaseException | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until stop is set. Raises whatever ended an agent; then the process must end."""
+        asyncio.run(self._run(stop))
+
+    async def _run(self, stop: threading.Event) -> None:
+        self._turn = asyncio.Lock()
+        self._waiting: dict[str, asyncio.Queue[Round]] = {
+            stage.name: asyncio.Queue(_ROUNDS_WAITING) for stage in self._stages
+        }
+        self._ready: dict[str, dict[str, tuple[int, dict[str, dict[int, int]]]]] = {
+            stage.name: {} for stage in self._stages
+        }
+        self._app = self._make_app()
+        await self._relay.start()
+        background = [asyncio.create_task(self._guarded(work)) for work in self._background()]
+        await self._app.start()
+        try:
+            while not stop.is_set() and self._failure is None:
+                self._check_app()
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            if self._failure is not None:
+                self._end(self._failure)
+            for task in background:
+                task.cancel()
+            await self._app.stop()
+            await self._relay.stop()
+            self._executor.shutdown()
+
+    def _background(self) -> list[Work]:
+        return [
+            *[functools.partial(self._publish_rounds, stage.name) for stage in self._stages],
+            self._send_marks,
+            self._look_for_appended,
+            self._watch,
+        ]
+
+    def _check_app(self) -> None:
+        if self._app.crashed:
+            self._fail(self._app.crash_reason or RuntimeError("Faust ended by itself"))
+
+    # -- Faust ---------------------------------------------------------------------------------
+
+    def _make_app(self) -> _App:
+        config = self._config
+        app = _App(
+            config.application_id,
+            broker=[f"kafka://{server}" for server in self._kafka.bootstrap_servers],
+            broker_credentials=self._credentials(),
+            store="memory://",
+            datadir=".faust-unused",
+            web_enabled=False,
+            autodiscover=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=config.session_timeout_seconds,
+            broker_heartbeat_interval=config.heartbeat_interval_seconds,
+            broker_max_poll_interval=300.0,
+            consumer_max_fetch_size=self._kafka.message_octets_max + 65_536,
+            stream_buffer_maxsize=config.queue_messages_max,
+            stream_wait_empty=False,
+            broker_commit_interval=5.0,
+        )
+        app.on_assigned = self._assigned
+        for stage in self._stages:
+            names = [physical_topic(topic, self._generation) for topic in inputs_of(stage)]
+            topic = app.topic(*names, key_serializer="raw", value_serializer="raw")
+            agent = functools.partial(self._agent, stage.name)
+            app.agent(topic, name=stage.name, concurrency=1)(agent)
+        return app
+
+    def _credentials(self) -> Any:
+        kafka = self._kafka
+        context = ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
+        if kafka.security_protocol.startswith("SASL"):
+            return faust.SASLCredentials(
+                username=kafka.sasl_username,
+                password=kafka.sasl_password,
+                mechanism=kafka.sasl_mechanism,
+                ssl_context=context,
+            )
+        return faust.SSLCredentials(context) if context is not None else None
+
+    async def _assigned(self, assigned: set[TP]) -> None:
+        """Become the owner of what was assigned, and begin where PostgreSQL says."""
+        try:
+            by_topic: dict[str, set[int]] = {name: set() for name in self._names}
+            for tp in assigned:
+                by_topic.setdefault(tp.topic, set()).add(tp.partition)
+            partitions = by_topic[next(iter(self._names))]
+            if any(found != partitions for found in by_topic.values()):
+                raise RuntimeError(f"topics were not assigned alike: {by_topic}")
+            async with self._turn:
+                left_over = await self._in_thread(self._rounds.take_over, partitions)
+                progress = self._rounds.watermarks()
+                offsets = self._rounds.offsets()
+            await self._relay.publish([_message(row) for row in left_over])
+            for stage in self._stages:
+                rows = [row for row in left_over if row.task.startswith(f"{stage.name}/")]
+                self._rounds.acknowledge(stage.name, rows)
+                self._ready[stage.name] = {
+                    task: at for task, at in progress.items() if task.startswith(f"{stage.name}/")
+                }
+            consumer: Any = self._app.consumer
+            await consumer._commit(
+                {
+                    TP(name, partition): offsets.get((topic, partition), 0)
+                    for name, topic in self._names.items()
+                    for partition in partitions
+                }
+            )
+            self._moved_at = time.monotonic()
+            LOG.info(
+                "partitions taken over",
+                extra={"partitions": sorted(partitions), "outbox_rows": len(left_over)},
+            )
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    # -- rounds --------------------------------------------------------------------------------
+
+    async def _agent(self, stage: str, stream: Any) -> None:
+        """Take what waits in the stream as one round after another."""
+        try:
+            events: list[Any] = []
+            octets = 0
+            async for event in stream.noack().events():
+                events.append(event)
+                octets += len(event.message.value)
+                has_more = not stream.channel.queue.empty()
+                is_full = (
+                    len(events) >= self._config.round_messages_max
+                    or octets >= self._config.round_octets_max
+                )
+                if has_more and not is_full:
+                    continue
+                await self._round(stage, events)
+                for taken in events:
+                    taken.ack()
+                events, octets = [], 0
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                self._fail(error)
+            raise
+
+    async def _round(self, stage: str, events: Sequence[Any]) -> None:
+        async with self._turn:
+            generation = self._app.consumer_generation_id
+            messages: dict[int, list[Message]] = {}
+            for event in events:
+                kafka = event.message
+                # Fetched before a rebalance: it is fetched again by whoever owns it now.
+                if kafka.generation_id == generation:
+                    message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
+                    messages.setdefault(kafka.partition, []).append(message)
+            await self._take(stage, messages)
+
+    async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> None:
+        if not messages:
+            return
+        done = await self._in_thread(self._rounds.run, stage, messages)
+        self._moved_at = time.monotonic()
+        self._on_round(stage, done)
+        await self._waiting[stage].put(done)
+
+    async def _look_for_appended(self) -> None:
+        """Take rows that the API appended for partitions that Kafka brings nothing for."""
+        while True:
+            await asyncio.sleep(self._config.idle_interval_milliseconds / 1000)
+            async with self._turn:
+                appended = await self._in_thread(self._rounds.appended)
+                for stage, partitions in appended.items():
+                    await self._take(stage, {partition: [] for partition in partitions})
+
+    # -- relay ---------------------------------------------------------------------------------
+
+    async def _publish_rounds(self, stage: str) -> None:
+        while True:
+            done = await self._waiting[stage].get()
+            await self._relay.publish([_message(row) for row in done.outputs])
+            self._rounds.acknowledge(stage, done.outputs)
+            self._ready[stage].update(done.watermarks)
+
+    async def _send_marks(self) -> None:
+        """Pass watermarks on behind data that Kafka has acknowledged."""
+        sent: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(self._config.mark_interval_milliseconds / 1000)
+            messages: dict[tuple[str, int], list[Mark]] = {}
+            for stage in self._stages:
+                for task, (at, issued) in self._ready[stage.name].items():
+                    if sent.get(task, 0) >= at:
+                        continue
+                    sent[task] = at
+                    for topic in marked_topics(stage, self._stages):
+                        numbers = issued.get(topic, {})
+                        for partition in range(self._partitions):
+                            mark = Mark(task, numbers.get(partition, 0), at)
+                            messages.setdefault((topic, partition), []).append(mark)
+            await self._relay.publish(
+                [(topic, p, encode_marks(marks)) for (topic, p), marks in messages.items()]
+            )
+
+    # -- watching ------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """End the worker where its positions stand still while its input grows."""
+        while True:
+            await asyncio.sleep(1.0)
+            still = time.monotonic() - self._moved_at
+            if still > self._config.stalled_after_seconds and self._is_behind():
+                raise RuntimeError(f"no round for {still:.0f} s, although there is input")
+
+    def _is_behind(self) -> bool:
+        offsets = self._rounds.offsets()
+        for name, topic in self._names.items():
+            for partition in {partition for _, partition in self._rounds.tasks}:
+                highest = self._app.consumer.highwater(TP(name, partition)) or 0
+                if highest > offsets.get((topic, partition), 0):
+                    return True
+        return False
+
+    async def _guarded(self, work: Work) -> None:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+
+    def _end(self, error: BaseException) -> None:
+        """End the process at once: at an orderly stop Faust acknowledges what was not taken."""
+        LOG.critical("worker ends", exc_info=error)
+        logging.shutdown()
+        os._exit(1)
+
+    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Run blocking work in the one thread of rounds, so that heartbeats go on."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, functools.partial(call, *arguments))
+
+
+def inputs_of(stage: Stage) -> tuple[str, ...]:
+    """Return the topics that a stage reads from Kafka."""
+    logs = (stage.raw_log,) if stage.raw_log else ()
+    return (*logs, *(topic for topic in stage.topics if topic not in STORED))
+
+
+def _message(row: OutboxRow) -> tuple[str, int, bytes]:
+    envelope = Envelope(row.task, row.number, row.received_at, row.body, row.trace)
+    return row.topic, row.partition, encode_envelope(envelope)

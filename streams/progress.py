@@ -1,0 +1,108 @@
+"""How far a task of the cluster is: what it read of each producer, what it gave out.
+
+Pure: messages in, what is new of them out. A producer's data are taken in the order of their
+numbers, last + 1 and no other; what is lower was taken before, what is higher stops everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from rating.envelopes import EXPIRED, LIVE, Envelope, Mark
+
+
+class SequenceGapError(RuntimeError):
+    """Data of a producer are missing: an operator must look, nothing further is taken."""
+
+
+class Seen(msgspec.Struct, array_like=True):
+    """What is known of one producer on one topic partition.
+
+    number: of its last data taken. watermark_at: of its newest mark, ms. state: of that mark.
+    """
+
+    number: int = 0
+    watermark_at: int = 0
+    state: int = LIVE
+    is_marked: bool = False
+
+
+class Standing(msgspec.Struct, array_like=True):
+    """Everything that a task has beside its keyed state; one row of `stage_task`.
+
+    offsets: topic -> Kafka offset to go on from. stored: topic -> last number taken of a topic in
+    PostgreSQL. seen: topic -> producer -> how far it is. issued: topic -> partition -> last number
+    given out.
+    """
+
+    offsets: dict[str, int] = {}
+    stored: dict[str, int] = {}
+    seen: dict[str, dict[str, Seen]] = {}
+    issued: dict[str, dict[int, int]] = {}
+
+    def take(self, topic: str, envelope: Envelope) -> bool:
+        """Return whether data are new, and count them; False where they were taken before.
+
+        SequenceGapError where data before them are missing.
+        """
+        seen = self.seen.setdefault(topic, {}).setdefault(envelope.producer, Seen())
+        if envelope.number <= seen.number:
+            return False
+        if envelope.number != seen.number + 1:
+            raise SequenceGapError(
+                f"{topic}: {envelope.producer} sent number {envelope.number} behind {seen.number}"
+            )
+        seen.number = envelope.number
+        return True
+
+    def mark(self, topic: str, mark: Mark) -> bool:
+        """Take a mark; return whether it changed the producer's state from or to EXPIRED.
+
+        SequenceGapError where it speaks of data that have not come.
+        """
+        seen = self.seen.setdefault(topic, {}).setdefault(mark.producer, Seen())
+        if mark.number > seen.number:
+            raise SequenceGapError(
+                f"{topic}: {mark.producer} marked number {mark.number}, came {seen.number}"
+            )
+        before = seen.state
+        if mark.state == EXPIRED:
+            # An expiry that speaks of the past was overtaken by the producer's own marks.
+            if mark.watermark_at < seen.watermark_at:
+                return False
+            seen.state = EXPIRED
+        elif mark.watermark_at >= seen.watermark_at:
+            seen.watermark_at, seen.state, seen.is_marked = mark.watermark_at, mark.state, True
+        return (before == EXPIRED) != (seen.state == EXPIRED)
+
+    def watermark_of(self, topic: str, producer: str) -> int:
+        """Return a producer's watermark in ms, 0 before its first mark."""
+        seen = self.seen.get(topic, {}).get(producer)
+        return seen.watermark_at if seen else 0
+
+    def collectors_watermark(self, log: str) -> int:
+        """Return the least watermark (ms) of the collectors that are waited for; 0 without any."""
+        live = [
+            seen.watermark_at
+            for seen in self.seen.get(log, {}).values()
+            if seen.is_marked and seen.state == LIVE
+        ]
+        return min(live, default=0)
+
+    def issue(self, topic: str, partition: int) -> int:
+        """Return the next number of an output."""
+        numbers = self.issued.setdefault(topic, {})
+        numbers[partition] = numbers.get(partition, 0) + 1
+        return numbers[partition]
+
+
+def marks_of(
+    producer: str, watermark_at: int, issued: dict[int, int], partitions: Iterable[int]
+) -> dict[int, Mark]:
+    """Return the mark for each partition of a topic behind what was given out to it."""
+    return {
+        partition: Mark(producer, issued.get(partition, 0), watermark_at)
+        for partition in partitions
+    }

@@ -1,0 +1,350 @@
+"""One round of a worker: messages of several tasks of a stage, in one PostgreSQL transaction.
+
+    messages ─▶ what is new of them ─▶ step ─▶ state, outbox, business rows, positions ─▶ commit
+
+Nothing leaves before that commit, and it holds only while this worker owns the tasks: each has an
+epoch that a new owner raises, so that a paused worker that wakes can write nothing (DESIGN §3.1).
+Nothing here knows Kafka or Faust. Any exception ends the process (crash-only): what was committed
+stands, and the next owner goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+import polars as pl
+from sqlalchemy import Connection
+
+from rating.envelopes import Envelope, Mark, decode_message
+from rating.ports import Batch, Block, Output, StepResult
+from rating.records import schema_of
+from streams.adapters import postgres_topics
+from streams.adapters.postgres_outbox import OutboxRow, delete_rows, insert_rows, load_rows
+from streams.adapters.postgres_state import PostgresState, StateWrites
+from streams.adapters.postgres_tasks import load_standing, save_standings, take_epochs
+from streams.codec import decode_frame, encode_frame
+from streams.progress import Standing
+from streams.stage import Stage, consumers_of
+from streams.topics import RAW_LOGS, STORED, TOPICS, route
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """One Kafka message of a task's input: topic (not physical), offset and value."""
+
+    topic: str
+    offset: int
+    value: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundConfig:
+    """What rounds are bounded by."""
+
+    partitions: int
+    state_cache_entries_max: int
+    rows_max: int
+    message_octets_max: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Round:
+    """What a committed round wants published: outbox rows in order, and new watermarks.
+
+    watermarks: task -> (watermark in ms, topic -> partition -> last number given out).
+    """
+
+    outputs: Sequence[OutboxRow] = ()
+    watermarks: Mapping[str, tuple[int, dict[str, dict[int, int]]]] = dataclasses.field(
+        default_factory=dict
+    )
+    rated: Sequence[pl.DataFrame] = ()
+    traces: Sequence[bytes] = ()
+
+
+@dataclasses.dataclass(slots=True)
+class Task:
+    """One stage on one partition, owned by this worker since `epoch`."""
+
+    name: str
+    stage: Stage
+    partition: int
+    state: PostgresState
+    epoch: int
+    standing: Standing
+    watermark_at: int
+
+
+@dataclasses.dataclass(slots=True)
+class _Taken:
+    """What is new of a task's messages."""
+
+    frames: dict[str, list[pl.DataFrame]] = dataclasses.field(default_factory=dict)
+    blocks: list[Block] = dataclasses.field(default_factory=list)
+    traces: list[bytes] = dataclasses.field(default_factory=list)
+    expiries: list[tuple[str, Mark]] = dataclasses.field(default_factory=list)
+
+
+class Rounds:
+    """The tasks that this worker owns, and their rounds. One thread at a time.
+
+    begin opens a transaction and commits or rolls back at its end; write_rows upserts
+    `rating.rows` instances; trace_of gives the context of a step's outputs, from those of its
+    inputs and the task's name.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[Connection]],
+        stages: Sequence[Stage],
+        write_rows: Callable[[Connection, Sequence[Any]], object],
+        config: RoundConfig,
+        trace_of: Callable[[Sequence[bytes], str], bytes] = lambda traces, task: b"",
+    ) -> None:
+        """Own nothing yet; `take_over` does."""
+        self._begin = begin
+        self._stages = {stage.name: stage for stage in stages}
+        self._write_rows = write_rows
+        self._config = config
+        self._trace_of = trace_of
+        self._writes = StateWrites()
+        self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
+        self.tasks: dict[tuple[str, int], Task] = {}
+        self.counters: Counter[str] = Counter()
+        self._producers = {
+            topic: [
+                f"{stage.name}/{partition}"
+                for stage in stages
+                if topic in stage.produces
+                for partition in range(config.partitions)
+            ]
+            for stage in stages
+            for topic in stage.topics
+        }
+
+    # -- ownership -----------------------------------------------------------------------------
+
+    def take_over(self, partitions: Collection[int]) -> list[OutboxRow]:
+        """Own the tasks of these partitions and no others; return their outbox, oldest first.
+
+        What the former owner committed stands; it can commit nothing more.
+        """
+        names = {
+            f"{stage.name}/{partition}": (stage, partition)
+            for stage in self._stages.values()
+            for partition in sorted(partitions)
+        }
+        self.tasks = {}
+        self._acknowledged = {name: [] for name in self._stages}
+        epochs = take_epochs(self._begin, list(names))
+        with self._begin() as connection:
+            standings = load_standing(connection, list(names))
+            left_over = load_rows(connection, list(names))
+        for name, (stage, partition) in names.items():
+            watermark_at, encoded = standings[name]
+            self.tasks[stage.name, partition] = Task(
+                name,
+                stage,
+                partition,
+                PostgresState(
+                    name,
+                    stage.collections,
+                    entries_max=self._config.state_cache_entries_max,
+                    writes=self._writes,
+                ),
+                epochs[name],
+                msgspec.msgpack.decode(encoded, type=Standing) if encoded else Standing(),
+                watermark_at,
+            )
+        return left_over
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """Return the offset to go on from, per (topic, partition) that was read before."""
+        return {
+            (topic, task.partition): offset
+            for task in self.tasks.values()
+            for topic, offset in task.standing.offsets.items()
+        }
+
+    def watermarks(self) -> dict[str, tuple[int, dict[str, dict[int, int]]]]:
+        """Return every owned task's watermark and numbers, as `Round.watermarks` has them."""
+        return {task.name: _progress_of(task) for task in self.tasks.values()}
+
+    # -- rounds --------------------------------------------------------------------------------
+
+    def run(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> Round:
+        """Take one round of a stage: messages by partition, in the order of each topic.
+
+        Also takes what the API appended for these partitions. OwnershipLostError where another
+        worker owns one of them, SequenceGapError where data are missing; nothing is then written.
+        """
+        acknowledged, self._acknowledged[stage] = self._acknowledged[stage], []
+        with self._begin() as connection:
+            tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
+            results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
+            outputs = [row for rows, _, _ in results for row in rows]
+            self._writes.flush(connection)
+            insert_rows(connection, outputs)
+            delete_rows(connection, acknowledged)
+            save_standings(
+                connection,
+                [
+                    (t.name, t.epoch, t.watermark_at, msgspec.msgpack.encode(t.standing))
+                    for t in tasks
+                ],
+            )
+        self.counters["stream_commits"] += 1
+        moved = {task.name: _progress_of(task) for task in tasks}
+        rated = [frame for _, frames, _ in results for frame in frames]
+        traces = [trace for _, _, found in results for trace in found]
+        return Round(outputs, moved, rated, traces)
+
+    def acknowledge(self, stage: str, rows: Iterable[OutboxRow]) -> None:
+        """Remember that Kafka has these rows; the stage's next round deletes them."""
+        self._acknowledged[stage].extend(rows)
+
+    def appended(self) -> dict[str, list[int]]:
+        """Return the partitions of each stage for which the API has appended something new."""
+        with self._begin() as connection:
+            newest = postgres_topics.newest_numbers(connection)
+        found: dict[str, list[int]] = {}
+        for (name, partition), task in self.tasks.items():
+            for topic in task.stage.topics:
+                stored = (topic, postgres_topics.stored_partition(topic, partition))
+                if newest.get(stored, 0) > task.standing.stored.get(topic, 0):
+                    found.setdefault(name, []).append(partition)
+                    break
+        return found
+
+    def _advance(
+        self, connection: Connection, task: Task, messages: Sequence[Message]
+    ) -> tuple[list[OutboxRow], list[pl.DataFrame], list[bytes]]:
+        task.state.bind(connection)
+        taken = self._take(task, messages)
+        self._read_stored(connection, task, taken)
+        watermark_at = max(task.watermark_at, self._watermark(task))
+        has_data = bool(taken.blocks) or any(taken.frames.values())
+        rows: list[OutboxRow] = []
+        rated: list[pl.DataFrame] = []
+        if has_data or watermark_at > task.watermark_at:
+            batch = Batch(frames=taken.frames, blocks=taken.blocks)
+            result = task.stage.step(task.state, batch, watermark_at=watermark_at)
+            rows = self._commit(connection, task, result, taken.traces)
+            rated = [o.frame for o in result.outputs if o.topic == "usage.rated"]
+            self.counters["stream_steps"] += 1
+        task.watermark_at = watermark_at
+        self.counters["stream_state_evicted"] += task.state.take_evicted()
+        return rows, rated, taken.traces
+
+    def _take(self, task: Task, messages: Sequence[Message]) -> _Taken:
+        taken = _Taken()
+        for message in messages:
+            topic, standing = message.topic, task.standing
+            decoded = decode_message(message.value)
+            standing.offsets[topic] = max(standing.offsets.get(topic, 0), message.offset + 1)
+            if isinstance(decoded, tuple):
+                for mark in decoded:
+                    if standing.mark(topic, mark):
+                        taken.expiries.append((topic, mark))
+                continue
+            if not standing.take(topic, decoded):
+                self.counters["stream_repeats_dropped"] += 1
+                continue
+            self._take_data(topic, decoded, taken)
+        return taken
+
+    def _take_data(self, topic: str, envelope: Envelope, taken: _Taken) -> None:
+        if envelope.trace:
+            taken.traces.append(envelope.trace)
+        if topic in RAW_LOGS:
+            taken.blocks.append(Block(envelope.number, "data", envelope.received_at, envelope.body))
+            self.counters["stream_blocks_read"] += 1
+            return
+        frame = decode_frame(envelope.body, schema_of(TOPICS[topic].record))
+        taken.frames.setdefault(topic, []).append(frame)
+        self.counters["stream_rows_read"] += frame.height
+
+    def _read_stored(self, connection: Connection, task: Task, taken: _Taken) -> None:
+        for topic in task.stage.topics:
+            if topic not in STORED:
+                continue
+            frames, number = postgres_topics.read_rows(
+                connection,
+                topic,
+                postgres_topics.stored_partition(topic, task.partition),
+                after=task.standing.stored.get(topic, 0),
+                rows_max=self._config.rows_max,
+            )
+            if frames:
+                task.standing.stored[topic] = number
+                taken.frames[topic] = frames
+                self.counters["stream_rows_read"] += sum(frame.height for frame in frames)
+
+    def _watermark(self, task: Task) -> int:
+        """Return the least watermark (ms) of all a task's inputs; 0 while one is silent."""
+        standing = task.standing
+        bounds = [
+            standing.watermark_of(topic, producer)
+            for topic in task.stage.topics
+            for producer in self._producers[topic]
+        ]
+        if task.stage.raw_log:
+            bounds.append(standing.collectors_watermark(task.stage.raw_log))
+        return min(bounds, default=0)
+
+    # -- outputs -------------------------------------------------------------------------------
+
+    def _commit(
+        self, connection: Connection, task: Task, result: StepResult, traces: Sequence[bytes]
+    ) -> list[OutboxRow]:
+        task.state.apply(result.changes)
+        if result.rows:
+            self._write_rows(connection, result.rows)
+        self.counters.update(result.counters)
+        trace = self._trace_of(traces, task.name) if traces else b""
+        return self._outbox(task, result.outputs, trace)
+
+    def _outbox(self, task: Task, outputs: Sequence[Output], trace: bytes) -> list[OutboxRow]:
+        parts: dict[tuple[str, int], list[pl.DataFrame]] = {}
+        for output in outputs:
+            if output.topic not in task.stage.produces and output.topic != "dead.letters":
+                raise ValueError(f"{task.name} may not produce {output.topic}")
+            self.counters["stream_rows_appended"] += output.frame.height
+            for partition, part in route(
+                TOPICS[output.topic], output.frame, self._config.partitions
+            ):
+                if part.height:
+                    parts.setdefault((output.topic, partition), []).append(part)
+        rows = []
+        for (topic, partition), frames in parts.items():
+            frame = pl.concat(frames) if len(frames) > 1 else frames[0]
+            for body, received_at in self._bodies(frame):
+                number = task.standing.issue(topic, partition)
+                rows.append(
+                    OutboxRow(task.name, topic, partition, number, received_at, trace, body)
+                )
+        return rows
+
+    def _bodies(self, frame: pl.DataFrame) -> list[tuple[bytes, int]]:
+        """Return a frame's bodies and newest received_at, halved until each fits a message."""
+        body = encode_frame(frame)
+        if len(body) > self._config.message_octets_max and frame.height > 1:
+            half = frame.height // 2
+            return [*self._bodies(frame[:half]), *self._bodies(frame[half:])]
+        newest: Any = frame["received_at"].max() if "received_at" in frame.columns else 0
+        return [(body, int(newest or 0))]
+
+
+def _progress_of(task: Task) -> tuple[int, dict[str, dict[int, int]]]:
+    numbers = {topic: dict(issued) for topic, issued in task.standing.issued.items()}
+    return task.watermark_at, numbers
+
+
+def marked_topics(stage: Stage, stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """Return the topics behind whose data a stage passes its watermark on."""
+    return tuple(topic for topic in stage.produces if consumers_of(topic, stages))
