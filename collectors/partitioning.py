@@ -86,35 +86,30 @@ def split_flows(body: bytes, partitions: int, octets_max: int) -> list[Part]:
     stretches = (ends - lengths - _DATAGRAM_COLUMNS) // stretch
     changes = (np.diff(chosen) != 0) | (np.diff(stretches) != 0)
     bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(order)]
-    payload = _gather(block, order, lengths)
-    payload_ends = np.concatenate(([0], np.cumsum(lengths)))
     return [
-        (
-            int(chosen[first]),
-            _body(block, order[first:end], payload[payload_ends[first] : payload_ends[end]]),
-        )
+        (int(chosen[first]), _body(block, order[first:end]))
         for first, end in itertools.pairwise(bounds)
     ]
 
 
-def _gather(
-    block: DatagramBlock, order: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """Return the payloads in another order, without a loop over datagrams."""
-    starts = np.cumsum(lengths) - lengths
-    source = np.repeat(block.offsets[order] - starts, lengths)
-    source += np.arange(len(source))
-    gathered: NDArray[np.uint8] = np.frombuffer(block.payload, np.uint8)[source]
-    return gathered
+def _body(block: DatagramBlock, rows: NDArray[np.int64]) -> bytes:
+    """Return a block of some datagrams, given by ascending row.
 
-
-def _body(block: DatagramBlock, rows: NDArray[np.int64], payload: NDArray[np.uint8]) -> bytes:
+    Datagrams that lie behind one another are copied as one piece; an index per octet in numpy took
+    six times as long (5.9 ms against 0.9 ms for 430 datagrams of 20 exporters).
+    """
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    firsts = rows[np.concatenate(([0], breaks))]
+    lasts = rows[np.concatenate((breaks - 1, [len(rows) - 1]))]
+    starts = block.offsets[firsts].tolist()
+    ends = (block.offsets[lasts] + block.lengths[lasts]).tolist()
+    pieces = [block.payload[start:end] for start, end in zip(starts, ends, strict=True)]
     return encode_columns(
         block.received_at[rows],
         block.source_address[rows].tobytes(),
         np.stack((block.source_port[rows], block.local_port[rows])),
         block.lengths[rows].astype(np.uint32),
-        payload.data,
+        pieces[0] if len(pieces) == 1 else b"".join(pieces),
     )
 
 
