@@ -23,7 +23,7 @@ from api.problems import Problem
 from api.requests import PrincipalDep, ServicesDep
 from api.tables import api_request
 from api.writes.transaction import CommandTransaction
-from billing.adapters.databases import writing
+from billing.adapters.databases import COMMANDS, take_turns, writing
 
 IdempotencyKey = Annotated[
     str | None,
@@ -88,6 +88,9 @@ class Command:
         rolls everything back and is not stored.
         """
         with writing(self.services.engine) as connection:
+            # What a command reads (is the name taken, does a plan run?) holds until its commit,
+            # also beside other API processes.
+            take_turns(connection, COMMANDS)
             stored = self._stored(connection)
             if stored is not None:
                 return stored

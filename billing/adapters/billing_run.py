@@ -11,10 +11,10 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, select
 
 from billing.adapters import tables
-from billing.adapters.databases import reading, writing
+from billing.adapters.databases import reading, upsert, writing
 from billing.adapters.invoice_inputs import (
     DuePeriod,
     due_periods,
@@ -171,12 +171,10 @@ def read_cursor(connection: Connection, name: str) -> int:
 
 def move_cursor(connection: Connection, name: str, position: int) -> None:
     """Remember how far the office has read a table (ms)."""
-    table = tables.office_cursor
-    changed = connection.execute(
-        update(table).where(table.c.name == name).values(position=position)
+    row = upsert(connection, tables.office_cursor).values(name=name, position=position)
+    connection.execute(
+        row.on_conflict_do_update(index_elements=["name"], set_={"position": position})
     )
-    if not changed.rowcount:
-        connection.execute(table.insert(), [{"name": name, "position": position}])
 
 
 def _released(connection: Connection) -> list[DuePeriod]:

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from billing.adapters import postgres, sqlite
 from billing.config import DatabaseConfig
@@ -60,6 +63,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(**options)
         with connection.begin():
             yield connection
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """Return an insert into `table` that takes ``on_conflict_do_…``, which both spell alike."""
+    if connection.dialect.name == "sqlite":
+        return sqlite_dialect.insert(table)
+    return postgresql_dialect.insert(table)
 
 
 def take_turns(connection: Connection, *names: str) -> None:

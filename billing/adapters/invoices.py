@@ -11,6 +11,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from billing.accounts import Branch
 from billing.adapters import ledger, tables
+from billing.adapters.databases import upsert
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
 from billing.invoices import InvoiceDraft
@@ -32,8 +33,15 @@ from rating.rows import UsageCharge
 def save_draft(connection: Connection, draft: InvoiceDraft, hold_reason: str) -> None:
     """Write or rewrite a draft and its lines; hold_reason says what a clerk must decide.
 
-    ValueError where the invoice was finalized: its document never changes.
+    A draft that a clerk has released meanwhile stays released. ValueError where the invoice was
+    finalized: its document never changes.
     """
+    table = tables.invoice.c
+    standing = select(table.hold_reason).where(
+        table.invoice_id == draft.invoice_id, table.status == "draft"
+    )
+    if connection.scalar(standing.with_for_update()) == "":
+        hold_reason = ""
     _write(connection, draft, {"status": "draft", "hold_reason": hold_reason})
 
 
@@ -84,8 +92,20 @@ def release_draft(connection: Connection, invoice_id: str) -> bool:
 def record_payment(connection: Connection, payment: Payment, recorded_at: int) -> Settlement | None:
     """Record money for an invoice and post it; None where this payment was recorded before.
 
-    LookupError: no such invoice of that account and currency, or it is still a draft.
+    LookupError: no such invoice of that account and currency, or it is still a draft. The
+    invoice's row stays locked until the commit, so two payments add up.
     """
+    invoice = tables.invoice.c
+    row = connection.execute(
+        select(invoice.total_minor, invoice.paid_minor)
+        .where(
+            invoice.invoice_id == payment.invoice_id,
+            invoice.account_id == payment.account_id,
+            invoice.currency == payment.currency,
+            invoice.status.in_(("finalized", "paid")),
+        )
+        .with_for_update()
+    ).first()
     paid = tables.payment.c
     repeat = select(paid.payment_id).where(
         paid.branch_id == payment.branch_id,
@@ -94,15 +114,6 @@ def record_payment(connection: Connection, payment: Payment, recorded_at: int) -
     )
     if connection.execute(repeat).first():
         return None
-    invoice = tables.invoice.c
-    row = connection.execute(
-        select(invoice.total_minor, invoice.paid_minor).where(
-            invoice.invoice_id == payment.invoice_id,
-            invoice.account_id == payment.account_id,
-            invoice.currency == payment.currency,
-            invoice.status.in_(("finalized", "paid")),
-        )
-    ).first()
     if row is None:
         raise LookupError(f"no invoice {payment.invoice_id} in {payment.currency} to be paid")
     settlement = settle(row.total_minor, row.paid_minor, payment.amount_minor)
@@ -133,28 +144,36 @@ def _post_once(connection: Connection, transaction: Transaction, recorded_at: in
 
 
 def _take_number(connection: Connection, branch: Branch, series: str) -> str:
-    """Return the next number of the branch's series; a rollback gives it back."""
+    """Return the next number of the branch's series; a rollback gives it back.
+
+    The series' row stays locked until the commit: a number taken behind an uncommitted one would
+    leave a gap where that one is given back.
+    """
     table = tables.document_series
     where = (table.c.branch_id == branch.branch_id, table.c.series == series)
-    last = connection.scalar(select(table.c.last_number).where(*where).with_for_update())
-    number = next_number(last or 0)
-    if last is None:
-        row = {"branch_id": branch.branch_id, "series": series, "last_number": number}
-        connection.execute(insert(table), [row])
-    else:
-        connection.execute(update(table).where(*where).values(last_number=number))
+    begin = upsert(connection, table).values(
+        branch_id=branch.branch_id, series=series, last_number=0
+    )
+    connection.execute(begin.on_conflict_do_nothing())
+    last = connection.execute(select(table.c.last_number).where(*where).with_for_update())
+    number = next_number(last.scalar_one())
+    connection.execute(update(table).where(*where).values(last_number=number))
     return format_number(branch.invoice_prefix, series, number)
 
 
 def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any]) -> None:
-    """Replace the invoice's row and lines. ValueError where it is final."""
+    """Replace the invoice's row and lines. ValueError where it is final.
+
+    The row is changed in place, under its lock: who waits for it (a release, a payment) then sees
+    what it has become.
+    """
     inputs = draft.inputs
     table, lines = tables.invoice, tables.invoice_line
-    status = connection.scalar(select(table.c.status).where(table.c.invoice_id == draft.invoice_id))
+    is_this = table.c.invoice_id == draft.invoice_id
+    status = connection.scalar(select(table.c.status).where(is_this).with_for_update())
     if status not in (None, "draft"):
         raise ValueError(f"invoice {draft.invoice_id} is {status} and never changes")
     connection.execute(delete(lines).where(lines.c.invoice_id == draft.invoice_id))
-    connection.execute(delete(table).where(table.c.invoice_id == draft.invoice_id))
     row = {
         "invoice_id": draft.invoice_id,
         "branch_id": inputs.branch.branch_id,
@@ -169,7 +188,10 @@ def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any
         "hash": draft.hash,
         "document": draft.document,
     }
-    connection.execute(insert(table), [row | dict(values)])
+    if status is None:
+        connection.execute(insert(table), [row | dict(values)])
+    else:
+        connection.execute(update(table).where(is_this).values(row | dict(values)))
     if draft.lines:
         connection.execute(
             insert(lines),

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
 
 from billing.adapters import tables
+from billing.adapters.databases import take_turns
 from billing.ledger import (
     CHART,
     ChainLink,
@@ -27,8 +28,10 @@ def post(connection: Connection, transactions: Sequence[Transaction], recorded_a
 
     A repeat of a business key is no second posting, whatever its amounts. The transactions of
     each branch join its hash chain in the order given. recorded_at is the processing time (ms)
-    and not under the hash. Call inside a transaction that holds the write lock.
+    and not under the hash. Holds the turn at the branches' ledgers until the caller's commit: a
+    chain without gaps has one writer at a time.
     """
+    take_turns(connection, *(f"ledger/{transaction.branch_id}" for transaction in transactions))
     known = _known_keys(connection, transactions)
     fresh: dict[tuple[str, str], Transaction] = {}
     for transaction in transactions:

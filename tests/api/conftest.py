@@ -1,37 +1,36 @@
-"""A sample world per test (one filled file, copied), and a client per key."""
+"""A sample world per test (one filled database of each kind, copied), and a client per key."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from billing.adapters.databases import open_database
+from tests import databases
 from tests.api import sample
 from tests.api.sample_usage import SampleUsage
 
-
-@pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, sample.World]:
-    path = tmp_path_factory.mktemp("sample") / "filled.sqlite"
-    world = sample.open_world(str(path))
-    world.engine.dispose()
-    return path, world
+_WEIGHTS: dict[str, float] = {}
+_KEYS: dict[str, str] = {}
+"""What the last filling gave; it gives the same each time."""
 
 
-@pytest.fixture
-def world(filled: tuple[Path, sample.World], tmp_path: Path) -> Iterator[sample.World]:
-    source, template = filled
-    path = tmp_path / "flowrate.sqlite"
-    shutil.copyfile(source, path)
-    engine = open_database(f"sqlite:///{path}", synchronous="normal")
-    usage = template.services.usage
+def _fill(url: str) -> None:
+    filled = sample.open_world(url)
+    usage = filled.services.usage
     assert isinstance(usage, SampleUsage)
-    yield sample.world_over(engine, usage.weights, template.keys)
-    engine.dispose()
+    _WEIGHTS.update(usage.weights)
+    _KEYS.update(filled.keys)
+    filled.engine.dispose()
+
+
+@pytest.fixture(params=databases.KINDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sample.World]:
+    """The sample on SQLite and on PostgreSQL."""
+    with databases.opened(request.param, tmp_path) as copy:
+        yield sample.world_over(copy("sample", _fill), _WEIGHTS, _KEYS)
 
 
 Clients = Callable[..., TestClient]

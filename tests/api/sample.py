@@ -98,9 +98,9 @@ class World:
         return self.services.engine
 
 
-def open_world(path: str, *, now_ms: Callable[[], int] = lambda: NOW, **config: Any) -> World:
-    """Return a sample world in a fresh SQLite file."""
-    engine = open_database(f"sqlite:///{path}", synchronous="normal")
+def open_world(url: str, *, now_ms: Callable[[], int] = lambda: NOW, **config: Any) -> World:
+    """Return a sample world in an empty database."""
+    engine = open_database(url, synchronous="normal")
     tables.metadata.create_all(engine)
     with writing(engine) as connection:
         weights, keys = fill(connection, now_ms())

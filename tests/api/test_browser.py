@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, sample
     path = tmp_path_factory.mktemp("browser") / "flowrate.sqlite"
     begun = time.monotonic()
     world = sample.open_world(
-        str(path),
+        f"sqlite:///{path}",
         now_ms=lambda: sample.NOW + int((time.monotonic() - begun) * 1000),
         live_sample_seconds=0.5,
     )

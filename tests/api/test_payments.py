@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 
 from billing.adapters import ledger, tables
 from billing.adapters.databases import reading, writing
@@ -207,8 +207,7 @@ class TestApiKeys:
         assert again.headers["idempotency-replayed"] == "true"
         assert again.json()["token"] is None
         with reading(world.engine) as connection:
-            names = connection.exec_driver_sql("select name from sqlite_master where type='table'")
-            for (name,) in names.all():
+            for name in inspect(connection).get_table_names():
                 rows = connection.exec_driver_sql(f'select * from "{name}"').all()
                 assert token not in str(rows), name
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine, event, func, select
 
@@ -16,6 +14,7 @@ from billing.adapters.repositories import create
 from billing.config import BillingConfig
 from billing.payments import Payment
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, add_subscription, at, close_month, home_plan
 
 CONFIG = BillingConfig()
@@ -23,8 +22,8 @@ NOON = at("2026-12-01", 12)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = world.new_database(tmp_path)
+def engine(new_database: NewDatabase) -> Engine:
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, update
 
+from billing.adapters import tables
 from billing.adapters.billing_run import run_billing
 from billing.adapters.databases import reading, writing
 from billing.adapters.evidence import LineEvidence, explain_line
@@ -19,6 +19,7 @@ from billing.explanation import exact_text
 from rating.money import encode_exact, to_minor
 from rating.rows import UsageCharge, UsageDay
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import (
     GB,
     add_customer,
@@ -33,8 +34,8 @@ NOVEMBER = "inv_karim_2026-11-01_BDT"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = world.new_database(tmp_path)
+def engine(new_database: NewDatabase) -> Engine:
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())
@@ -104,10 +105,12 @@ def test_each_plan_of_a_month_has_its_days_and_its_part_of_the_allowance(engine:
 
     def november(connection: Connection) -> None:
         create(connection, home_plan(2))
-        connection.exec_driver_sql("update subscription set ends_at = ?", (at("2026-11-21", 12),))
+        connection.execute(update(tables.subscription).values(ends_at=at("2026-11-21", 12)))
         add_subscription(connection, "karim", "karim", version=2, since="2026-11-21")
-        connection.exec_driver_sql(
-            "update subscription set starts_at = ? where plan_version = 2", (at("2026-11-21", 12),)
+        connection.execute(
+            update(tables.subscription)
+            .where(tables.subscription.c.plan_version == 2)
+            .values(starts_at=at("2026-11-21", 12))
         )
         close_month(connection, "karim", "2026-11", gigabytes=333, minor=0, days={})
         connection.exec_driver_sql("delete from usage_charge")

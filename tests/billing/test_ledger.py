@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +26,7 @@ from billing.ledger import (
 )
 from billing.ledger import trial_balance as sum_entries
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 
 
 def sale(key: str, amount: int, currency: str = "BDT") -> Transaction:
@@ -84,8 +83,8 @@ def test_an_altered_transaction_breaks_the_chain_where_it_stands(index: int, by:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = world.new_database(tmp_path)
+def engine(new_database: NewDatabase) -> Engine:
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, Account("karim", "dhk", "Karim", "person", "", "", 0))

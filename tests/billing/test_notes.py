@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,15 +15,16 @@ from billing.adapters.ledger import trial_balance
 from billing.adapters.repositories import create
 from billing.config import BillingConfig
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, add_subscription, at, close_month, home_plan
 
 MONTHS = ("2026-10", "2026-11", "2026-12", "2027-01")
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(new_database: NewDatabase) -> Engine:
     """Karim left on 20 October with 1,600.00 and tax invoiced; Rahima stays."""
-    engine = world.new_database(tmp_path)
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())
@@ -182,8 +182,8 @@ def test_another_line_of_the_account_that_goes_on_carries_it(engine: Engine) -> 
     assert unbilled(engine) == 0
 
 
-def test_a_last_invoice_that_a_clerk_holds_comes_before_its_note(tmp_path: Path) -> None:
-    engine = world.new_database(tmp_path)
+def test_a_last_invoice_that_a_clerk_holds_comes_before_its_note(new_database: NewDatabase) -> None:
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())

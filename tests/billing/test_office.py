@@ -26,6 +26,7 @@ from rating.records import DirectoryEntry
 from rating.rows import Alert, DesiredService, LiveSession
 from tests.billing import world
 from tests.billing.acting_world import TARGET, PaperNas, session
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, close_month, home_plan
 
 CONFIG = OfficeConfig(
@@ -44,8 +45,8 @@ CONFIG = OfficeConfig(
 class Office:
     """A database, an office loop, a NAS of paper, and a clock that moves when told."""
 
-    def __init__(self, directory: Path) -> None:
-        self.engine = world.new_database(directory)
+    def __init__(self, engine: Engine, directory: Path) -> None:
+        self.engine = engine
         self.now = world.at("2026-11-15")
         self.nas = PaperNas("ack", lambda: self.now)
         self.channels: list[Any] = [LogChannel(directory / "notifications.log")]
@@ -84,8 +85,8 @@ def find_target(session: LiveSession) -> CoaTarget | None:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    office = Office(tmp_path)
+def office(new_database: NewDatabase, tmp_path: Path) -> Office:
+    office = Office(new_database(), tmp_path)
     with writing(office.engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, update
 
+from billing.adapters import tables
 from billing.adapters.billing_run import run_billing
 from billing.adapters.databases import reading, writing
 from billing.adapters.pdf import invoice_input, invoice_pdf, render
@@ -16,18 +18,18 @@ from billing.adapters.repositories import create
 from billing.config import BillingConfig
 from billing.printing import format_money
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, at, close_month, home_plan
 
 HOSTILE = 'Karim *bold* #read("/etc/passwd") $x$ @cite <tag> \\ `raw` // মোঃ করিম'
 
 
-def one_invoice(directory: Path, language: str) -> tuple[bytes, bytes]:
-    engine = world.new_database(directory)
+def one_invoice(engine: Engine, language: str) -> tuple[bytes, bytes]:
     with writing(engine) as connection:
         create(connection, dataclasses.replace(world.BRANCH, language=language))
         create(connection, home_plan())
         add_customer(connection, "karim")
-        connection.exec_driver_sql("update account set name = ?", (HOSTILE,))
+        connection.execute(update(tables.account).values(name=HOSTILE))
         close_month(connection, "karim", "2026-11", gigabytes=620, minor=60000)
     run_billing(engine, BillingConfig(), at("2026-12-01", 12))
     with reading(engine) as connection:
@@ -36,17 +38,17 @@ def one_invoice(directory: Path, language: str) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("language", ["en", "bn", "xx"])
-def test_equal_input_gives_equal_octets(tmp_path: Path, language: str) -> None:
-    first, second = one_invoice(tmp_path, language)
+def test_equal_input_gives_equal_octets(new_database: NewDatabase, language: str) -> None:
+    first, second = one_invoice(new_database(), language)
     assert first.startswith(b"%PDF-")
     assert first == second
 
 
-def test_names_are_text_and_amounts_are_there(tmp_path: Path) -> None:
+def test_names_are_text_and_amounts_are_there(new_database: NewDatabase, tmp_path: Path) -> None:
     if shutil.which("pdftotext") is None:
         pytest.skip("pdftotext is not installed")
     file = tmp_path / "invoice.pdf"
-    file.write_bytes(one_invoice(tmp_path, "en")[0])
+    file.write_bytes(one_invoice(new_database(), "en")[0])
     text = subprocess.run(
         ["pdftotext", "-raw", str(file), "-"], capture_output=True, text=True, check=True
     ).stdout
@@ -77,14 +79,14 @@ NOTES = {
 
 
 @pytest.mark.parametrize("case", NOTES)
-def test_a_note_says_what_it_is_and_what_it_corrects(tmp_path: Path, case: str) -> None:
+def test_a_note_says_what_it_is_and_what_it_corrects(new_database: NewDatabase, case: str) -> None:
     minor, expected = NOTES[case]
-    engine = world.new_database(tmp_path)
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())
         add_customer(connection, "karim")
-        connection.exec_driver_sql("update subscription set ends_at = ?", (at("2026-10-20"),))
+        connection.execute(update(tables.subscription).values(ends_at=at("2026-10-20")))
         add_customer(connection, "rahima")
         for name in ("karim", "rahima"):
             close_month(connection, name, "2026-10", gigabytes=620, minor=60000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from billing.adapters.rows import upsert_statement, write_rows
 from billing.adapters.tables import ROW_TABLES
 from rating import rows
 from rating.rows import ADDED, KEYS, Alert, PeriodClosing, UnattributedMinute
-from tests.billing import world
+from tests.billing.conftest import NewDatabase
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return world.new_database(tmp_path)
+def engine(new_database: NewDatabase) -> Engine:
+    return new_database()
 
 
 def stored(engine: Engine, row_type: type) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine, insert
 
@@ -16,6 +14,7 @@ from billing.adapters.topups import reverse_refused_topups
 from billing.payments import TopUp
 from rating.rows import AccountEventResult
 from tests.billing import world
+from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, at, home_plan
 
 NOW = at("2026-11-15", 9)
@@ -23,8 +22,8 @@ LIMIT = 100
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = world.new_database(tmp_path)
+def engine(new_database: NewDatabase) -> Engine:
+    engine = new_database()
     with writing(engine) as connection:
         create(connection, world.BRANCH)
         create(connection, home_plan())

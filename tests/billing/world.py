@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
 from billing.accounts import Account, Branch, PlanVersion, Subscriber, Subscription
 from billing.adapters import tables
-from billing.adapters.databases import open_database, reading
+from billing.adapters.databases import reading
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
-from infra.migrate import migrate
 from rating.periods import day_start_at
 from rating.plans import encode_plan, plan_from
 from rating.rows import PeriodClosing, UsageCharge, UsageCounter, UsageDay
@@ -30,22 +26,6 @@ BRANCH = Branch("dhk", "Dhaka Fibre", ZONE, "BDT", "DHK", "en", "House 7, Road 3
 def at(day: str, hour: int = 0) -> int:
     """Return the instant (ms) of a local hour in Dhaka."""
     return day_start_at(ZONE, datetime.date.fromisoformat(day)) + hour * 3_600_000
-
-
-def new_database(directory: Path) -> Engine:
-    """Return an empty, migrated database (commits are not fsynced: these are tests)."""
-    file = directory / "flowrate.sqlite"
-    file.write_bytes(_migrated())
-    return open_database(f"sqlite:///{file}", synchronous="normal")
-
-
-@functools.cache
-def _migrated() -> bytes:
-    """Return the file of an empty, migrated database: migrating it once is enough for all tests."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "flowrate.sqlite"
-        migrate(f"sqlite:///{file}")
-        return file.read_bytes()
 
 
 def home_plan(version: int = 1, **changes: Any) -> PlanVersion:
