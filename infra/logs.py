@@ -6,7 +6,8 @@ Code logs through `logging.getLogger(__name__)` with a constant sentence and its
 
 Values are quoted and shortened, so that a hostile User-Name can forge no line; one place in the
 code writes at most `repeats_per_minute` lines a minute, and the next line from there says how
-many were left out.
+many were left out. Each line has the process's identity (in a cluster its role and instance) and,
+while a traced record is worked on, the id of its trace.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from infra.config import LogsConfig
+from rating.traces import active_trace_id
 
 VALUE_CHARACTERS_MAX = 500
 """Longer values are cut; of a traceback the last TRACEBACK_CHARACTERS_MAX are kept."""
@@ -83,10 +85,11 @@ class RepeatLimit(logging.Filter):
 class StructuredFormatter(logging.Formatter):
     """Writes a record as logfmt pairs or as a JSON object: at, level, process, event, facts."""
 
-    def __init__(self, process: str, style: str) -> None:
-        """Take the process's name and ``logfmt`` or ``json``."""
+    def __init__(self, process: str, style: str, identity: Mapping[str, str] | None = None) -> None:
+        """Take the process's name, ``logfmt`` or ``json``, and what else tells it from others."""
         super().__init__()
         self.process = process
+        self.identity = dict(identity or {})
         self.is_json = style == "json"
 
     def format(self, record: logging.LogRecord) -> str:
@@ -102,9 +105,12 @@ class StructuredFormatter(logging.Formatter):
             "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "process": self.process,
+            **self.identity,
             "from": record.name,
             "event": _shortened(record.getMessage(), VALUE_CHARACTERS_MAX),
         }
+        if trace_id := active_trace_id():
+            facts["trace_id"] = trace_id
         for name, value in record.__dict__.items():
             if name not in OWN_ATTRIBUTES and not name.startswith("_"):
                 facts[name] = _shortened(value, VALUE_CHARACTERS_MAX)
@@ -114,10 +120,15 @@ class StructuredFormatter(logging.Formatter):
         return facts
 
 
-def set_up_logs(process: str, config: LogsConfig) -> None:
-    """Send every record of this process to standard error, structured and limited in rate."""
+def set_up_logs(
+    process: str, config: LogsConfig, identity: Mapping[str, str] | None = None
+) -> None:
+    """Send every record of this process to standard error, structured and limited in rate.
+
+    identity is in every line: of a role its name, its instance and, of a collector, its id.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(StructuredFormatter(process, config.format))
+    handler.setFormatter(StructuredFormatter(process, config.format, identity))
     handler.addFilter(RepeatLimit(config.repeats_per_minute))
     logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)

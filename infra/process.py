@@ -20,6 +20,7 @@ import dataclasses
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -28,11 +29,12 @@ from types import FrameType
 from typing import NoReturn
 
 from infra.clock import Clock, open_clock
-from infra.config import PROCESSES
+from infra.config import PROCESSES, ROLES
 from infra.logs import set_up_logs
 from infra.metrics import METRICS
 from infra.metrics_endpoint import MetricsEndpoint
 from infra.settings import Settings, SettingsError, load_settings
+from infra.tracing import Traces, open_traces
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Context:
     clock: Clock
     stop: threading.Event
     metrics: MetricsEndpoint
+    traces: Traces
 
     @property
     def data_dir(self) -> Path:
@@ -78,16 +81,32 @@ def run_process(
     except (SettingsError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_SETTINGS)
-    set_up_logs(name, settings.logs)
+    identity = identity_of(name, settings)
+    set_up_logs(name, settings.logs, identity)
     stop = threading.Event()
     _stop_on_signals(stop, is_supervised=options.supervisor is not None)
     metrics = MetricsEndpoint(name)
-    context = Context(name, settings, clock, stop, metrics)
+    traces = open_traces(settings.traces, identity)
+    context = Context(name, settings, clock, stop, metrics, traces)
     status = _run(context, main)
     if status:
         logging.shutdown()
         os._exit(status)  # A thread that still works must not keep a crashed process alive.
     sys.exit(0)
+
+
+def identity_of(name: str, settings: Settings) -> dict[str, str]:
+    """Return what tells a role of a cluster from others like it: role, instance, collector_id.
+
+    The processes of embedded mode need none: there is one of each.
+    """
+    if settings.mode == "embedded":
+        return {}
+    host = socket.gethostname()
+    identity = {"role": name, "instance": f"{host}:{os.getpid()}"}
+    if name.startswith("collect-"):
+        identity["collector_id"] = settings.cluster.spool.collector_id or host
+    return identity
 
 
 def child_command(name: str, config: Path | None, flags: Sequence[str]) -> tuple[str, ...]:
@@ -150,7 +169,7 @@ def _run(context: Context, main: Callable[[Context], None]) -> int:
         "process_started_at": context.clock.now_ms(),
         "process_clock_offset_ms": context.clock.offset_ms,
     }
-    context.metrics.add_source(METRICS, lambda: facts)
+    context.metrics.add_source(METRICS, lambda: {**facts, **context.traces.counters()})
     _crash_on_thread_exceptions()
     try:
         if config.is_enabled:
@@ -162,14 +181,20 @@ def _run(context: Context, main: Callable[[Context], None]) -> int:
         LOG.exception("crashed")
         return EXIT_CRASHED
     finally:
+        context.traces.close()
         context.metrics.stop()
     LOG.info("stopped")
     return 0
 
 
 def metrics_port(name: str, first_port: int) -> int:
-    """Return the metrics port of a process; 0 (any) where the first is 0 or the name is new."""
-    return first_port + PROCESSES.index(name) if first_port and name in PROCESSES else 0
+    """Return the metrics port of a process; 0 (any) where the first is 0 or the name is new.
+
+    A role of a cluster has the first port: it is alone in its container or on its host.
+    """
+    if not first_port or name in ROLES:
+        return first_port
+    return first_port + PROCESSES.index(name) if name in PROCESSES else 0
 
 
 def _crash_on_thread_exceptions() -> None:

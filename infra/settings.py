@@ -27,7 +27,14 @@ from collectors.checks import check_flow_receiver, check_radius
 from collectors.config import FlowReceiverConfig, RadiusConfig, SpoolConfig
 from collectors.netflow.config import FlowDecodeConfig, check_decode
 from infra import clock, network
-from infra.config import ClockConfig, LogsConfig, MetricsConfig, SupervisorConfig
+from infra.config import (
+    ClockConfig,
+    LogsConfig,
+    MetricsConfig,
+    SupervisorConfig,
+    TracesConfig,
+    check_traces,
+)
 from infra.conversion import Mismatch, from_text, nearest, shown, to_value
 from infra.schema import Key, keys_of, walk
 from infra.simulation.config import SimulationConfig
@@ -102,6 +109,7 @@ class Settings:
     clock: ClockConfig = section(ClockConfig)
     logs: LogsConfig = section(LogsConfig)
     metrics: MetricsConfig = section(MetricsConfig)
+    traces: TracesConfig = section(TracesConfig)
     supervisor: SupervisorConfig = section(SupervisorConfig)
     simulation: SimulationConfig = section(SimulationConfig)
 
@@ -191,6 +199,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("cluster.topics", lambda settings: streams_config.check_topics(settings.cluster.topics)),
     ("cluster.worker", lambda settings: streams_config.check_worker(settings.cluster.worker)),
     ("clock", lambda settings: clock.check(settings.clock)),
+    ("traces", lambda settings: check_traces(settings.traces)),
 )
 """What types cannot say: (section, function that returns one message per finding)."""
 

@@ -13,19 +13,11 @@ COUNTERS: dict[str, str] = {
     "stream_records_trimmed": "topic records deleted after everyone consumed them",
     "stream_state_evicted": "state values that the cache had no room for; read again if asked",
     "stream_commits": "transactions committed by the runner",
-}
-
-CLUSTER_COUNTERS: dict[str, str] = {
-    "stream_rounds": "rounds of agents committed, each one transaction",
-    "stream_messages_taken": "messages of Kafka taken in order",
-    "stream_messages_repeated": "messages dropped because their number was already taken",
-    "stream_messages_published": "outbox rows that Kafka acknowledged, and that were deleted",
-    "stream_publish_failures": "attempts to publish that failed and are made again",
-    "stream_ownership_lost": "rounds undone because another worker had taken the task",
+    "stream_repeats_dropped": "messages dropped because their number had been taken before",
+    "stream_messages_published": "outbox rows that Kafka acknowledged",
     "stream_leases_expired": "collectors given up because their lease ran out",
     "stream_lag_failures": "times that Kafka did not tell where its topics end",
 }
-"""What a worker, a sink or the schedule of a cluster counts beside the stages' own."""
 
 GAUGES: dict[str, Gauge] = {
     "stream_consumer_lag_messages": Gauge(
@@ -42,9 +34,8 @@ GAUGES: dict[str, Gauge] = {
     "stream_outbox_rows": Gauge("committed outputs that Kafka has not acknowledged"),
     "stream_outbox_octets": Gauge("octets of those outputs' bodies"),
     "stream_relay_in_flight_messages": Gauge("messages sent to Kafka and not yet acknowledged"),
-    "stream_gap_messages": Gauge(
-        "numbers that miss where a task stands still at a gap, which nobody may skip",
-        ("topic", "partition"),
+    "stream_at_gap": Gauge(
+        "1 where this worker stands still because numbers of a producer miss; nobody may skip them"
     ),
     "stream_tasks": Gauge("tasks that this worker owns"),
     "stream_collectors_live": Gauge("collectors whose lease stands", ("log",)),

@@ -5,7 +5,7 @@ Nothing here changes what is computed: a runner without it commits the same rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rating.latency import USAGE_LATENCY, frame_latency
 from rating.measures import Labels, Measures
 from rating.ports import Output
-from rating.traces import Attributes, Carrier, Spans
+from rating.traces import Carrier, Spans
 
 RATED_TOPIC = "usage.rated"
 
@@ -42,39 +42,44 @@ def watermark_ages(watermarks: Mapping[str, int], now_ms: int) -> dict[tuple[str
     return ages
 
 
-class TaskTraces:
-    """The traces that pass through one task of a cluster (``rate/3``)."""
+class RoundTraces:
+    """The traces that pass through a worker's tasks: what a round took, what it gave out.
 
-    def __init__(self, spans: Spans, task: str) -> None:
-        """Start with none under way."""
-        stage, _, partition = task.partition("/")
-        self._name = stage
-        self._attributes: Attributes = {"flowrate.task": task, "flowrate.partition": int(partition)}
+    A span is recorded with the round's outputs, before their commit: its octets are part of the
+    outbox. A round that is undone afterwards leaves a span behind, and its repetition another.
+    """
+
+    def __init__(self, spans: Spans, now_ns: Callable[[], int]) -> None:
+        """Start with none under way. now_ns is the clock in ns since 1970."""
         self._spans = spans
-        self._carrier = Carrier()
+        self._now_ns = now_ns
+        self._carriers: dict[str, Carrier] = {}
+        self._began_ns = 0
 
-    def take(self, traces: Iterable[bytes]) -> None:
-        """Remember the traces of the envelopes that a round takes; mostly they are empty."""
-        for trace in traces:
-            if trace:
-                self._carrier.take(trace)
+    def take(self, task: str, traces: Iterable[bytes]) -> None:
+        """Begin the round of a task (``rate/3``) with its envelopes' traces, mostly empty."""
+        self._began_ns = self._now_ns()
+        for trace in filter(None, traces):
+            self._carriers.setdefault(task, Carrier()).take(trace)
 
-    def record(
-        self, outputs: Sequence[Output], start_ns: int, end_ns: int, watermark_at: int
-    ) -> bytes:
-        """Record a round's span where its outputs come from traced datagrams; return its octets.
+    def give(self, task: str, outputs: Sequence[Output], watermark_at: int) -> bytes:
+        """Record the round's span where its outputs come from traced datagrams.
 
-        They belong into the envelopes of the round's outputs; b"" where nothing was traced.
+        Returns what belongs into the envelopes of these outputs; b"" where nothing was traced.
         """
-        if not len(self._carrier):
+        carrier = self._carriers.get(task)
+        if carrier is None:
             return b""
-        parents = self._carrier.of_rows(_received_at(outputs))
-        self._carrier.forget(watermark_at)
+        parents = carrier.of_rows(_received_at(outputs))
+        carrier.forget(watermark_at)
+        if not len(carrier):
+            del self._carriers[task]
         if not parents:
             return b""
         rows = sum(output.frame.height for output in outputs)
-        attributes = {**self._attributes, "flowrate.rows": rows}
-        return self._spans.child(parents, self._name, start_ns, end_ns, attributes)
+        stage, _, partition = task.partition("/")
+        attributes = {"flowrate.partition": int(partition), "flowrate.rows": rows}
+        return self._spans.child(parents, stage, self._began_ns, self._now_ns(), attributes)
 
 
 def _received_at(outputs: Sequence[Output]) -> NDArray[np.int64]:

@@ -34,6 +34,9 @@ def main(context: Context) -> None:
         )
     )
     # Signals are the process frame's: uvicorn is told by a flag.
+    context.metrics.add_readiness_check(
+        lambda: [] if server.started else ["the page is not served yet"]
+    )
     thread = threading.Thread(target=server.run, name="http")
     thread.start()
     while thread.is_alive() and not context.stop.wait(0.2):

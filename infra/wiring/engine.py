@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import polars as pl
+
 from billing.adapters.databases import open_database, writing
 from billing.adapters.rows import write_rows
 from collectors.adapters.segments import SegmentReader
@@ -16,8 +20,13 @@ RATED_TOPIC = "usage.rated"
 INTENTS_FILE = "store.sqlite"
 
 
-def runner(settings: Settings) -> EmbeddedRunner:
-    """Return the stage runner; taking it ends the right of an older one to write."""
+def runner(
+    settings: Settings, on_committed: Callable[[str, pl.DataFrame], object] | None = None
+) -> EmbeddedRunner:
+    """Return the stage runner; taking it ends the right of an older one to write.
+
+    on_committed is told topic and rows of each output once its pass has been committed.
+    """
     database = open_database(database_url(settings))
     return EmbeddedRunner(
         lambda: writing(database),
@@ -25,6 +34,7 @@ def runner(settings: Settings) -> EmbeddedRunner:
         {log: SegmentReader(log_directory(settings, log)) for log in LOGS},
         write_rows,
         settings.streams,
+        on_committed,
     )
 
 

@@ -6,11 +6,13 @@ import io
 import json
 import logging
 import sys
+import threading
 
 import pytest
 
 from infra.config import LogsConfig
 from infra.logs import RepeatLimit, StructuredFormatter, set_up_logs
+from rating.traces import TraceContext, active, encode_trace
 
 
 def record(message: str = "packet refused", line: int = 1, **facts: object) -> logging.LogRecord:
@@ -43,6 +45,29 @@ def test_a_hostile_value_stays_one_quoted_value_on_one_line(style: str, hostile:
     assert line.isprintable()
     quoted = line.partition("user")[2].lstrip('=": ')
     assert json.dumps(hostile)[1:-1] in quoted
+
+
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_a_line_names_the_trace_that_is_worked_on(style: str) -> None:
+    formatter = StructuredFormatter("worker", style, {"role": "worker", "instance": "host:7"})
+    context = TraceContext(0x4BF92F3577B34DA6A3CE929D0E0E4736, 7, 1_000, 1_199)
+    with active(encode_trace(context)):
+        during = formatter.format(record())
+    after = formatter.format(record())
+    assert "4bf92f3577b34da6a3ce929d0e0e4736" in during.partition("trace_id")[2]
+    assert "trace_id" not in after
+    if style == "logfmt":
+        assert " process=worker role=worker instance=host:7 from=radius " in after
+
+
+def test_threads_of_kafkas_client_do_not_inherit_the_trace() -> None:
+    formatter = StructuredFormatter("worker", "json")
+    lines: list[str] = []
+    with active(encode_trace(TraceContext(1, 2, 3, 4))):
+        thread = threading.Thread(target=lambda: lines.append(formatter.format(record())))
+        thread.start()
+        thread.join()
+    assert "trace_id" not in lines[0]
 
 
 def test_long_values_are_cut() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.cli import ROLES as ROLE_WORDS
+from infra.config import ROLES
 from infra.process import child_command, metrics_port
 from tests.infra.waiting import wait_until
 
@@ -116,6 +119,49 @@ def test_metrics_ports_follow_each_other() -> None:
     assert metrics_port("engine", 9471) == 9472
     assert metrics_port("engine", 0) == 0
     assert metrics_port("unheard-of", 9471) == 0
+
+
+def test_a_role_of_a_cluster_has_the_first_port() -> None:
+    roles = ["-".join(words) for words in ROLE_WORDS]
+    assert sorted(roles) == sorted(ROLES)
+    assert {metrics_port(role, 9471) for role in roles} == {9471}
+    assert {metrics_port(role, 0) for role in roles} == {0}
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("style", ["logfmt", "json"])
+def test_every_line_of_a_role_says_who_wrote_it(tmp_path: Path, role: str, style: str) -> None:
+    process = start(
+        tmp_path,
+        *("--set", "mode=cluster", "--set", "cluster.database_url=postgresql://x@127.0.0.1:1/x"),
+        *("--set", "cluster.spool.collector_id=ams1", "--set", f"logs.format={style}"),
+        behaviour="raise",
+        name=role,
+    )
+    _, errors = process.communicate(timeout=30)
+    lines = errors.splitlines()
+    assert len(lines) >= 2
+    collector = {"collector_id": "ams1"} if role.startswith("collect-") else {}
+    who = {
+        "process": role,
+        "role": role,
+        "instance": f"{socket.gethostname()}:{process.pid}",
+        **collector,
+    }
+    for line in lines:
+        if style == "json":
+            facts = json.loads(line)
+            assert {name: facts.get(name) for name in who} == who
+            assert "trace_id" not in facts
+        else:
+            assert " ".join(f"{name}={value}" for name, value in who.items()) in line
+        assert collector or "collector_id" not in line
+
+
+def test_embedded_processes_need_no_more_than_their_name(tmp_path: Path) -> None:
+    _, errors = start(tmp_path, behaviour="raise").communicate(timeout=30)
+    assert "process=engine from=infra.process event=started" in errors
+    assert "role=" not in errors
 
 
 def test_child_command_carries_the_same_settings(tmp_path: Path) -> None:

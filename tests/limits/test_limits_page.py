@@ -13,6 +13,7 @@ import pytest
 import api.metrics
 import billing.metrics
 import collectors.metrics
+import infra.metrics
 import warehouse.metrics
 from infra.settings import Settings
 from streams.stage_metrics import STAGE_COUNTERS
@@ -26,6 +27,7 @@ COUNTERS = {
     **api.metrics.METRICS,
     **billing.metrics.COUNTERS,
     **collectors.metrics.METRICS,
+    **infra.metrics.METRICS,
     **warehouse.metrics.METRICS,
     **STAGE_COUNTERS,
 }
