@@ -10,9 +10,11 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -31,9 +33,11 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
+SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={directory}/kafka
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -68,17 +72,27 @@ def kafka_jars() -> Path:
 class Kafka:
     """One broker that is its own controller."""
 
-    def __init__(self, directory: Path, properties: str = "") -> None:
-        """Keep everything under directory; properties are further lines of server.properties."""
+    def __init__(
+        self, directory: Path, listeners: Sequence[str] = (), properties: str = ""
+    ) -> None:
+        """Keep everything under directory.
+
+        listeners are security protocols to speak beside PLAINTEXT, each on a port of its own;
+        properties are further lines of server.properties.
+        """
         self.directory = directory
-        self.port = free_port()
+        self.ports = {protocol: free_port() for protocol in ("PLAINTEXT", *listeners)}
         self._properties = properties
         self._process = ServerProcess("kafka", directory)
 
     @property
     def bootstrap(self) -> str:
         """Address of the broker, host:port."""
-        return f"127.0.0.1:{self.port}"
+        return self.address("PLAINTEXT")
+
+    def address(self, protocol: str) -> str:
+        """Return host:port where the broker speaks a security protocol."""
+        return f"127.0.0.1:{self.ports[protocol]}"
 
     @property
     def pid(self) -> int:
@@ -111,10 +125,11 @@ class Kafka:
     def run_tool(self, tool: str, *arguments: str) -> str:
         """Run one of Kafka's own programs, such as org.apache.kafka.tools.ProducerPerformance.
 
-        Returns what it printed; subprocess.CalledProcessError where it failed.
+        Returns what it printed; AssertionError with what it said where it failed.
         """
         command = self._java("-Xmx256m", tool, *arguments)
-        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
     def _java(self, heap: str, program: str, *arguments: str) -> list[str]:
@@ -124,7 +139,9 @@ class Kafka:
     def _format(self, file: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         text = KAFKA_PROPERTIES.format(
-            port=self.port, controller_port=free_port(), directory=self.directory
+            listeners=",".join(f"{name}://{self.address(name)}" for name in self.ports),
+            controller_port=free_port(),
+            directory=self.directory,
         )
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         unfinished = file.with_suffix(".new")
@@ -134,8 +151,11 @@ class Kafka:
         unfinished.rename(file)
 
     def _answers(self) -> bool:
+        host, _, port = self.bootstrap.partition(":")
         try:
-            admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5_000)
+            # The client would wait ever longer between its attempts.
+            socket.create_connection((host, int(port)), timeout=5).close()
+            admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2_000)
         except (KafkaError, OSError):
             return False
         try:
