@@ -31,6 +31,21 @@ METRICS: Mapping[str, str] = {
     "radius_kernel_drops": "Accounting datagrams the kernel dropped (gauge).",
     "radius_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
     "radius_received_through_at": "Newest durable `received through T`, ms (gauge).",
+    "spool_octets": "Octets in the spool that Kafka has not acknowledged (gauge).",
+    "spool_blocks": "Blocks made durable in the spool.",
+    "spool_parts": "Parts of those blocks, one message to one partition each.",
+    "spool_refused_full": "Appends refused because the spool is full: Kafka is away too long.",
+    "spool_refused_away": "Appends refused because Kafka has not yet taken an earlier one.",
+    "spool_ack_timeouts": "Appends that Kafka did not acknowledge in time; nothing was answered.",
+    "spool_segments_deleted": "Segments of the spool deleted after Kafka had them long enough.",
+    "published_messages": "Messages of data that Kafka acknowledged.",
+    "published_octets": "Octets of those messages before compression.",
+    "published_marks": "Marks of `received through T` handed to Kafka, one per partition.",
+    "publish_failures": "Failures after which publishing began anew behind what was acknowledged.",
+    "kafka_away": "1 while Kafka cannot be reached or does not answer, else 0 (gauge).",
+    "lease_renewals": "Renewals of the collector's lease.",
+    "lease_failures": "Renewals that failed: PostgreSQL is away; receiving goes on.",
+    "leases_expired": "Collectors given up because they did not renew their lease.",
 }
 """NAME -> meaning. A gauge is set, everything else only rises."""
 

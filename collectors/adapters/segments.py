@@ -12,6 +12,7 @@ import itertools
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rating.ports import Block
 
@@ -160,6 +161,31 @@ class SegmentReader:
                 return int(rows[0][0])
         return 0
 
+    def last_marker(self) -> Block | None:
+        """Return the newest marker, None where there is none."""
+        for path in reversed(_segment_paths(self.directory)):
+            rows = self._select(
+                path,
+                "select number, kind, received_at, body from block"
+                " where kind = ? order by number desc limit 1",
+                (KINDS["marker"],),
+            )
+            if rows:
+                number, kind, received_at, body = rows[0]
+                return Block(number, _KIND_NAMES[kind], received_at, body)
+        return None
+
+    def octets_after(self, number: int) -> int:
+        """Return the octets of all data bodies behind a block."""
+        statement = "select total(length(body)) from block where number > ? and kind = ?"
+        arguments = (number, KINDS["data"])
+        rows = [
+            row
+            for path in _segment_paths(self.directory)
+            for row in self._select(path, statement, arguments)
+        ]
+        return int(sum(octets for (octets,) in rows))
+
     def _rows(self, path: Path, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
         return self._select(
             path,
@@ -168,9 +194,7 @@ class SegmentReader:
             (after, limit),
         )
 
-    def _select(
-        self, path: Path, statement: str, arguments: tuple[int, ...]
-    ) -> list[tuple[int, int, int, bytes]]:
+    def _select(self, path: Path, statement: str, arguments: tuple[int, ...]) -> list[Any]:
         try:
             if self._path != path or self._connection is None:
                 self.close()
