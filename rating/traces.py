@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 Attributes = Mapping[str, str | int | float | bool]
 
 _TRACE = re.compile(
-    rb"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-01;flowrate=(?P<from>\d{1,15})-(?P<until>\d{1,15})"
+    rb"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-01"
+    rb";flowrate=(?P<from>\d{1,15})-(?P<until>\d{1,15})"
 )
 TRACE_HEX = slice(3, 35)
 """Where the trace's id stands in its octets."""
