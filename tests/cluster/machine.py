@@ -108,6 +108,7 @@ class ClusterMachine(Machine):
     ) -> None:
         """Make tables and topics, and start the workers."""
         self.deaths = 0
+        self.restarts_max = 3
         self._bootstrap = bootstrap
         self._partitions = partitions
         url = database_url.replace("postgresql://", "postgresql+psycopg://")
@@ -155,7 +156,7 @@ class ClusterMachine(Machine):
         deadline = time.monotonic() + SETTLE_SECONDS
         while not self._is_settled(now_ms):
             self.workers.look_after()
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.workers.restarts > self.restarts_max:
                 raise TimeoutError(f"not settled:\n{self.standing()}\n{self.workers.output()}")
             time.sleep(0.1)
 

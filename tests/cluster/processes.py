@@ -78,7 +78,7 @@ class ServerProcess:
         self,
         command: Sequence[str],
         answers: Callable[[], bool],
-        timeout_seconds: float = 90.0,
+        timeout_seconds: float = 150.0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start command and wait until answers() is true; UnreadyError where that never happens."""

@@ -1,0 +1,98 @@
+"""`flowrate topics`: brings the topics in Kafka to what the settings say, and shows it first."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from billing.adapters.databases import open_database, reading
+from infra.settings import Settings, SettingsError, find_file, load_settings
+from infra.wiring.paths import database_url
+from streams.adapters.kafka_admin import KafkaRefusedError, open_topics
+from streams.adapters.postgres_tables import current_generation
+from streams.topic_plan import compare, describe, wanted_topics
+
+EXIT_REFUSED = 1
+
+
+class RefusedError(Exception):
+    """What keeps the command from its work, as one line for the operator."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit status: 0 as wanted, 1 where something is not."""
+    options = _parser().parse_args(arguments)
+    settings = load_settings(find_file(options.config), options.set)
+    if settings.mode != "cluster":
+        raise SettingsError(['mode = "embedded": expected "cluster"; embedded has no topics'])
+    try:
+        return apply(settings, is_dry_run=options.dry_run)
+    except RefusedError as error:
+        print(f"flowrate: {error}", file=sys.stderr)
+    except KafkaRefusedError as error:
+        keys = ", ".join(f"cluster.{key}" for key in error.keys)
+        print(f"flowrate: {keys}: {error}" if keys else f"flowrate: {error}", file=sys.stderr)
+    return EXIT_REFUSED
+
+
+def apply(settings: Settings, is_dry_run: bool) -> int:
+    """Print the difference between Kafka's topics and the settings', then apply it.
+
+    Returns 1 where something differs that cannot be changed in place; the rest is applied.
+    Raises RefusedError, KafkaRefusedError.
+    """
+    generation, partitions = _generation(settings)
+    config = settings.cluster.topics
+    wanted = wanted_topics(config, settings.cluster.kafka, generation, partitions)
+    with open_topics(settings.cluster.kafka) as topics:
+        plan = compare(wanted, topics.read(topic.name for topic in wanted))
+        if generation == 1 and config.partitions != partitions:
+            stale = f"cluster.topics.partitions is {config.partitions}, the topics have"
+            stale += f" {partitions}: partitions grow by `flowrate topics grow`"
+            plan = dataclasses.replace(plan, obstacles=(*plan.obstacles, stale))
+        for line in describe(plan):
+            print(line, flush=True)
+        if plan.is_empty:
+            print(f"nothing to do: {len(wanted)} topics of generation {generation}")
+        elif is_dry_run:
+            print("nothing was changed (--dry-run)")
+        else:
+            topics.create(plan.creations)
+            topics.change(plan.changes)
+            print(f"created {len(plan.creations)} topics, changed {len(plan.changes)} configs")
+    return EXIT_REFUSED if plan.obstacles else 0
+
+
+def _generation(settings: Settings) -> tuple[int, int]:
+    """Return number and partitions of the generation in use, from the database."""
+    engine = open_database(database_url(settings))
+    try:
+        with reading(engine) as connection:
+            return current_generation(connection)
+    except LookupError as error:
+        raise RefusedError(f"cluster.database_url: {error.args[0]}") from error
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise RefusedError(f"cluster.database_url: {reason}") from error
+    finally:
+        engine.dispose()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flowrate topics", description="Create and change the topics of a cluster."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "print what differs from the settings, then create and change it"
+    command = commands.add_parser("apply", help=text, description=f"{text}.", allow_abbrev=False)
+    command.add_argument("--dry-run", action="store_true", help="print only")
+    command.add_argument("--config", type=Path, metavar="FILE", help="settings file")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting"
+    )
+    return parser
