@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from rating.latency import HISTOGRAMS, USAGE_LATENCY, frame_latency
+from rating.measures import Measures
 
 METRICS: Mapping[str, str] = {
     "warehouse_sink_rows": "rows inserted into usage_rated and committed",
@@ -11,8 +16,8 @@ METRICS: Mapping[str, str] = {
     "warehouse_sink_replays": "recorded intents that were replayed after a crash or a failure",
     "warehouse_sink_replayed_rows_found": "rows of replayed intents that the crash had left behind",
     "warehouse_sink_failures": "inserts that failed and wait to be replayed",
-    "warehouse_sink_diverged": "gauge: 1 where a replay did not add up and the sink has stopped",
-    "warehouse_sink_position": "gauge: last log position committed",
+    "warehouse_sink_diverged": "1 where a replay did not add up and the sink has stopped (gauge)",
+    "warehouse_sink_position": "last log position committed (gauge)",
     "warehouse_snapshot_rows": "rows copied into the snapshot tables",
     "warehouse_snapshot_failures": "copies of business rows that failed and are tried again",
     "warehouse_requests": "HTTP requests answered by the store's endpoint",
@@ -25,12 +30,13 @@ METRICS: Mapping[str, str] = {
 
 
 class Counters:
-    """Counts by metric name; safe to use from several threads."""
+    """Counts by metric name, and histograms; safe to use from several threads."""
 
     def __init__(self) -> None:
         """Start with every metric of METRICS at zero."""
         self._lock = threading.Lock()
         self._values = dict.fromkeys(METRICS, 0)
+        self.measures = Measures(HISTOGRAMS, threading.Lock())
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to a counter. KeyError for a name that METRICS does not explain."""
@@ -48,3 +54,10 @@ class Counters:
         """Return a copy of all values by name."""
         with self._lock:
             return dict(self._values)
+
+    def observe_sunk(self, frames: Sequence[pl.DataFrame], committed_at: int) -> None:
+        """Count how old rated usage was when the sink committed it, at an instant (ms)."""
+        for frame in frames:
+            ages = frame_latency(frame, committed_at=committed_at, step="sunk")
+            for stage, durations in ages.items():
+                self.measures.add(USAGE_LATENCY, durations, stage)

@@ -15,6 +15,7 @@ def main(context: Context) -> None:
     """Serve and sink until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.values)
+    context.metrics.add_measures(counters.measures)
     warehouse.store.run(
         warehouse_config(context.settings, open_secrets(context.data_dir)),
         RatedTopicReader(context.settings),
