@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import kafka.errors
@@ -106,6 +107,10 @@ class KafkaTopics:
 @contextmanager
 def open_topics(config: KafkaConfig) -> Iterator[KafkaTopics]:
     """Connect within config.request_timeout_milliseconds; KafkaRefusedError says why it failed."""
+    for key in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file"):
+        file = getattr(config, key)
+        if file and not Path(file).is_file():
+            raise KafkaRefusedError(f"there is no file {file}", f"kafka.{key}")
     with _overheard() as causes:
         try:
             admin = KafkaAdminClient(
