@@ -181,8 +181,10 @@ class KafkaPublisher(threading.Thread):
             return False
         has_left = False
         try:
-            if is_out and through_at:
-                self._leave(through_at)
+            if is_out:
+                # Before its first marker nobody waits for it.
+                if through_at:
+                    self._leave(through_at)
                 has_left = True
         except KafkaError as error:
             log.warning("%s: no mark of leaving: %s", self._topic.name, error)

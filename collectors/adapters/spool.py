@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from collectors.adapters.kafka_publisher import (
@@ -69,6 +70,25 @@ def read_positions(reader: SegmentReader, partitions: int) -> Positions:
     return Positions(positions.published_row, tuple(next_numbers), positions.acknowledged)
 
 
+def unpublished(directory: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (received_at, block body) of what a spool that nobody writes to any more still holds.
+
+    Raises OSError. What Kafka has without our knowing is among it; decode and sessions drop what
+    comes twice.
+    """
+    reader = SegmentReader(directory)
+    marker = reader.last_marker()
+    positions = decode_positions(marker.body) if marker else None
+    row = positions.published_row if positions else 0
+    while blocks := reader.read(row, _RECOVERY_ROWS):
+        for block in blocks:
+            for part in decode_parts(block.body) if block.kind == "data" else ():
+                if not positions or part.number > positions.acknowledged[part.partition]:
+                    yield block.received_at, part.body
+        row = blocks[-1].number
+    reader.close()
+
+
 class SpoolingWriter:
     """Appends blocks durably to the spool in `directory` and publishes them to a raw topic.
 
@@ -97,13 +117,19 @@ class SpoolingWriter:
         reader = SegmentReader(directory)
         positions = read_positions(reader, topic.partitions)
         self._next_numbers = list(positions.next_numbers)
-        self._through_at = 0
-        self._marker_row = 0
+        marker = reader.last_marker()
+        self._through_at = marker.received_at if marker else 0
+        self._marker_row = marker.number if marker else 0
         self._trimmed_at = 0
         self._refused_octets = 0
         self._unresolved_row = 0
         self._publisher = KafkaPublisher(topic, reader, positions, kafka, counters)
         self._publisher.start()
+
+    @property
+    def waiting_octets(self) -> int:
+        """Octets in the spool that Kafka has not acknowledged."""
+        return self._publisher.waiting_octets
 
     def append(self, kind: str, received_at: int, body: bytes) -> int:
         """Append a block and return its row; a marker tells every partition "received through".

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collectors.adapters import flow_receiver
 from collectors.metrics import METRICS, Counters
 from infra.process import Context, run_process
-from infra.trimming import start_trimming
-from infra.wiring.logs import log_writer
+from infra.wiring.collection import open_log
 from infra.wiring.paths import FLOW_LOG
 
 
@@ -14,15 +13,14 @@ def main(context: Context) -> None:
     """Receive until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
-    writer = log_writer(context.settings, FLOW_LOG)
-    start_trimming(context, writer, FLOW_LOG)
-    flow_receiver.run(
-        context.settings.collectors.flows,
-        writer,
-        now_ms=context.clock.now_ms,
-        stop=context.stop,
-        counters=counters,
-    )
+    with open_log(context, FLOW_LOG, counters) as writer:
+        flow_receiver.run(
+            context.settings.collectors.flows,
+            writer,
+            now_ms=context.clock.now_ms,
+            stop=context.stop,
+            counters=counters,
+        )
 
 
 if __name__ == "__main__":
