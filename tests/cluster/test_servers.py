@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -119,14 +120,15 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         "from tests.cluster.servers import Postgres\n"
         "server = Postgres(pathlib.Path(sys.argv[1]))\n"
         "server.start()\n"
-        "print(server.pid, flush=True)\n"
+        "print(server.pid, server.data.parent, flush=True)\n"
         "time.sleep(600)\n"
     )
     starter = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
     )
     assert starter.stdout is not None
-    pid = int(starter.stdout.readline())
+    pid_text, folder = starter.stdout.readline().decode().split()
+    pid = int(pid_text)
     assert is_alive(pid)
     starter.kill()
     starter.wait()
@@ -134,6 +136,7 @@ def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(pid)
+    shutil.rmtree(folder)
 
 
 def test_kafkas_own_tools_run_against_the_broker(kafka: Kafka) -> None:
