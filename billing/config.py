@@ -124,3 +124,6 @@ class DatabaseConfig:
     stands still must not keep the others waiting."""
     silence_seconds: int = 10
     """After how long without a sign of the other side both begin to ask whether it still lives."""
+    role_silence_seconds: int = 60
+    """How long the process that works as `act` or `schedule` may say nothing to the server before
+    another takes its place; above the longest delivery of a notification."""

@@ -29,7 +29,7 @@ def serve(
     config: Path | None,
     flags: Sequence[str],
     *,
-    prepare: Callable[[Instance], None],
+    prepare: Callable[[Instance], object],
     on_started: Callable[[Instance], None] = lambda instance: None,
     further: Sequence[Program] = (),
 ) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from api.config import ApiConfig
 from billing.acting.profiles import VENDOR_PROFILES
-from billing.config import OfficeConfig
+from billing.config import DatabaseConfig, OfficeConfig
 from collectors.checks import check_flow_receiver, check_radius
 from collectors.config import FlowReceiverConfig, RadiusConfig, SpoolConfig
 from collectors.netflow.config import FlowDecodeConfig, check_decode
@@ -81,7 +81,8 @@ class ClusterSettings:
 
     database_url: str = dataclasses.field(default="", repr=False)
     """PostgreSQL 15 or newer, ``postgresql://user:password@host:5432/flowrate``: stage state,
-    positions, outbox and business data."""
+    positions, outbox and business data. Its collation must be C: `flowrate migrate` checks it."""
+    database: DatabaseConfig = section(DatabaseConfig)
     kafka: KafkaConfig = section(KafkaConfig)
     topics: streams_config.TopicsConfig = section(streams_config.TopicsConfig)
     worker: streams_config.WorkerConfig = section(streams_config.WorkerConfig)
@@ -162,6 +163,13 @@ NEVER_ZERO = (
     "warehouse.endpoint.memory_octets",
     "warehouse.endpoint.threads_per_query",
     "warehouse.sink.batch_rows",
+    "cluster.database.pool_connections",
+    "cluster.database.connect_timeout_seconds",
+    "cluster.database.statement_timeout_seconds",
+    "cluster.database.lock_timeout_seconds",
+    "cluster.database.idle_transaction_timeout_seconds",
+    "cluster.database.silence_seconds",
+    "cluster.database.role_silence_seconds",
     "api.page_size_default",
     "api.page_size_max",
     "api.series_points_max",

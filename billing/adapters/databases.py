@@ -19,7 +19,20 @@ from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from billing.adapters import postgres, sqlite
+from billing.adapters.postgres import UnfitDatabaseError
 from billing.config import DatabaseConfig
+
+__all__ = [
+    "COMMANDS",
+    "UnfitDatabaseError",
+    "check_database",
+    "open_database",
+    "reading",
+    "take_schema_turn",
+    "take_turns",
+    "upsert",
+    "writing",
+]
 
 COMMANDS = "commands"
 """The turn of an API command; the ledger's is per branch (`ledger.post`)."""
@@ -81,3 +94,15 @@ def take_turns(connection: Connection, *names: str) -> None:
     """
     if connection.dialect.name != "sqlite":
         postgres.take_turns(connection, sorted(set(names)))
+
+
+def take_schema_turn(connection: Connection) -> None:
+    """Wait, however long, for the turn to change tables, and lift the limit of a statement."""
+    if connection.dialect.name != "sqlite":
+        postgres.take_schema_turn(connection)
+
+
+def check_database(connection: Connection) -> None:
+    """Raise UnfitDatabaseError where the same input could give other results than elsewhere."""
+    if connection.dialect.name != "sqlite":
+        postgres.check_database(connection)

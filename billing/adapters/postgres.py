@@ -42,6 +42,7 @@ def open_engine(url: str, config: DatabaseConfig, application: str, **pool: Any)
 
 def connect_arguments(config: DatabaseConfig, application: str) -> dict[str, Any]:
     """Return libpq's arguments: limits of the session, and how soon a dead peer is noticed."""
+    dead_after_ms = (config.silence_seconds + 3 * 5) * 1000
     settings = {
         "statement_timeout": f"{config.statement_timeout_seconds}s",
         "lock_timeout": f"{config.lock_timeout_seconds}s",
@@ -49,6 +50,7 @@ def connect_arguments(config: DatabaseConfig, application: str) -> dict[str, Any
         "tcp_keepalives_idle": config.silence_seconds,
         "tcp_keepalives_interval": 5,
         "tcp_keepalives_count": 3,
+        "tcp_user_timeout": dead_after_ms,
         "timezone": "UTC",
     }
     return {
@@ -57,6 +59,7 @@ def connect_arguments(config: DatabaseConfig, application: str) -> dict[str, Any
         "keepalives_idle": config.silence_seconds,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": dead_after_ms,
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }
 
@@ -70,6 +73,16 @@ def take_turns(connection: Connection, names: Sequence[str]) -> None:
         connection.exec_driver_sql(
             "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"flowrate {name}",)
         )
+
+
+def take_schema_turn(connection: Connection) -> None:
+    """Wait for the turn to change tables; then statements may last, and locks may not."""
+    waits = connection.exec_driver_sql("show lock_timeout").scalar_one()
+    connection.exec_driver_sql("set local statement_timeout = 0")
+    connection.exec_driver_sql("set local lock_timeout = 0")
+    take_turns(connection, ["schema"])
+    # Whoever waits for a table keeps everybody behind it waiting too.
+    connection.exec_driver_sql(f"set local lock_timeout = '{waits}'")
 
 
 def check_database(connection: Connection) -> None:

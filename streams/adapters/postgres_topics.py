@@ -83,6 +83,17 @@ def read_rows(
     return frames, taken
 
 
+def read_producer(connection: Connection, topic: str, producer: str) -> list[pl.DataFrame]:
+    """Return every frame that a producer appended to a topic, in order."""
+    schema = schema_of(TOPICS[topic].record)
+    found = connection.exec_driver_sql(
+        "select body from topic_record where topic = %s and producer = %s"
+        " order by partition, number",
+        (topic, producer),
+    )
+    return [decode_frame(bytes(body), schema) for (body,) in found]
+
+
 def read_all(connection: Connection, topics: Mapping[str, int]) -> dict[str, list[pl.DataFrame]]:
     """Return every frame of topics by (topic -> stored partition), for those who start anew."""
     return {
