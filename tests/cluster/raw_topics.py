@@ -64,9 +64,11 @@ class Reader:
     def until(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
         """Read until the condition holds; False where it does not in time."""
         deadline = time.monotonic() + seconds
-        while not condition() and time.monotonic() < deadline:
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
             self.read()
-        return condition()
+        return True
 
     def bodies(self) -> list[bytes]:
         return [e.body for received in self.partitions.values() for e in received.envelopes]
