@@ -59,6 +59,7 @@ class MetricsEndpoint:
     def add_source(self, meanings: Mapping[str, str], counts: Callable[[], Counts]) -> None:
         """Export what `counts` returns; a meaning with "(gauge)" marks a gauge.
 
+        A counter that has not counted yet is 0, so that Prometheus sees the first step as one.
         Counts of a name without meaning are left out, with one warning.
         """
         self.registry.register(_Source(self.process, meanings, counts))
@@ -137,21 +138,29 @@ class _Source(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one family per name that has been counted."""
+        """Yield one family per counter, and per gauge that was set."""
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for key, value in self.counts().items():
             name, kind = key if isinstance(key, tuple) else (key, "")
-            meaning = self.meanings.get(name)
-            if meaning is None:
+            if name not in self.meanings:
                 if name not in self._unknown:
                     self._unknown.add(name)
                     LOG.warning("a count without a meaning", extra={"metric": name})
                 continue
             if name not in families:
-                family = GaugeMetricFamily if "(gauge)" in meaning else CounterMetricFamily
-                families[name] = family(f"flowrate_{name}", meaning, labels=["process", "kind"])
+                families[name] = self._family(name)
             families[name].add_metric([self.process, kind], value)
+        for name in self.meanings.keys() - families.keys():
+            family = self._family(name)
+            if isinstance(family, CounterMetricFamily):
+                family.add_metric([self.process, ""], 0)
+                families[name] = family
         yield from families.values()
+
+    def _family(self, name: str) -> CounterMetricFamily | GaugeMetricFamily:
+        meaning = self.meanings[name]
+        family = GaugeMetricFamily if "(gauge)" in meaning else CounterMetricFamily
+        return family(f"flowrate_{name}", meaning, labels=["process", "kind"])
 
 
 class _Gauges(Collector):

@@ -33,7 +33,12 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 
 def test_counts_and_gauges(endpoint: MetricsEndpoint) -> None:
-    meanings = {"packets": "Packets read", "queue_octets": "Waiting (gauge)", "never": "Unseen"}
+    meanings = {
+        "packets": "Packets read",
+        "queue_octets": "Waiting (gauge)",
+        "faults": "Never yet",
+        "level": "Never set (gauge)",
+    }
     endpoint.add_source(meanings, lambda: {"packets": 3, "queue_octets": 7})
     status, text = get(endpoint.start("127.0.0.1", 0), "/metrics")
     assert status == 200
@@ -41,7 +46,8 @@ def test_counts_and_gauges(endpoint: MetricsEndpoint) -> None:
     assert 'flowrate_packets_total{kind="",process="radius"} 3.0\n' in text
     assert "# TYPE flowrate_queue_octets gauge\n" in text
     assert 'flowrate_queue_octets{kind="",process="radius"} 7.0\n' in text
-    assert "never" not in text
+    assert 'flowrate_faults_total{kind="",process="radius"} 0.0\n' in text, "a rate needs a start"
+    assert "level" not in text, "nobody knows the level of what was never set"
 
 
 def test_a_count_split_by_kind(endpoint: MetricsEndpoint) -> None:
