@@ -22,8 +22,9 @@ COUNTERS: Mapping[str, str] = {
     "commands_lost": "Requests in flight when the office restarted, sent anew",
     "coa_retransmissions": "Datagrams sent again, unchanged",
     "coa_answers_refused": "Datagrams at the CoA port that answered nothing of ours or failed MD5",
+    "role_is_held": "1 while this process works as its role, 0 while it stands by (gauge)",
     "notifications_enqueued": "Rows added to the outbox",
     "notifications_delivered": "Notifications that a channel took",
     "notifications_failed": "Notifications given up, or whose fate is unknown",
 }
-"""NAME -> meaning; all are counters since the process began."""
+"""NAME -> meaning; what is no gauge is a counter since the process began."""

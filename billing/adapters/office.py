@@ -1,6 +1,7 @@
-"""The office's loop: ledger postings, billing, acting and notifications, each on its own interval.
+"""The office's loops: ledger postings and billing; acting and notifications; both in one.
 
-Everything it knows is in the database; it may be killed anywhere and started again.
+Each part has its own interval. Everything they know is in the database; they may be killed
+anywhere and started again.
 """
 
 from __future__ import annotations
@@ -18,13 +19,59 @@ from billing.adapters.coa import CoaTransport
 from billing.adapters.databases import reading, writing
 from billing.adapters.situations import FindTarget
 from billing.adapters.topups import reverse_refused_topups
-from billing.config import OfficeConfig
+from billing.config import BillingConfig, OfficeConfig
 
 _ALERT_OVERLAP_MS = 172_800_000
 
 
-class OfficeLoop:
-    """Runs what is due. One per data directory: it alone writes commands, invoices, notifications.
+class _Intervals:
+    """When each part of a loop is due again."""
+
+    def __init__(self) -> None:
+        self._due_at: dict[str, int] = {}
+
+    def is_due(self, part: str, interval_seconds: float, now_ms: int) -> bool:
+        """Return whether a part's interval has passed, and begin the next one."""
+        if now_ms < self._due_at.get(part, now_ms):
+            return False
+        self._due_at[part] = now_ms + int(interval_seconds * 1000)
+        return True
+
+    def hurry(self, part: str, now_ms: int) -> None:
+        """Make a part due at once."""
+        self._due_at[part] = now_ms
+
+
+class BillingLoop:
+    """Posts usage, takes back refused top-ups, makes invoices. It alone writes invoices."""
+
+    def __init__(self, engine: Engine, config: BillingConfig) -> None:
+        """Remember the parts; nothing is read yet."""
+        self._engine = engine
+        self._config = config
+        self._intervals = _Intervals()
+
+    def run_once(self, now_ms: int) -> Counter[str]:
+        """Do what is due at now_ms; return counts by metric name (billing.metrics)."""
+        counts: Counter[str] = Counter()
+        config = self._config
+        if not self._intervals.is_due("billing", config.interval_seconds, now_ms):
+            return counts
+        counts["usage_days_posted"] += post_usage(self._engine, config, now_ms)
+        counts["topups_reversed"] += reverse_refused_topups(
+            self._engine, config.postings_per_run, now_ms
+        )
+        counts += run_billing(self._engine, config, now_ms)
+        if (
+            counts["usage_days_posted"] >= config.postings_per_run
+            or counts["invoices_finalized"] + counts["notes_finalized"] >= config.invoices_per_run
+        ):
+            self._intervals.hurry("billing", now_ms)  # there is more; others have a turn first
+        return counts
+
+
+class ActingLoop:
+    """Commands sessions and tells people. It alone writes commands and notifications.
 
     channels[0] takes every notification (`channels_of` puts the log there).
     """
@@ -42,11 +89,11 @@ class OfficeLoop:
         self._config = config
         self._channels = {channel.name: channel for channel in channels}
         self._acting = Acting(engine, config, transport, find_target, list(self._channels))
-        self._due_at: dict[str, int] = {}
+        self._intervals = _Intervals()
         self._is_started = False
 
     def run_once(self, now_ms: int) -> Counter[str]:
-        """Run the parts that are due at now_ms; return counts by metric name (billing.metrics).
+        """Do what is due at now_ms; return counts by metric name (billing.metrics).
 
         The first call recovers what a former process left in flight. Waits for the network at
         most poll_milliseconds plus the deliveries' timeouts.
@@ -57,30 +104,11 @@ class OfficeLoop:
             self._recover_notifications(now_ms)
             self._is_started = True
         config = self._config
-        if self._is_due("billing", config.billing.interval_seconds, now_ms):
-            counts["usage_days_posted"] += post_usage(self._engine, config.billing, now_ms)
-            counts["topups_reversed"] += reverse_refused_topups(
-                self._engine, config.billing.postings_per_run, now_ms
-            )
-            counts += run_billing(self._engine, config.billing, now_ms)
-            if (
-                counts["usage_days_posted"] >= config.billing.postings_per_run
-                or counts["invoices_finalized"] + counts["notes_finalized"]
-                >= config.billing.invoices_per_run
-            ):
-                self._due_at["billing"] = now_ms  # there is more; acting goes first
-        if self._is_due("acting", config.acting.interval_seconds, now_ms):
+        if self._intervals.is_due("acting", config.acting.interval_seconds, now_ms):
             counts += self._acting.run_round(now_ms)
-        if self._is_due("notifications", config.notifications.interval_seconds, now_ms):
+        if self._intervals.is_due("notifying", config.notifications.interval_seconds, now_ms):
             counts += self._notify(now_ms)
         return counts
-
-    def _is_due(self, part: str, interval_seconds: float, now_ms: int) -> bool:
-        """Return whether a part's interval has passed, and begin the next one."""
-        if now_ms < self._due_at.get(part, now_ms):
-            return False
-        self._due_at[part] = now_ms + int(interval_seconds * 1000)
-        return True
 
     def _recover_notifications(self, now_ms: int) -> None:
         """Settle attempts that a former process did not finish."""
@@ -145,3 +173,18 @@ class OfficeLoop:
                 return notifications.PENDING, str(error)
             return notifications.UNKNOWN, str(error)
         return notifications.DELIVERED, ""
+
+
+class OfficeLoop:
+    """Both loops in one process, billing first: the office of an embedded installation."""
+
+    def __init__(self, billing: BillingLoop, acting: ActingLoop) -> None:
+        """Remember the parts."""
+        self._billing = billing
+        self._acting = acting
+
+    def run_once(self, now_ms: int) -> Counter[str]:
+        """See `BillingLoop.run_once` and `ActingLoop.run_once`."""
+        counts = self._billing.run_once(now_ms)
+        counts += self._acting.run_once(now_ms)
+        return counts

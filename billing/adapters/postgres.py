@@ -26,8 +26,18 @@ class UnfitDatabaseError(Exception):
     """The database is there, but Flowrate's results would differ on it; the message says why."""
 
 
-def open_engine(url: str, config: DatabaseConfig, application: str, **pool: Any) -> Engine:
-    """Return an engine with at most pool_connections connections; pool overrides the pool's."""
+def open_engine(
+    url: str,
+    config: DatabaseConfig,
+    application: str,
+    *,
+    limits: Mapping[str, str] | None = None,
+    **pool: Any,
+) -> Engine:
+    """Return an engine with at most pool_connections connections.
+
+    limits are further settings of its sessions, pool replaces arguments of the pool.
+    """
     options = {
         "pool_size": config.pool_connections,
         "max_overflow": 0,
@@ -35,30 +45,30 @@ def open_engine(url: str, config: DatabaseConfig, application: str, **pool: Any)
         "pool_pre_ping": True,
         "pool_recycle": 3600,
     }
-    return create_engine(
-        url, connect_args=connect_arguments(config, application), **(options | pool)
-    )
+    arguments = _connect_arguments(config, application, limits or {})
+    return create_engine(url, connect_args=arguments, **(options | pool))
 
 
-def connect_arguments(config: DatabaseConfig, application: str) -> dict[str, Any]:
+def _connect_arguments(
+    config: DatabaseConfig, application: str, limits: Mapping[str, str]
+) -> dict[str, Any]:
     """Return libpq's arguments: limits of the session, and how soon a dead peer is noticed."""
+    asks = {"keepalives_idle": config.silence_seconds}
+    asks |= {"keepalives_interval": 5, "keepalives_count": 3}
     dead_after_ms = (config.silence_seconds + 3 * 5) * 1000
     settings = {
         "statement_timeout": f"{config.statement_timeout_seconds}s",
         "lock_timeout": f"{config.lock_timeout_seconds}s",
         "idle_in_transaction_session_timeout": f"{config.idle_transaction_timeout_seconds}s",
-        "tcp_keepalives_idle": config.silence_seconds,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-        "tcp_user_timeout": dead_after_ms,
         "timezone": "UTC",
+        **{f"tcp_{name}": value for name, value in asks.items()},
+        "tcp_user_timeout": dead_after_ms,
+        **limits,
     }
     return {
         "application_name": application,
         "connect_timeout": config.connect_timeout_seconds,
-        "keepalives_idle": config.silence_seconds,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
+        **asks,
         "tcp_user_timeout": dead_after_ms,
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }

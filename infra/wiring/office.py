@@ -1,22 +1,34 @@
-"""What the office process needs: billing, acting over UDP, notification channels."""
+"""What the office needs: billing, acting over UDP, notification channels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy import Engine
+
 from billing.acting.exchange import CoaTarget
 from billing.adapters.channels import channels_of
 from billing.adapters.coa import UdpCoaTransport
-from billing.adapters.databases import open_database
-from billing.adapters.office import OfficeLoop
+from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
 from collectors.radius.clients import ClientTable
 from infra.settings import Settings
-from infra.wiring.paths import database_url
+from infra.wiring.databases import business_database
 from rating.rows import LiveSession
 
 
 def office_loop(settings: Settings, now_ms: Callable[[], int]) -> OfficeLoop:
-    """Return the office's loop with its UDP transport and notification channels."""
+    """Return the loop of an embedded office, which does what both of a cluster's do."""
+    engine = business_database(settings, "office")
+    return OfficeLoop(billing_loop(settings, engine), acting_loop(settings, engine, now_ms))
+
+
+def billing_loop(settings: Settings, engine: Engine) -> BillingLoop:
+    """Return the loop that makes postings and invoices."""
+    return BillingLoop(engine, settings.office.billing)
+
+
+def acting_loop(settings: Settings, engine: Engine, now_ms: Callable[[], int]) -> ActingLoop:
+    """Return the loop that commands sessions and tells people, with its UDP transport."""
     acting = settings.office.acting
     clients = ClientTable(settings.collectors.radius.clients)
 
@@ -26,8 +38,8 @@ def office_loop(settings: Settings, now_ms: Callable[[], int]) -> OfficeLoop:
             return None
         return CoaTarget(session.nas_id, session.nas_address, nas.coa_port, nas.secret, nas.vendor)
 
-    return OfficeLoop(
-        open_database(database_url(settings)),
+    return ActingLoop(
+        engine,
         settings.office,
         UdpCoaTransport(acting.transmission_timeouts_milliseconds, now_ms),
         find_target,

@@ -18,7 +18,7 @@ from billing.adapters import tables
 from billing.adapters.channels import LogChannel, NotDeliveredError, UnknownDeliveryError
 from billing.adapters.databases import reading, writing
 from billing.adapters.notifications import Delivery
-from billing.adapters.office import OfficeLoop
+from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
 from billing.adapters.repositories import create, create_directory_entry
 from billing.adapters.rows import write_rows
 from billing.config import ActingConfig, BillingConfig, OfficeConfig, SpeedProfileConfig
@@ -54,9 +54,8 @@ class Office:
 
     def start(self) -> None:
         """Begin a new office process."""
-        self.loop = OfficeLoop(
-            self.engine, CONFIG, self.nas, lambda s: find_target(s), self.channels
-        )
+        acting = ActingLoop(self.engine, CONFIG, self.nas, lambda s: find_target(s), self.channels)
+        self.loop = OfficeLoop(BillingLoop(self.engine, CONFIG.billing), acting)
 
     def run(self, seconds: int = 1) -> None:
         """Let time pass and run one round."""

@@ -17,7 +17,7 @@ from typing import Any
 from billing.acting.exchange import CoaAnswer, CoaRequest, CoaTarget
 from billing.adapters.channels import LogChannel
 from billing.adapters.coa import decode_answer, encode_request
-from billing.adapters.office import OfficeLoop
+from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
 from billing.config import ActingConfig, BillingConfig, OfficeConfig, SpeedProfileConfig
 from infra.simulation.accounting_packets import NasIdentity, ServiceChange, answer_change
 from infra.simulation.network import REMOTES, AccountingEvent, FlowRecord, NetworkConfig
@@ -74,13 +74,15 @@ class Isp:
         self.world = World(directory, config)
         self.business = Business(self.world, "Asia/Dhaka", LATENESS_SECONDS * 1000, ())
         self._notices = directory / "notifications.log"
-        self._office = OfficeLoop(
-            self.world.database,
+        database = self.world.database
+        acting = ActingLoop(
+            database,
             _OFFICE,
             _NasAtHand(self),
             lambda session: CoaTarget(session.nas_id, NAS_ADDRESS, 3799, SECRET, "mikrotik"),
             [LogChannel(self._notices)],
         )
+        self._office = OfficeLoop(BillingLoop(database, _OFFICE.billing), acting)
         self._sessions: dict[str, _Session] = {}
         self._session_count = 0
         self._events: list[AccountingEvent] = []
