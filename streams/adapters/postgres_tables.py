@@ -16,7 +16,7 @@ _DDL = (
     "create table if not exists topic_generation("
     " generation integer primary key, partitions integer not null, state text not null)",
     "create table if not exists stage_task("
-    ' task text collate "C" primary key, epoch bigint not null,'
+    ' task text collate "C" primary key, epoch bigint not null, owner integer not null,'
     " watermark_at bigint not null, standing bytea not null)",
     "create table if not exists state_space("
     " space_id integer generated always as identity primary key,"

@@ -33,7 +33,7 @@ from tests.simulation.machine import Machine
 
 ROOT = Path(__file__).parent.parent.parent
 GENERATION = 1
-SETTLE_SECONDS = 180.0
+SETTLE_SECONDS = 90.0
 """How long everything appended may take to be rated, worker deaths included."""
 _SPLIT = {"flow.datagrams": split_flows, "radius.accounting": split_packets}
 _OCTETS_MAX = 1_000_000
@@ -122,6 +122,7 @@ class ClusterMachine(Machine):
         self._producer = KafkaProducer(
             bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5
         )
+        self._marked_at = 0
         self._numbers: Counter[tuple[str, int]] = Counter()
         settings = directory / "cluster.toml"
         settings.write_text(settings_text(stages, bootstrap, database_url, partitions))
@@ -138,6 +139,7 @@ class ClusterMachine(Machine):
                 message = encode_envelope(Envelope(producer, number, received_at, part))
                 self._producer.send(topic, message, partition=partition)
             return
+        self._marked_at = received_at
         for partition in range(self._partitions):
             mark = Mark(producer, self._numbers[log, partition], received_at)
             self._producer.send(topic, encode_marks([mark]), partition=partition)
@@ -149,24 +151,24 @@ class ClusterMachine(Machine):
         postgres_topics.append_rows(connection, topic, producer, frame, partitions=self._partitions)
 
     def run_engine(self, now_ms: int, *, wait: bool) -> None:
-        """With wait: return once every task has passed now_ms and published what it made."""
+        """With wait: return once every task has passed the newest marker."""
         if not wait:
             return
         self._producer.flush()
         deadline = time.monotonic() + SETTLE_SECONDS
-        while not self._is_settled(now_ms):
+        while not self._is_settled():
             self.workers.look_after()
             if time.monotonic() > deadline or self.workers.restarts > self.restarts_max:
                 raise TimeoutError(f"not settled:\n{self.standing()}\n{self.workers.output()}")
             time.sleep(0.1)
 
-    def _is_settled(self, now_ms: int) -> bool:
+    def _is_settled(self) -> bool:
         with reading(self.database) as connection:
             at = postgres_tables.read_watermarks(connection)
             newest = postgres_topics.newest_numbers(connection)
         if newest and not self._has_read_stored(newest):
             return False
-        return len(at) == 4 * self._partitions and min(at.values()) >= now_ms
+        return len(at) == 4 * self._partitions and min(at.values()) >= self._marked_at
 
     def _has_read_stored(self, newest: dict[tuple[str, int], int]) -> bool:
         import msgspec

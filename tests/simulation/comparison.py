@@ -12,7 +12,6 @@ from sqlalchemy import Connection, select
 
 from billing.adapters import tables
 from billing.adapters.databases import reading
-from streams.adapters import sqlite_topics
 from tests.simulation.auditor import Auditor, Bill, Period
 from tests.simulation.business import Business
 from tests.simulation.truth import FOREVER
@@ -34,7 +33,7 @@ def differences(world: World, business: Business, periods: list[Period]) -> list
         found += _days(connection)
         found += _balances(connection, business, world.now_ms())
         found += _ledger(connection, business.auditor, bills)
-        rated = _rated(connection, world.config.partitions)
+    rated = world.machine.rated()
     found += _octets(rated, world, business)
     found += _charges(rated, business.auditor, periods)
     return found
@@ -169,18 +168,6 @@ def _ledger(connection: Connection, auditor: Auditor, bills: Bills) -> Found:
 
 
 # -- rated usage -------------------------------------------------------------------------------
-
-
-def _rated(connection: Connection, partitions: int) -> pl.DataFrame:
-    """Return every row of `usage.rated`; nothing has been trimmed."""
-    frames = [
-        frame
-        for partition in range(partitions)
-        for frame in sqlite_topics.read_topic(
-            connection, "usage.rated", partition, after=0, rows_max=2**62
-        ).frames
-    ]
-    return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def _octets(rated: pl.DataFrame, world: World, business: Business) -> Found:

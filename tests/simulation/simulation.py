@@ -16,6 +16,7 @@ from billing.config import BillingConfig
 from infra.simulation.network import NetworkConfig, static_name_of, static_prefix_of, user_name_of
 from tests.simulation.business import Business
 from tests.simulation.comparison import differences
+from tests.simulation.machine import Machine
 from tests.simulation.transport import Weather
 from tests.simulation.world import World, WorldConfig
 
@@ -118,10 +119,10 @@ def plan_of(seed: int, **changes: object) -> Plan:
 class Simulation:
     """One plan being lived. `live` takes it to the end of its invoices."""
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
+    def __init__(self, directory: Path, plan: Plan, machine: Machine | None = None) -> None:
         """Build world and business; nothing has happened yet."""
         self.plan = plan
-        self.world = World(directory, plan.world)
+        self.world = World(directory, plan.world, machine)
         lateness_ms = plan.world.lateness_seconds * 1000
         self.business = Business(self.world, plan.timezone, lateness_ms)
         self._chance = random.Random(f"business {plan.world.seed}")
@@ -236,9 +237,9 @@ class Simulation:
 
 
 @contextmanager
-def lived(directory: Path, plan: Plan) -> Iterator[Simulation]:
-    """Live a plan to its invoices and hand it over for looking at."""
-    simulation = Simulation(directory, plan)
+def lived(directory: Path, plan: Plan, machine: Machine | None = None) -> Iterator[Simulation]:
+    """Live a plan to its invoices, on a machine or (None) embedded, and hand it over."""
+    simulation = Simulation(directory, plan, machine)
     try:
         simulation.live()
         yield simulation

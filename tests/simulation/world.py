@@ -1,31 +1,27 @@
 """One simulated ISP in virtual time: real packets, real stages, no sockets, no sleep.
 
 Each virtual second the network model lives, datagrams cross a path that loses, repeats and
-reorders, the collectors' cores append to real logs, and the engine runs, dying now and then in the
-middle of a transaction. The business side (`tests.simulation.business`) acts through the API.
+reorders, the collectors' cores append to real logs, and the engine runs: embedded, dying now and
+then in the middle of a transaction, or a cluster (`tests.cluster.machine`). The business side
+(`tests.simulation.business`) acts through the API.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
-from billing.adapters.databases import open_database, writing
-from billing.adapters.rows import write_rows
-from collectors.adapters.segments import SegmentReader, SegmentWriter
+from billing.adapters.databases import writing
 from collectors.config import NasConfig, RadiusConfig
 from collectors.datagrams import Datagram, encode_datagrams
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.radius.log_codec import encode_packets
 from collectors.radius.server import Accepted, AccountingServer, Duplicate
-from infra.migrate import migrate
 from infra.network import ClassRuleConfig, entries_to_write
 from infra.network import NetworkConfig as OwnNetworkConfig
 from infra.simulation.accounting_packets import NasIdentity
@@ -43,11 +39,9 @@ from infra.simulation.transmission import AccountingSender
 from rating.config import RateConfig
 from rating.records import DirectoryEntry, frame_of
 from rating.session_config import AttributionConfig, SessionsConfig
-from streams.adapters import sqlite_topics
-from streams.config import StreamsConfig
-from streams.embedded import EmbeddedRunner
 from streams.sessions import SessionsStageConfig
-from streams.topology import StageConfigs, build_stages
+from streams.topology import StageConfigs
+from tests.simulation.machine import EmbeddedMachine, Machine
 from tests.simulation.transport import Path as NetworkPath
 from tests.simulation.transport import Weather
 from tests.simulation.truth import Truth
@@ -60,10 +54,6 @@ V9_ADDRESS = "127.0.0.11"
 IPFIX_ADDRESS = "127.0.0.12"
 RECORDS_PER_DATAGRAM = 24
 TEMPLATE_INTERVAL_SECONDS = 20
-
-
-class DeathError(Exception):
-    """The engine process dies here, in the middle of what it does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,29 +110,25 @@ class World:
     truth is told of each accounting event and flow that became durable.
     """
 
-    def __init__(self, directory: Path, config: WorldConfig) -> None:
+    def __init__(
+        self, directory: Path, config: WorldConfig, machine: Machine | None = None
+    ) -> None:
         """Make the database and the logs; nothing has happened yet."""
         self.config = config
-        self.directory = directory
         self.seconds = config.start_seconds
         self.truth = Truth(config.silence_ms, config.lateness_seconds * 1000)
         self.is_nas_cut_off = False
-        url = f"sqlite:///{directory / 'flowrate.sqlite'}"
-        migrate(url)
-        self.database: Engine = open_database(url, synchronous="normal")
-        self._streams = StreamsConfig(
-            partitions=config.partitions, batch_blocks_max=config.batch_blocks_max
+        self.machine = machine or EmbeddedMachine(
+            directory,
+            config.stages,
+            seed=config.seed,
+            partitions=config.partitions,
+            batch_blocks_max=config.batch_blocks_max,
+            death_probability=config.death_probability,
         )
-        self._deaths = random.Random(f"deaths {config.seed}")
-        self.deaths = 0
-        self._is_office_mortal = False
-        event.listen(self.database, "commit", self._strike_office)
+        self.database = self.machine.database
         with writing(self.database) as connection:
-            sqlite_topics.create_tables(connection)
             self._tell_own_network(connection)
-        self.runner = self._restart_engine()
-        self._flow_log = SegmentWriter(directory / "flows")
-        self._accounting_log = SegmentWriter(directory / "radius")
         self._build_network()
 
     def _tell_own_network(self, connection: Connection) -> None:
@@ -176,9 +162,12 @@ class World:
         self, connection: Connection, topic: str, producer: str, frame: pl.DataFrame
     ) -> None:
         """Append for the API."""
-        sqlite_topics.append_rows(
-            connection, topic, producer, frame, partitions=self.config.partitions
-        )
+        self.machine.append_rows(connection, topic, producer, frame)
+
+    @property
+    def deaths(self) -> int:
+        """How often the engine or the office has died."""
+        return self.machine.deaths
 
     def second(
         self, accounting: Sequence[AccountingEvent] = (), flows: Sequence[FlowRecord] = ()
@@ -195,7 +184,7 @@ class World:
         self._carry_flows([*tick.flows, *flows])
         self._mark()
         if self.seconds % self.config.engine_interval_seconds == 0:
-            self.run_engine()
+            self.machine.run_engine(self.now_ms(), wait=False)
 
     def drain(self) -> None:
         """Let everything that is on the way arrive, while nobody uses anything."""
@@ -217,8 +206,8 @@ class World:
         self.run_engine()
 
     def _mark(self) -> None:
-        for log in (self._accounting_log, self._flow_log):
-            log.append("marker", self.now_ms() + 999, b"")
+        for log in ("radius.accounting", "flow.datagrams"):
+            self.machine.append(log, "marker", self.now_ms() + 999, b"")
 
     def reboot_nas(self, boot_id: str) -> None:
         """The NAS restarts: what it had not yet got an answer for is gone."""
@@ -244,7 +233,7 @@ class World:
                 raise AssertionError(f"a good packet was refused: {judged}")
         packets = [each.packet for each in accepted if each.packet is not None]
         if packets:
-            self._accounting_log.append("data", self.now_ms(), encode_packets(packets))
+            self.machine.append("radius.accounting", "data", self.now_ms(), encode_packets(packets))
         for logged in packets:
             self.truth.report(self._sent[logged.packet], self.now_ms())
         answers += [self._server.release(each) for each in accepted]
@@ -279,7 +268,7 @@ class World:
             for flow in self._exported.pop(delivery.payload, ()):
                 self.truth.report_flow(self._as_scaled(flow), now)
         if arrived:
-            self._flow_log.append("data", now, encode_datagrams(arrived))
+            self.machine.append("flow.datagrams", "data", now, encode_datagrams(arrived))
 
     def _as_scaled(self, flow: FlowRecord) -> FlowRecord:
         """Return a flow as a collector must take it: whole sampled octets, scaled up again."""
@@ -294,70 +283,17 @@ class World:
 
     # -- the engine ----------------------------------------------------------------------------
 
-    def _start_engine(self) -> EmbeddedRunner:
-        readers = {
-            "flow.datagrams": SegmentReader(self.directory / "flows"),
-            "radius.accounting": SegmentReader(self.directory / "radius"),
-        }
-        return EmbeddedRunner(
-            self._begin_mortal,
-            build_stages(self.config.stages),
-            readers,
-            self._write_mortal,
-            self._streams,
-        )
-
-    @contextlib.contextmanager
-    def _begin_mortal(self) -> Iterator[Connection]:
-        with writing(self.database) as connection:
-            yield connection
-            self._strike()
-
-    def _write_mortal(self, connection: Connection, rows: Any) -> None:
-        write_rows(connection, rows)
-        self._strike()
-
-    def _strike(self) -> None:
-        if self._deaths.random() < self.config.death_probability:
-            raise DeathError
-
     def run_engine(self) -> None:
-        """Run passes until nothing is left; a death is followed by a new start."""
-        while True:
-            try:
-                if not self.runner.run_once():
-                    return
-            except DeathError:
-                self.deaths += 1
-                self.runner = self._restart_engine()
-
-    def _restart_engine(self) -> EmbeddedRunner:
-        while True:
-            try:
-                return self._start_engine()
-            except DeathError:
-                self.deaths += 1
+        """Let everything that has been received be rated."""
+        self.machine.run_engine(self.now_ms(), wait=True)
 
     def run_office(self, work: Callable[[], object]) -> None:
         """Do the office's work; a death before any of its commits is followed by a new start."""
-        self._is_office_mortal = True
-        while True:
-            try:
-                work()
-                break
-            except DeathError:
-                self.deaths += 1
-        self._is_office_mortal = False
-
-    def _strike_office(self, connection: Connection) -> None:
-        if self._is_office_mortal:
-            self._strike()
+        self.machine.run_office(work)
 
     def close(self) -> None:
         """Close the logs and the database."""
-        self._flow_log.close()
-        self._accounting_log.close()
-        self.database.dispose()
+        self.machine.close()
 
 
 def _octets_of(address: str) -> bytes:
