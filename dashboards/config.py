@@ -21,6 +21,12 @@ class DashboardsConfig:
     datasource_name: str = "Flowrate warehouse"
     """Name of the data source where `publish` creates it."""
 
+    prometheus_uid: str = "flowrate-prometheus"
+    """Identifier of the Prometheus data source that the operations dashboard reads."""
+
+    prometheus_name: str = "Flowrate Prometheus"
+    """Name of that data source where `publish` creates it."""
+
     time_zone: str = "UTC"
     """IANA zone of local hours and days, as the dashboard's variable starts."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.config import DashboardsConfig
-from dashboards.live import dashboards
+from dashboards.published import dashboards
 
 _DEFAULTS = DashboardsConfig()
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DataSourceRef,
@@ -65,10 +60,3 @@ def live_dashboard(config: DashboardsConfig) -> builders.Dashboard:
         for number, panel in enumerate(panels, start=row * 100 + 1):
             dashboard.with_panel(panel.build(datasource).id(number))
     return dashboard
-
-
-def dashboards(config: DashboardsConfig) -> Mapping[str, dict[str, Any]]:
-    """Return every dashboard as plain JSON values, by uid, in order of the keys."""
-    built = [live_dashboard(config).build()]
-    plain = [json.loads(json.dumps(each, cls=JSONEncoder, sort_keys=True)) for each in built]
-    return {str(each["uid"]): each for each in plain}

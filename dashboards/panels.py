@@ -1,10 +1,10 @@
-"""The panels of the live usage dashboard: what each asks and how it is drawn."""
+"""What a panel is and how it is drawn; and the panels of the live usage dashboard."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.builders import common as common_builders
@@ -17,11 +17,19 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 
-from dashboards.queries import TABLE, TIME, ClickHouseTarget, PanelQuery, TargetBuilder, instant
+from dashboards.queries import TABLE, TIME, PanelQuery, instant
 from warehouse import queries
 
 ROWS_OF_TABLES = "100"
 """Rows that a table panel shows at most."""
+
+
+class Asked(Protocol):
+    """What a panel asks of its data source."""
+
+    def target(self, ref_id: str, datasource: DataSourceRef) -> Any:
+        """Return the builder of the query as the dashboard's JSON has it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Panel:
     description: str
     width: int
     height: int
-    queries: Sequence[PanelQuery]
+    queries: Sequence[Asked]
     draw: Callable[[], Any]
 
     def build(self, datasource: DataSourceRef) -> Any:
@@ -40,13 +48,14 @@ class Panel:
         builder = self.draw()
         builder.title(self.title).description(self.description)
         builder.span(self.width).height(self.height).datasource(datasource)
-        for number, query in enumerate(self.queries):
-            target = ClickHouseTarget(chr(ord("A") + number), query, datasource)
-            builder.with_target(TargetBuilder(target))
+        for order, query in enumerate(self.queries):
+            builder.with_target(query.target(chr(ord("A") + order), datasource))
         return builder
 
 
-def _lines(unit: str, *, stacked: bool = False, bars: bool = False) -> Callable[[], Any]:
+def lines(unit: str, *, stacked: bool = False, bars: bool = False) -> Callable[[], Any]:
+    """Return a drawer of values over time."""
+
     def draw() -> Any:
         panel = timeseries.Panel().unit(unit).line_width(1).fill_opacity(25 if stacked else 8)
         panel.show_points(common.VisibilityMode.NEVER)
@@ -67,7 +76,9 @@ def _lines(unit: str, *, stacked: bool = False, bars: bool = False) -> Callable[
     return draw
 
 
-def _number(unit: str, red_from: float | None = None) -> Callable[[], Any]:
+def number(unit: str, red_from: float | None = None) -> Callable[[], Any]:
+    """Return a drawer of the newest value, red from a threshold on."""
+
     def draw() -> Any:
         panel = (
             stat.Panel()
@@ -84,7 +95,9 @@ def _number(unit: str, red_from: float | None = None) -> Callable[[], Any]:
     return draw
 
 
-def _bars(unit: str) -> Callable[[], Any]:
+def bars_of(unit: str) -> Callable[[], Any]:
+    """Return a drawer of one horizontal bar per row."""
+
     def draw() -> Any:
         options = common_builders.ReduceDataOptions().values(True)
         orientation = common.VizOrientation.HORIZONTAL
@@ -93,7 +106,9 @@ def _bars(unit: str) -> Callable[[], Any]:
     return draw
 
 
-def _table(**unit_of_column: str) -> Callable[[], Any]:
+def table_of(**unit_of_column: str) -> Callable[[], Any]:
+    """Return a drawer of rows, with the units of some columns."""
+
     def draw() -> Any:
         panel = table.Panel().filterable(True)
         for column, unit in unit_of_column.items():
@@ -112,7 +127,7 @@ NOW: tuple[Panel, ...] = (
         6,
         4,
         [PanelQuery(queries.NOW, {"sessions": "sessions"}, TABLE)],
-        _number(units.Short),
+        number(units.Short),
     ),
     Panel(
         "Down now",
@@ -120,7 +135,7 @@ NOW: tuple[Panel, ...] = (
         6,
         4,
         [PanelQuery(queries.NOW, {"down": "rate_down_bps"}, TABLE)],
-        _number(units.BitsPerSecondSI),
+        number(units.BitsPerSecondSI),
     ),
     Panel(
         "Up now",
@@ -128,7 +143,7 @@ NOW: tuple[Panel, ...] = (
         6,
         4,
         [PanelQuery(queries.NOW, {"up": "rate_up_bps"}, TABLE)],
-        _number(units.BitsPerSecondSI),
+        number(units.BitsPerSecondSI),
     ),
     Panel(
         "Newest usage",
@@ -142,7 +157,7 @@ NOW: tuple[Panel, ...] = (
                 TABLE,
             )
         ],
-        _number(units.Seconds, red_from=600.0),
+        number(units.Seconds, red_from=600.0),
     ),
 )
 
@@ -158,7 +173,7 @@ TRAFFIC: tuple[Panel, ...] = (
                 {"time": TIME, "class": "traffic_class", "down": "bps_down"},
             )
         ],
-        _lines(units.BitsPerSecondSI, stacked=True),
+        lines(units.BitsPerSecondSI, stacked=True),
     ),
     Panel(
         "Traffic from subscribers, by class",
@@ -171,7 +186,7 @@ TRAFFIC: tuple[Panel, ...] = (
                 {"time": TIME, "class": "traffic_class", "up": "bps_up"},
             )
         ],
-        _lines(units.BitsPerSecondSI, stacked=True),
+        lines(units.BitsPerSecondSI, stacked=True),
     ),
     Panel(
         "Octets per hour, by class",
@@ -184,7 +199,7 @@ TRAFFIC: tuple[Panel, ...] = (
                 {"time": TIME, "class": "traffic_class", "octets": "octets_up + octets_down"},
             )
         ],
-        _lines(units.BytesSI, stacked=True, bars=True),
+        lines(units.BytesSI, stacked=True, bars=True),
     ),
     Panel(
         "Top subscribers",
@@ -199,7 +214,7 @@ TRAFFIC: tuple[Panel, ...] = (
                 {"limit": "15"},
             )
         ],
-        _bars(units.BytesSI),
+        bars_of(units.BytesSI),
     ),
 )
 
@@ -220,7 +235,7 @@ SUBSCRIBERS: tuple[Panel, ...] = (
                 },
             )
         ],
-        _lines(units.BytesSI, bars=True),
+        lines(units.BytesSI, bars=True),
     ),
 )
 
@@ -236,7 +251,7 @@ TRUST: tuple[Panel, ...] = (
                 {"time": TIME, "source": "source", "unattributed": "share"},
             )
         ],
-        _lines(units.PercentUnit),
+        lines(units.PercentUnit),
     ),
     Panel(
         "Export datagrams lost",
@@ -244,7 +259,7 @@ TRUST: tuple[Panel, ...] = (
         8,
         8,
         [PanelQuery(queries.LOSS, {"time": TIME, "exporter": "exporter", "lost": "share"})],
-        _lines(units.PercentUnit),
+        lines(units.PercentUnit),
     ),
     Panel(
         "Lateness",
@@ -256,7 +271,7 @@ TRUST: tuple[Panel, ...] = (
                 queries.LAG, {"time": TIME, "mean": "mean_seconds", "greatest": "max_seconds"}
             )
         ],
-        _lines(units.Seconds),
+        lines(units.Seconds),
     ),
     Panel(
         "Late usage",
@@ -278,7 +293,7 @@ TRUST: tuple[Panel, ...] = (
                 _LIMIT,
             )
         ],
-        _table(octets=units.BytesSI),
+        table_of(octets=units.BytesSI),
     ),
 )
 
@@ -299,7 +314,7 @@ MONEY: tuple[Panel, ...] = (
                 },
             )
         ],
-        _lines(units.Short, stacked=True, bars=True),
+        lines(units.Short, stacked=True, bars=True),
     ),
     Panel(
         "Alerts",
@@ -321,7 +336,7 @@ MONEY: tuple[Panel, ...] = (
                 _LIMIT,
             )
         ],
-        _table(used=units.BytesSI, threshold=units.BytesSI),
+        table_of(used=units.BytesSI, threshold=units.BytesSI),
     ),
     Panel(
         "Commands",
@@ -346,7 +361,7 @@ MONEY: tuple[Panel, ...] = (
                 _LIMIT,
             )
         ],
-        _table(),
+        table_of(),
     ),
 )
 

@@ -1,7 +1,8 @@
 """`flowrate dashboards publish`: folder, data source and dashboards into a Grafana, over its API.
 
-Publishing again is safe: everything has a fixed uid and is replaced. The data source is only made
-or changed where its address is given; otherwise one with the uid must exist.
+Publishing again is safe: everything has a fixed uid and is replaced. A data source is only made or
+changed where its address is given; otherwise one with the uid must exist. Without Prometheus the
+dashboard of operations is empty, which is said and no error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from grafana_api.grafana_api import GrafanaClientError, GrafanaException, Grafan
 from grafana_api.grafana_face import GrafanaFace
 
 from dashboards.config import DashboardsConfig
-from dashboards.live import dashboards
+from dashboards.operations import PLUGIN as PROMETHEUS
+from dashboards.published import dashboards
 from dashboards.queries import PLUGIN
 
 _DEFAULTS = DashboardsConfig()
@@ -77,9 +79,12 @@ def connect(url: str, token: str, timeout_seconds: float) -> GrafanaFace:
 
 
 def publish(
-    grafana: GrafanaFace, config: DashboardsConfig, datasource: Datasource | None
+    grafana: GrafanaFace,
+    config: DashboardsConfig,
+    datasource: Datasource | None,
+    prometheus_url: str = "",
 ) -> list[str]:
-    """Bring folder, data source and dashboards into Grafana; return a line per thing done.
+    """Bring folder, data sources and dashboards into Grafana; return a line per thing done.
 
     PublishError where the data source is missing and none was given; grafana-api's and requests'
     errors pass through.
@@ -89,6 +94,7 @@ def publish(
         grafana.folder.create_folder(config.folder_title, config.folder_uid)
         done.append(f"folder {config.folder_title}: created")
     done.append(_datasource(grafana, config, datasource))
+    done.append(_prometheus(grafana, config, prometheus_url))
     for uid, dashboard in dashboards(config).items():
         answer = grafana.dashboard.update_dashboard(
             {
@@ -114,13 +120,37 @@ def _datasource(
                 " --store-host, --store-port and --store-password-file and it is created"
             )
         return f"data source {config.datasource_uid}: left as it is"
-    document = datasource.document(config)
+    return _put(grafana, datasource.document(config), absent)
+
+
+def _prometheus(grafana: GrafanaFace, config: DashboardsConfig, url: str) -> str:
+    uid = config.prometheus_uid
+    absent = _absent(lambda: grafana.api.GET(f"/datasources/uid/{uid}"))
+    if url:
+        document = {
+            "uid": uid,
+            "name": config.prometheus_name,
+            "type": PROMETHEUS,
+            "access": "proxy",
+            "url": url,
+        }
+        return _put(grafana, document, absent)
+    if absent:
+        return (
+            f"data source {uid}: missing, so the dashboard of operations is empty;"
+            " --prometheus-url creates it"
+        )
+    return f"data source {uid}: left as it is"
+
+
+def _put(grafana: GrafanaFace, document: dict[str, Any], absent: bool) -> str:
+    uid = document["uid"]
     if absent:
         grafana.datasource.create_datasource(document)
-        return f"data source {config.datasource_uid}: created"
+        return f"data source {uid}: created"
     # grafana-api updates by numeric id, which Grafana 13 no longer serves by default.
-    grafana.api.PUT(path, json=document)
-    return f"data source {config.datasource_uid}: updated"
+    grafana.api.PUT(f"/datasources/uid/{uid}", json=document)
+    return f"data source {uid}: updated"
 
 
 def _absent(ask: Any) -> bool:
@@ -149,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         grafana = connect(options.url, token, config.timeout_seconds)
-        for line in publish(grafana, config, _given_datasource(options)):
+        given = _given_datasource(options)
+        for line in publish(grafana, config, given, options.prometheus_url):
             print(line)
     except (PublishError, GrafanaException, requests.RequestException, OSError) as error:
         print(f"flowrate dashboards publish: {_told(error, options.url)}", file=sys.stderr)
@@ -163,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", default="", help=f"service account token, or {TOKEN_VARIABLE}")
     parser.add_argument("--datasource-uid", default=_DEFAULTS.datasource_uid)
     parser.add_argument("--time-zone", default=_DEFAULTS.time_zone)
+    parser.add_argument("--prometheus-url", default="", help="where Grafana reaches Prometheus")
     parser.add_argument("--store-host", help="where Grafana reaches the store's endpoint")
     parser.add_argument("--store-port", type=int, default=8123)
     parser.add_argument("--store-user", default="reader")

@@ -58,6 +58,10 @@ class PanelQuery:
         shown = ", ".join(f'{expression} AS "{name}"' for name, expression in self.columns.items())
         return f"SELECT {shown} FROM (\n{inner}\n)"
 
+    def target(self, ref_id: str, datasource: DataSourceRef) -> TargetBuilder:
+        """Return the builder of the query as the dashboard's JSON has it."""
+        return TargetBuilder(ClickHouseTarget(ref_id, self, datasource))
+
 
 TIME = "fromUnixTimestamp64Milli(at)"
 """A step's start as the DateTime64 that Grafana takes for time."""

@@ -13,7 +13,9 @@ import pytest
 
 from dashboards.config import DashboardsConfig
 from dashboards.export import main as export
-from dashboards.live import LIVE_UID, dashboards
+from dashboards.live import LIVE_UID
+from dashboards.operations import OPERATIONS_UID
+from dashboards.published import dashboards
 from dashboards.queries import PLUGIN, TABLE, TIME_SERIES
 from tests.dashboards.grafana_sql import expand
 from tests.warehouse.opened_store import FROM_AT, UNTIL_AT, opened_store
@@ -131,9 +133,10 @@ def test_export_writes_what_publish_sends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export([str(tmp_path / "out"), "--time-zone", "Asia/Kathmandu"]) == 0
-    written = tmp_path / "out" / f"{LIVE_UID}.json"
-    assert capsys.readouterr().out == f"{written}\n"
-    assert json.loads(written.read_text(encoding="utf-8")) == LIVE
+    written = {uid: tmp_path / "out" / f"{uid}.json" for uid in (LIVE_UID, OPERATIONS_UID)}
+    assert capsys.readouterr().out == "".join(f"{path}\n" for path in written.values())
+    for uid, path in written.items():
+        assert json.loads(path.read_text(encoding="utf-8")) == dashboards(CONFIG)[uid]
 
 
 def test_export_says_where_it_cannot_write(

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from dashboards.config import DashboardsConfig
-from dashboards.live import LIVE_UID, dashboards
+from dashboards.live import LIVE_UID
+from dashboards.operations import OPERATIONS_UID
 from dashboards.publish import main
+from dashboards.published import dashboards
 
 TOKEN = "glsa_test"
 
@@ -121,15 +123,35 @@ def test_everything_is_made_and_a_second_time_replaced(
     assert made["type"] == "grafana-clickhouse-datasource"
     assert (made["jsonData"]["host"], made["jsonData"]["port"]) == ("10.0.0.5", 9123)
     assert made["secureJsonData"] == {"password": "read-secret"}
-    sent = grafana.stored["dashboards"][LIVE_UID]
-    assert sent["dashboard"] == dashboards(DashboardsConfig())[LIVE_UID]
-    assert sent["folderUid"] == "flowrate"
+    for uid in (LIVE_UID, OPERATIONS_UID):
+        sent = grafana.stored["dashboards"][uid]
+        assert sent["dashboard"] == dashboards(DashboardsConfig())[uid]
+        assert sent["folderUid"] == "flowrate"
     assert publish(grafana, *store) == 0
     assert ("PUT", "/grafana/api/datasources/uid/flowrate-warehouse") in [
         request[:2] for request in grafana.requests
     ]
     assert publish(grafana) == 0
     assert "left as it is" in capsys.readouterr().out
+
+
+def test_prometheus_is_made_where_its_address_is_given(
+    grafana: Grafana, password: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ("--store-host", "h", "--store-password-file", password)
+    assert publish(grafana, *store) == 0
+    told = capsys.readouterr().out
+    assert "data source flowrate-prometheus: missing" in told
+    assert "--prometheus-url creates it" in told
+    assert publish(grafana, "--prometheus-url", "http://prometheus:9090") == 0
+    assert "data source flowrate-prometheus: created" in capsys.readouterr().out
+    made = grafana.stored["datasources"]["flowrate-prometheus"]
+    assert (made["type"], made["url"]) == ("prometheus", "http://prometheus:9090")
+    assert publish(grafana, "--prometheus-url", "http://other:9090") == 0
+    assert "data source flowrate-prometheus: updated" in capsys.readouterr().out
+    assert grafana.stored["datasources"]["flowrate-prometheus"]["url"] == "http://other:9090"
+    assert publish(grafana) == 0
+    assert "data source flowrate-prometheus: left as it is" in capsys.readouterr().out
 
 
 def test_the_password_is_not_printed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,7 +31,8 @@ def declared_metrics() -> dict[str, frozenset[str]]:
     """Return sample name -> label names, as the metrics endpoint renders the declarations."""
     endpoint = MetricsEndpoint("test")
     for source in SOURCES:
-        endpoint.add_source(source, lambda source=source: dict.fromkeys(source, 1.0))  # type: ignore[misc]
+        counts = dict.fromkeys(source, 1.0)
+        endpoint.add_source(source, functools.partial(dict, counts))
     gauges = {
         (name, tuple("x" for _ in gauge.labels)): 1.0
         for name, gauge in streams.metrics.GAUGES.items()
