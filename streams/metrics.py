@@ -15,7 +15,6 @@ COUNTERS: dict[str, str] = {
     "stream_commits": "transactions committed by the runner",
     "stream_repeats_dropped": "messages dropped because their number had been taken before",
     "stream_messages_published": "outbox rows that Kafka acknowledged",
-    "stream_leases_expired": "collectors given up because their lease ran out",
     "stream_lag_failures": "times that Kafka did not tell where its topics end",
 }
 

@@ -13,6 +13,9 @@ def main(context: Context) -> None:
     """Serve until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
+    context.metrics.add_readiness_check(
+        lambda: [] if counters.get("radius_receive_buffer_octets") else ["no socket is bound yet"]
+    )
     with open_log(context, ACCOUNTING_LOG, counters) as writer:
         radius_listener.run(
             context.settings.collectors.radius,

@@ -13,6 +13,9 @@ def main(context: Context) -> None:
     """Receive until told to stop."""
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
+    context.metrics.add_readiness_check(
+        lambda: [] if counters.get("flow_receive_buffer_octets") else ["no socket is bound yet"]
+    )
     with open_log(context, FLOW_LOG, counters) as writer:
         flow_receiver.run(
             context.settings.collectors.flows,
