@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from billing.adapters.databases import open_database, reading
 from infra.settings import Settings, SettingsError, find_file, load_settings
 from infra.wiring.paths import database_url
-from streams.adapters.kafka_admin import KafkaRefusedError, open_topics
+from streams.adapters.kafka_admin import open_topics
+from streams.adapters.kafka_login import KafkaRefusedError
 from streams.adapters.postgres_tables import current_generation
 from streams.topic_plan import compare, describe, wanted_topics
 

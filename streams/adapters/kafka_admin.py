@@ -14,6 +14,8 @@ from streams.adapters.kafka_login import KafkaRefusedError, check_login, told
 from streams.topic_plan import ConfigChange, TopicLayout
 
 UNKNOWN_TOPIC = 3
+CREATION_MILLISECONDS = 60_000
+"""How long the partitions of a new topic may take to find their leaders."""
 
 
 class KafkaTopics:
@@ -63,7 +65,7 @@ class KafkaTopics:
                 if outcome["error_code"]:
                     error = kafka.errors.for_code(outcome["error_code"])()
                     raise _refusal(error, f"{topic.name}: {outcome['error_message'] or error}")
-                self._admin.wait_for_topics([topic.name])
+                self._admin.wait_for_topics([topic.name], timeout_ms=CREATION_MILLISECONDS)
 
     def change(self, changes: Sequence[ConfigChange]) -> None:
         """Set configs of topics; what is not named stays."""

@@ -12,10 +12,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from rating.connections import KafkaConfig, client_arguments
-from streams.adapters.kafka_admin import KafkaRefusedError, open_topics
+from streams.adapters.kafka_admin import open_topics
+from streams.adapters.kafka_login import KafkaRefusedError, check_login
 from streams.adapters.kafka_relay import aiokafka_arguments
 from streams.topic_plan import TopicLayout
 from tests.cluster.conftest import require_kafka
+from tests.cluster.processes import free_port
 from tests.cluster.secured import PASSWORD, STRANGER, USER, SecuredKafka
 from tests.peers_available import require_peer
 
@@ -152,8 +154,35 @@ def test_a_broker_whose_certificate_we_do_not_trust_is_told_as_such(secured: Sec
 def test_a_broker_that_wants_our_certificate_is_told_as_such(secured: SecuredKafka) -> None:
     config = dataclasses.replace(certificate(secured), ssl_certificate_file="", ssl_key_file="")
     told = refusal(config)
-    assert str(told).startswith("no encrypted connection: ")
+    assert str(told).startswith("no encrypted connection to ")
     assert "kafka.ssl_certificate_file" in told.keys
+
+
+def test_a_listener_that_speaks_another_protocol_is_told_as_such(secured: SecuredKafka) -> None:
+    plain = dataclasses.replace(login(secured), security_protocol="PLAINTEXT")
+    encrypted = dataclasses.replace(
+        certificate(secured), bootstrap_servers=(secured.broker.bootstrap,)
+    )
+    for config in (plain, encrypted):
+        told = refusal(config)
+        assert "ends the connection" in str(told)
+        assert "kafka.security_protocol" in told.keys
+
+
+def test_a_mechanism_that_the_broker_does_not_offer_is_told_as_such(secured: SecuredKafka) -> None:
+    told = refusal(login(secured, "SCRAM-SHA-256"))
+    assert str(told).endswith("does not offer SCRAM-SHA-256")
+    assert told.keys == ("kafka.sasl_mechanism",)
+
+
+def test_one_broker_that_lets_us_in_is_enough(secured: SecuredKafka) -> None:
+    down = f"127.0.0.1:{free_port()}"
+    servers = (down, secured.broker.address("SASL_PLAINTEXT"))
+    config = dataclasses.replace(login(secured), bootstrap_servers=servers)
+    check_login(config)
+    # A broker that refuses tells more than one that is down.
+    told = refusal(dataclasses.replace(config, sasl_password="wrong"))
+    assert "kafka.sasl_password" in told.keys
 
 
 def test_a_file_that_is_not_there_is_told_as_such(secured: SecuredKafka) -> None:

@@ -183,9 +183,24 @@ def test_a_broker_that_is_not_there_is_one_line_naming_the_setting(
     assert apply(f"cluster.kafka.bootstrap_servers={address}") == 1
     told = capfd.readouterr().err
     assert told.startswith(
-        f"flowrate: cluster.kafka.bootstrap_servers: no broker at {address} answered within 4 s"
+        f"flowrate: cluster.kafka.bootstrap_servers: {address} cannot be reached: "
     )
     assert told.count("\n") == 1
+
+
+@pytest.mark.usefixtures("generation")
+def test_a_broker_that_does_not_answer_is_one_line_naming_the_setting(
+    apply: Apply, kafka: Kafka, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kafka.pause()
+    try:
+        assert apply() == 1
+    finally:
+        kafka.resume()
+    told = capfd.readouterr().err
+    assert told == (
+        f"flowrate: cluster.kafka.bootstrap_servers: {kafka.bootstrap} does not answer within 4 s\n"
+    )
 
 
 def test_a_database_that_is_not_there_is_one_line_naming_the_setting(
