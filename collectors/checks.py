@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from collectors.adapters.sockets import parse_listen
-from collectors.config import FlowReceiverConfig, RadiusConfig
+from collectors.config import (
+    MESSAGE_OCTETS_LEAST,
+    FlowReceiverConfig,
+    RadiusConfig,
+    SpoolConfig,
+)
 from collectors.radius.clients import ClientTable
+from rating.connections import KafkaConfig
 
 
 def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
@@ -46,6 +53,33 @@ def check_radius(config: RadiusConfig) -> list[str]:
         ClientTable(config.clients)
     except ValueError as error:
         problems.append(f"clients: {error}")
+    return problems
+
+
+def check_spool(config: SpoolConfig, kafka: KafkaConfig) -> list[str]:
+    """Return what cannot work in a cluster's collectors: the key and what was expected."""
+    problems = [
+        f"spool.{problem}" for problem in _positive(config, ("octets_max", "ack_wait_milliseconds"))
+    ]
+    if config.lease_seconds < 1 or config.keep_published_minutes < 0:
+        problems.append(
+            f"spool.lease_seconds, spool.keep_published_minutes = {config.lease_seconds},"
+            f" {config.keep_published_minutes}: expected at least 1 and 0"
+        )
+    if not re.fullmatch(r"[\w.:-]{0,200}", config.collector_id, re.ASCII):
+        problems.append(
+            f"spool.collector_id = {config.collector_id!r}: expected letters, digits and . : - _"
+        )
+    if kafka.message_octets_max < MESSAGE_OCTETS_LEAST:
+        problems.append(
+            f"kafka.message_octets_max = {kafka.message_octets_max}: expected at least"
+            f" {MESSAGE_OCTETS_LEAST}, so that any datagram fits"
+        )
+    if kafka.delivery_timeout_milliseconds < kafka.request_timeout_milliseconds + 1_000:
+        problems.append(
+            f"kafka.delivery_timeout_milliseconds = {kafka.delivery_timeout_milliseconds}: expected"
+            " at least a second more than request_timeout_milliseconds"
+        )
     return problems
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+MESSAGE_OCTETS_LEAST = 262_144
+"""What `cluster.kafka.message_octets_max` must allow: any one datagram with its envelope."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlowReceiverConfig:

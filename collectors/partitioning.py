@@ -6,7 +6,7 @@ and every run agrees. A block's parts keep the order in which its datagrams or p
 
 No part is larger than `octets_max`, whatever the collectors' block sizes are set to: a larger one
 becomes several parts of the same partition, in order. One datagram (65,535 octets) or packet
-(4,096) always fits, since `MESSAGE_OCTETS_LEAST` bounds the setting from below.
+(4,096) always fits, since `collectors.config.MESSAGE_OCTETS_LEAST` bounds the setting from below.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ Part = tuple[int, bytes]
 
 EVERY = -1
 """Partition of a packet that all partitions must have."""
-
-MESSAGE_OCTETS_LEAST = 262_144
-"""A Kafka message must be allowed to be this large: room for any one datagram and its envelope."""
 
 _DATAGRAM_OCTETS_MAX = 65_535
 _DATAGRAM_COLUMNS = 32

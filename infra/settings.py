@@ -23,7 +23,7 @@ from typing import Any, Literal
 from api.config import ApiConfig
 from billing.acting.profiles import VENDOR_PROFILES
 from billing.config import DatabaseConfig, OfficeConfig
-from collectors.checks import check_flow_receiver, check_radius
+from collectors.checks import check_flow_receiver, check_radius, check_spool
 from collectors.config import FlowReceiverConfig, RadiusConfig, SpoolConfig
 from collectors.netflow.config import FlowDecodeConfig, check_decode
 from infra import clock, network
@@ -205,6 +205,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("cluster", check_cluster),
     ("cluster.kafka", lambda settings: check_kafka(settings.cluster.kafka)),
     ("cluster.topics", lambda settings: streams_config.check_topics(settings.cluster.topics)),
+    ("cluster", lambda settings: check_spool(settings.cluster.spool, settings.cluster.kafka)),
     ("cluster.worker", lambda settings: streams_config.check_worker(settings.cluster.worker)),
     ("clock", lambda settings: clock.check(settings.clock)),
     ("traces", lambda settings: check_traces(settings.traces)),

@@ -45,19 +45,19 @@ class LeaseRenewal(threading.Thread):
         self._interval_seconds = lease_seconds / _RENEWALS_PER_LEASE
         self._now_ms = now_ms
         self._counters = counters
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._has_failed = False
         self.also: Callable[[Connection], None] = lambda connection: None
 
     def run(self) -> None:
         """Renew until told to finish."""
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             self._renew(LIVE_LEASE)
-            self._stop.wait(self._interval_seconds)
+            self._stopping.wait(self._interval_seconds)
 
     def finish(self, *, has_left: bool) -> None:
         """End; a collector that left everything in order gives its lease back."""
-        self._stop.set()
+        self._stopping.set()
         self.join(self._interval_seconds)
         if has_left:
             self._renew(LEFT_LEASE)

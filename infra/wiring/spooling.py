@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import shutil
@@ -11,9 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from billing.adapters import postgres
 from collectors.adapters.kafka_publisher import RawTopic
 from collectors.adapters.lease_keeper import LeaseKeeper
 from collectors.adapters.lease_renewal import LeaseRenewal
@@ -36,7 +38,6 @@ SPLITS = {FLOW_LOG: split_flows, ACCOUNTING_LOG: split_packets}
 
 _GENERATION_FILE = "generation.json"
 _RETRY_SECONDS = 1.0
-_CONNECT = {"connect_timeout": 3, "options": "-c statement_timeout=3000"}
 
 
 @contextlib.contextmanager
@@ -104,9 +105,11 @@ def spool_root(settings: Settings) -> Path:
 
 def collector_engine(settings: Settings) -> Engine:
     """Return a small engine for PostgreSQL that gives up soon: receiving never waits for it."""
-    return create_engine(
-        database_url(settings), pool_size=1, pool_pre_ping=True, connect_args=_CONNECT
+    database = dataclasses.replace(
+        settings.cluster.database, connect_timeout_seconds=3, statement_timeout_seconds=3
     )
+    url = database_url(settings)
+    return postgres.open_engine(url, database, "flowrate collect", pool_size=1)
 
 
 def find_generation(root: Path, engine: Engine, stop: threading.Event) -> tuple[int, int] | None:

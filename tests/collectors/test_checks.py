@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from collectors.checks import check_flow_receiver, check_radius
-from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig
+from collectors.checks import check_flow_receiver, check_radius, check_spool
+from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig, SpoolConfig
+from rating.connections import KafkaConfig
 
 
 def test_the_defaults_work() -> None:
@@ -42,3 +43,21 @@ def test_a_bad_flow_setting_is_named(change: dict[str, Any], message: str) -> No
 def test_a_bad_radius_setting_is_named(change: dict[str, Any], message: str) -> None:
     (found,) = check_radius(dataclasses.replace(RadiusConfig(), **change))
     assert found.startswith(message)
+
+
+def test_what_cannot_work_in_a_spool_is_told_by_key() -> None:
+    config = SpoolConfig(collector_id="two words", octets_max=0, lease_seconds=0)
+    kafka = KafkaConfig(
+        message_octets_max=1_000,
+        request_timeout_milliseconds=10_000,
+        delivery_timeout_milliseconds=10_000,
+    )
+    problems = check_spool(config, kafka)
+    assert [problem.partition(" = ")[0] for problem in problems] == [
+        "spool.octets_max",
+        "spool.lease_seconds, spool.keep_published_minutes",
+        "spool.collector_id",
+        "kafka.message_octets_max",
+        "kafka.delivery_timeout_milliseconds",
+    ]
+    assert check_spool(SpoolConfig(collector_id="ams1.example"), KafkaConfig()) == []

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.config import MESSAGE_OCTETS_LEAST
 from collectors.datagrams import Datagram, decode_datagrams, encode_datagrams
 from collectors.partitioning import (
     EVERY,
-    MESSAGE_OCTETS_LEAST,
     packet_partition,
     split_flows,
     split_packets,
