@@ -15,6 +15,7 @@ from api.ports import Services
 from api.resources import acting, billing, keys, parties, subscribers, usage
 from api.web import pages
 from api.web.live import LiveSamples
+from billing.adapters.databases import take_schema_turn, writing
 
 VERSION = "1.0.0"
 """Version of the interface /v1, not of the program."""
@@ -22,7 +23,9 @@ VERSION = "1.0.0"
 
 def create_app(services: Services) -> FastAPI:
     """Return the application. The database has its business tables; the API's own is created."""
-    tables.metadata.create_all(services.engine)
+    with writing(services.engine) as connection:
+        take_schema_turn(connection)  # several processes may begin at once
+        tables.metadata.create_all(connection)
     live = LiveSamples(services)
 
     @asynccontextmanager

@@ -15,6 +15,13 @@ class ApiConfig:
     listen_port: int = 8080
     """TCP port of the API and the pages; 0 takes a free one."""
 
+    operator_key: str = dataclasses.field(default="", repr=False)
+    """The API key that reaches every branch. Empty: the one that the secrets file has, made by
+    itself; the API processes of a cluster must all be told the same."""
+
+    page_session_key: str = dataclasses.field(default="", repr=False)
+    """Key that signs the logins of the pages. Empty: likewise; a cluster's must be the same."""
+
     account_event_wait_seconds: float = 3.0
     """How long a request waits for rate's answer to its account event before it replies 202."""
 

@@ -166,8 +166,9 @@ class Services:
     links. operator_token is the installation's own API key, which reaches every branch (empty:
     there is none); the keys of branches are rows of `api_key`. speed_profiles are those that the
     office can set; empty where nobody said, and then a name is not checked. read_processes
-    returns supervisor.json's content, or None where nothing supervises. read_watermarks returns
-    stage → "received through" in ms. count adds to a counter of `api.metrics`.
+    returns supervisor.json's content, or None where nothing supervises; is_cluster says that the
+    processes are roles on several machines, of which only their own metrics tell. read_watermarks
+    returns stage → "received through" in ms. count adds to a counter of `api.metrics`.
     """
 
     engine: Engine
@@ -181,5 +182,6 @@ class Services:
     speed_profiles: Sequence[SpeedProfileConfig] = ()
     config: ApiConfig = dataclasses.field(default_factory=ApiConfig)
     read_processes: Callable[[], Mapping[str, Any] | None] = lambda: None
+    is_cluster: bool = False
     read_watermarks: Callable[[], Mapping[str, int]] = dict
     count: Callable[[str, int], None] = lambda _name, _increment: None

@@ -175,6 +175,7 @@ class Status(Model):
         {
             "now": "2026-11-21T10:15:00Z",
             "healthy": True,
+            "mode": "embedded",
             "supervised": True,
             "processes": [
                 {
@@ -199,6 +200,7 @@ class Status(Model):
 
     now: Instant
     healthy: bool
+    mode: Literal["embedded", "cluster"]
     supervised: bool
     processes: list[Process]
     watermarks: list[Watermark]

@@ -99,6 +99,7 @@ def installation_status(services: Services) -> Status:
     return Status(
         now=now,
         healthy=not down and not stalled,
+        mode="cluster" if services.is_cluster else "embedded",
         supervised=document is not None,
         processes=processes,
         watermarks=watermarks,

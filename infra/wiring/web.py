@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 from fastapi import FastAPI
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 import warehouse.connect
 from api.app import create_app
@@ -19,14 +19,15 @@ from api.keys import OPERATOR
 from api.ports import AppendRows, Services
 from api.warehouse_usage import WarehouseUsage
 from api.web.session import login_path
-from billing.adapters.databases import open_database
+from billing.adapters.databases import reading
 from infra.secrets import Secrets
 from infra.serve import Instance
 from infra.settings import Settings
 from infra.supervisor import read_status
-from infra.wiring.paths import database_path, database_url, read_only
+from infra.wiring.databases import business_database
+from infra.wiring.paths import database_path, read_only
 from infra.wiring.store import warehouse_config
-from streams.adapters import sqlite_topics
+from streams.adapters import postgres_tables, postgres_topics, sqlite_topics
 from warehouse.connect import WarehouseClient
 
 _ID_OCTETS = 10
@@ -40,8 +41,14 @@ def services(
     *,
     synchronous: str = "full",
 ) -> Services:
-    """Return what the API and its pages need, over this data directory."""
-    database = open_database(database_url(settings), synchronous=synchronous)
+    """Return what the API and its pages need, over this data directory or the cluster's database.
+
+    LookupError where a cluster's database is not prepared yet (`flowrate migrate`).
+    """
+    database = business_database(settings, "api", synchronous=synchronous)
+    if settings.mode == "cluster":
+        with reading(database) as connection:
+            postgres_tables.current_generation(connection)
     return Services(
         engine=database,
         usage=WarehouseUsage(lambda: warehouse_client(settings, secrets)),
@@ -49,12 +56,13 @@ def services(
         now_ms=now_ms,
         new_id=new_id,
         new_token=os.urandom,
-        secret=secrets.page_session_key.encode(),
-        operator_token=secrets.api_key,
+        secret=page_session_key(settings, secrets),
+        operator_token=settings.api.operator_key or secrets.api_key,
         speed_profiles=settings.office.acting.speed_profiles,
         config=settings.api,
         read_processes=lambda: _supervisor_document(settings),
-        read_watermarks=lambda: watermarks(settings),
+        is_cluster=settings.mode == "cluster",
+        read_watermarks=lambda: watermarks(settings, database),
         count=lambda name, increment: counters.update({name: increment}),
     )
 
@@ -87,11 +95,19 @@ def login_link(instance: Instance) -> str:
     if not api.login_link_enabled:
         return root
     expires_at = instance.clock.now_ms() + api.login_link_lifetime_seconds * 1000
-    key = instance.secrets.page_session_key.encode()
+    key = page_session_key(instance.settings, instance.secrets)
     return root + login_path(key, OPERATOR.key_id, expires_at)
 
 
+def page_session_key(settings: Settings, secrets: Secrets) -> bytes:
+    """Return the key of the pages' logins; the API processes of a cluster are told the same one."""
+    return (settings.api.page_session_key or secrets.page_session_key).encode()
+
+
 def _supervisor_document(settings: Settings) -> Mapping[str, Any] | None:
+    """Return what `flowrate serve` says of its processes; nothing supervises those of a cluster."""
+    if settings.mode == "cluster":
+        return None
     status = read_status(settings.data_dir)
     return None if status is None else dataclasses.asdict(status)
 
@@ -103,6 +119,8 @@ def warehouse_client(settings: Settings, secrets: Secrets) -> WarehouseClient:
 
 def append_rows(settings: Settings) -> AppendRows:
     """Return the API's way to append to `directory` and `account.events` in its transaction."""
+    if settings.mode == "cluster":
+        return _append_in_cluster
     partitions = settings.streams.partitions
 
     def append(connection: Connection, topic: str, producer: str, frame: pl.DataFrame) -> None:
@@ -111,8 +129,26 @@ def append_rows(settings: Settings) -> AppendRows:
     return append
 
 
-def watermarks(settings: Settings) -> dict[str, int]:
-    """Return each task's least input watermark in ms, as last committed."""
+def _append_in_cluster(
+    connection: Connection, topic: str, producer: str, frame: pl.DataFrame
+) -> None:
+    """Append to the partitions of the generation that is in force in this transaction."""
+    _, partitions = postgres_tables.current_generation(connection)
+    postgres_topics.append_rows(connection, topic, producer, frame, partitions=partitions)
+
+
+def watermarks(settings: Settings, database: Engine) -> dict[str, int]:
+    """Return each task's least input watermark in ms, as last committed; in a cluster, a stage's.
+
+    A stage that has received nothing yet is left out.
+    """
+    if settings.mode == "cluster":
+        with reading(database) as connection:
+            tasks = postgres_tables.read_watermarks(connection)
+        stages: dict[str, list[int]] = {}
+        for task, at in tasks.items():
+            stages.setdefault(task.partition("/")[0], []).append(at)
+        return {stage: min(at) for stage, at in stages.items() if max(at) > 0}
     rows = read_only(
         database_path(settings),
         "select task, min(watermark_at) from topic_watermark group by task",
