@@ -25,6 +25,7 @@ DELEGATED = {
     ("topics",): ("infra.topics", "create, compare and grow the topics of a cluster"),
     ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
+    ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),
 }
 """Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""

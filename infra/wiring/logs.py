@@ -6,7 +6,7 @@ from collectors.adapters.segments import SegmentWriter
 from infra.settings import Settings
 from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG, database_path, log_directory, read_only
 
-_CONSUMERS = {FLOW_LOG: "decode/0", ACCOUNTING_LOG: "sessions/0"}
+CONSUMERS = {FLOW_LOG: "decode/0", ACCOUNTING_LOG: "sessions/0"}
 """The engine's task that reads each raw log."""
 
 
@@ -20,6 +20,6 @@ def consumed_number(settings: Settings, log: str) -> int:
     rows = read_only(
         database_path(settings),
         "select position from topic_position where task = ? and topic = ?",
-        (_CONSUMERS[log], log),
+        (CONSUMERS[log], log),
     )
     return int(rows[0][0]) if rows else 0

@@ -146,7 +146,7 @@ class Kafka:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         unfinished = file.with_suffix(".new")
         unfinished.write_text(text + self._properties)
-        command = ["format", "--cluster-id", cluster, "--config", str(unfinished)]
+        command = ["format", f"--cluster-id={cluster}", "--config", str(unfinished)]
         self.run_tool("kafka.tools.StorageTool", *command)
         unfinished.rename(file)
 

@@ -1,0 +1,3 @@
+"""Real servers for the tests of backups."""
+
+from tests.cluster.conftest import database_url, kafka, postgres  # noqa: F401
