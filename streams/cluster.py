@@ -42,9 +42,14 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class _App(faust.App):
-    """A Faust app that asks the worker before it begins with partitions it was given."""
+    """A Faust app that tells the worker before partitions go and before new ones begin."""
 
     on_assigned: Callable[[set[TP]], Coroutine[Any, Any, None]]
+    on_revoked: Callable[[], Coroutine[Any, Any, None]]
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.on_revoked()
+        await super()._on_partitions_revoked(revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         await self.on_assigned(assigned)
@@ -81,7 +86,6 @@ class Worker:
         }
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rounds")
         self._moved_at = time.monotonic()
-        self._failure: BaseException | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Work until stop is set. Raises whatever ended an agent; then the process must end."""
@@ -100,12 +104,10 @@ class Worker:
         background = [asyncio.create_task(self._guarded(work)) for work in self._background()]
         await self._app.start()
         try:
-            while not stop.is_set() and self._failure is None:
+            while not stop.is_set():
                 self._check_app()
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
-            if self._failure is not None:
-                self._end(self._failure)
             for task in background:
                 task.cancel()
             await self._app.stop()
@@ -148,6 +150,7 @@ class Worker:
             broker_commit_interval=5.0,
         )
         app.on_assigned = self._assigned
+        app.on_revoked = self._revoked
         for stage in self._stages:
             names = [physical_topic(topic, self._generation) for topic in inputs_of(stage)]
             topic = app.topic(*names, key_serializer="raw", value_serializer="raw")
@@ -166,6 +169,15 @@ class Worker:
                 ssl_context=context,
             )
         return faust.SSLCredentials(context) if context is not None else None
+
+    async def _revoked(self) -> None:
+        """Finish the round under way; nothing more is taken until the next assignment.
+
+        Kafka assigns only once every worker has come here, so no round meets another owner's,
+        unless a worker stood still: the epoch then stops it.
+        """
+        async with self._turn:
+            self._rounds.release()
 
     async def _assigned(self, assigned: set[TP]) -> None:
         """Become the owner of what was assigned, and begin where PostgreSQL says."""
@@ -236,8 +248,9 @@ class Worker:
             messages: dict[int, list[Message]] = {}
             for event in events:
                 kafka = event.message
+                is_owned = (stage, kafka.partition) in self._rounds.tasks
                 # Fetched before a rebalance: it is fetched again by whoever owns it now.
-                if kafka.generation_id == generation:
+                if is_owned and kafka.generation_id == generation:
                     message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
                     messages.setdefault(kafka.partition, []).append(message)
             await self._take(stage, messages)
@@ -316,10 +329,6 @@ class Worker:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        if self._failure is None:
-            self._failure = error
-
-    def _end(self, error: BaseException) -> None:
         """End the process at once: at an orderly stop Faust acknowledges what was not taken."""
         LOG.critical("worker ends", exc_info=error)
         logging.shutdown()

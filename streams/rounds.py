@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import msgspec
@@ -90,8 +90,15 @@ class _Taken:
     expiries: list[tuple[str, Mark]] = dataclasses.field(default_factory=list)
 
 
+class BrokenError(RuntimeError):
+    """A round failed before, so that memory is ahead of the database: the process must end."""
+
+
 class Rounds:
     """The tasks that this worker owns, and their rounds. One thread at a time.
+
+    After an exception of `take_over` or `run` every further call raises BrokenError: what is in
+    memory was not committed, and a round on top of it would be.
 
     begin opens a transaction and commits or rolls back at its end; write_rows upserts
     `rating.rows` instances; trace_of gives the context of a step's outputs, from those of its
@@ -114,6 +121,7 @@ class Rounds:
         self._trace_of = trace_of
         self._writes = StateWrites()
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
+        self._is_broken = False
         self.tasks: dict[tuple[str, int], Task] = {}
         self.counters: Counter[str] = Counter()
         self._producers = {
@@ -134,6 +142,22 @@ class Rounds:
 
         What the former owner committed stands; it can commit nothing more.
         """
+        with self._crash_only():
+            return self._take_over(partitions)
+
+    def release(self) -> None:
+        """Own nothing any more: others may be given the partitions."""
+        self.tasks = {}
+
+    @contextmanager
+    def _crash_only(self) -> Iterator[None]:
+        if self._is_broken:
+            raise BrokenError("a round failed before")
+        self._is_broken = True
+        yield
+        self._is_broken = False
+
+    def _take_over(self, partitions: Collection[int]) -> list[OutboxRow]:
         names = {
             f"{stage.name}/{partition}": (stage, partition)
             for stage in self._stages.values()
@@ -183,6 +207,10 @@ class Rounds:
         Also takes what the API appended for these partitions. OwnershipLostError where another
         worker owns one of them, SequenceGapError where data are missing; nothing is then written.
         """
+        with self._crash_only():
+            return self._run(stage, messages)
+
+    def _run(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> Round:
         acknowledged, self._acknowledged[stage] = self._acknowledged[stage], []
         with self._begin() as connection:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
