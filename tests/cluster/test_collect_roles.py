@@ -1,0 +1,365 @@
+"""`flowrate collect flows` and `collect radius` as processes: killed, started, ended in order."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from sqlalchemy import create_engine
+
+from collectors.adapters import flow_receiver, radius_listener
+from collectors.adapters.kafka_publisher import RawTopic
+from collectors.adapters.spool import SpoolingWriter
+from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig, SpoolConfig
+from collectors.datagrams import decode_datagrams
+from collectors.metrics import Counters
+from collectors.partitioning import split_flows, split_packets
+from collectors.radius.log_codec import decode_packets
+from rating.envelopes import LEFT, LIVE
+from streams.adapters.postgres_tables import create_tables
+from tests.cluster.processes import free_port
+from tests.cluster.raw_topics import Reader, create_topic
+from tests.cluster.servers import Kafka, Postgres
+from tests.cluster.test_spool import broker, client, own_broker
+from tests.collectors.adapters.running import eventually, now_ms
+from tests.collectors.radius.packets import request
+from tests.infra.waiting import wait_until
+
+__all__ = ["broker", "own_broker"]
+
+ROOT = Path(__file__).parent.parent.parent
+PARTITIONS = 3
+SETTINGS = """
+mode = "cluster"
+data_dir = "data"
+[cluster]
+database_url = "{database_url}"
+[cluster.kafka]
+bootstrap_servers = ["{bootstrap}"]
+request_timeout_milliseconds = 3000
+delivery_timeout_milliseconds = 6000
+[cluster.spool]
+collector_id = "{collector_id}"
+radius_ack_after = "{ack_after}"
+lease_seconds = 2.0
+[collectors.flows]
+listen = ["127.0.0.1:{port}"]
+block_milliseconds = 20
+[collectors.radius]
+listen = ["127.0.0.1:{port}"]
+clients = [{{nas_id = "bng1", address = "127.0.0.0/8", secret = "testing123"}}]
+[metrics]
+is_enabled = false
+"""
+
+
+class Role:
+    """One collector process of a cluster, which may be killed and started again."""
+
+    def __init__(self, directory: Path, role: str, **settings: object) -> None:
+        directory.mkdir(exist_ok=True)
+        self.port = free_udp_port()
+        self.file = directory / "flowrate.toml"
+        known = {"collector_id": "a", "ack_after": "spool", "port": self.port}
+        self.file.write_text(SETTINGS.format(**known | settings))
+        self.spool = directory / "data" / "spool"
+        self._role = role
+        self._log = directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        seen = self.told().count("on UDP")
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "infra.cli", "collect", self._role),
+                    *("--config", str(self.file)),
+                ],
+                cwd=ROOT,
+                stderr=log,
+            )
+        wait_until(lambda: self.told().count("on UDP") > seen, "the role listens", 40)
+
+    def told(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(40)
+        self.process = None
+        return status
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attempt:
+        attempt.bind(("127.0.0.1", 0))
+        return int(attempt.getsockname()[1])
+
+
+@pytest.fixture
+def cluster(kafka: Kafka, database_url: str) -> dict[str, str]:
+    """A broker and a database whose topics have the generation 1."""
+    engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        create_tables(connection, partitions=PARTITIONS)
+    engine.dispose()
+    return {"database_url": database_url, "bootstrap": kafka.bootstrap}
+
+
+@pytest.fixture
+def raw_topics(kafka: Kafka) -> Iterator[None]:
+    """The raw topics of generation 1, empty."""
+    names = ["flow.datagrams.g1", "radius.accounting.g1"]
+    for name in names:
+        create_topic(kafka, name, PARTITIONS)
+    yield
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.delete_topics(names)
+    admin.close()
+    time.sleep(1)
+
+
+@pytest.mark.usefixtures("raw_topics")
+def test_numbers_stay_dense_over_kills_of_a_flow_collector(
+    kafka: Kafka, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    role = Role(tmp_path / "a", "flows", **cluster)
+    stop, sent = threading.Event(), [0]
+
+    def send() -> None:
+        exporters = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(8)]
+        for number, exporter in enumerate(exporters):
+            exporter.bind((f"127.0.0.{number + 2}", 0))
+        while not stop.is_set():
+            for exporter in exporters:
+                exporter.sendto(b"%08d" % sent[0] + bytes(400), ("127.0.0.1", role.port))
+                sent[0] += 1
+            time.sleep(0.001)
+        for exporter in exporters:
+            exporter.close()
+
+    sender = threading.Thread(target=send)
+    reader = Reader(kafka, "flow.datagrams.g1", PARTITIONS)
+    try:
+        role.start()
+        sender.start()
+        for run in range(4):
+            time.sleep(random.Random(run).uniform(0.7, 1.5))
+            assert role.end(signal.SIGKILL) == -signal.SIGKILL
+            role.start()
+        time.sleep(1)
+        stop.set()
+        sender.join()
+        assert role.end(signal.SIGTERM) == 0
+    finally:
+        stop.set()
+        if role.process:
+            role.end(signal.SIGKILL)
+    assert reader.until(lambda: [m.state for m in reader.marks()].count(LEFT) == PARTITIONS)
+    numbers: list[int] = []
+    for received in reader.partitions.values():
+        last_of: dict[bytes, int] = {}
+        for envelope in received.envelopes:
+            block = decode_datagrams(envelope.body)
+            for datagram in map(block.datagram, range(len(block))):
+                number = int(datagram.payload[:8])
+                assert number > last_of.get(datagram.source_address, -1)
+                last_of[datagram.source_address] = number
+                numbers.append(number)
+        assert received.marks[-1].state == LEFT
+        assert received.marks[-1].number == received.number.get("flows@a", 0)
+        began = {e.number: decode_datagrams(e.body).received_at[0] for e in received.envelopes}
+        for mark in received.marks:
+            behind = [at for number, at in began.items() if number > mark.number]
+            assert min(behind, default=mark.watermark_at) >= mark.watermark_at
+    assert len(numbers) == len(set(numbers))
+    assert len(numbers) > sent[0] // 4
+    reader.close()
+
+
+@pytest.mark.usefixtures("raw_topics")
+@pytest.mark.parametrize("ack_after", ["log", "spool"])
+def test_what_a_radius_collector_answered_is_in_kafka_whatever_killed_it(
+    kafka: Kafka, cluster: dict[str, str], tmp_path: Path, ack_after: str
+) -> None:
+    role = Role(tmp_path / "a", "radius", ack_after=ack_after, **cluster)
+    answered: list[bytes] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nas:
+            nas.settimeout(0.5)
+            number = 0
+            while not stop.is_set():
+                packet = request(session_id=b"S%06d" % number, identifier=number % 256)
+                number += 1
+                for _ in range(20):
+                    nas.sendto(packet, ("127.0.0.1", role.port))
+                    try:
+                        if nas.recv(4_096)[1] == packet[1]:
+                            answered.append(packet)
+                            break
+                    except OSError:
+                        continue
+
+    asking = threading.Thread(target=ask)
+    reader = Reader(kafka, "radius.accounting.g1", PARTITIONS)
+    try:
+        role.start()
+        asking.start()
+        for run in range(4):
+            time.sleep(random.Random(run).uniform(0.5, 1.2))
+            role.end(signal.SIGKILL)
+            role.start()
+        time.sleep(1)
+        stop.set()
+        asking.join()
+        assert role.end(signal.SIGTERM) == 0
+    finally:
+        stop.set()
+        if role.process:
+            role.end(signal.SIGKILL)
+    assert reader.until(lambda: [m.state for m in reader.marks()].count(LEFT) == PARTITIONS)
+    logged = {packet.packet for body in reader.bodies() for packet in decode_packets(body)}
+    assert len(answered) > 20
+    assert set(answered) <= logged
+    reader.close()
+
+
+@pytest.mark.usefixtures("raw_topics")
+def test_a_collector_starts_without_postgres_once_it_knows_its_topics(
+    kafka: Kafka, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    role = Role(tmp_path / "a", "flows", **cluster)
+    role.start()
+    assert role.end(signal.SIGTERM) == 0
+    told = role.file.read_text()
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    role.file.write_text(told.replace(cluster["database_url"], nowhere))
+    reader = Reader(kafka, "flow.datagrams.g1", PARTITIONS)
+    role.start()
+    try:
+        assert reader.until(lambda: [m.state for m in reader.marks()].count(LIVE) >= 3)
+    finally:
+        assert role.end(signal.SIGTERM) == 0
+    assert "the lease is not renewed" in role.told()
+    reader.close()
+
+
+@pytest.mark.usefixtures("raw_topics")
+def test_topics_that_grow_end_a_collector_which_goes_on_in_the_new_ones(
+    kafka: Kafka, cluster: dict[str, str], postgres: Postgres, tmp_path: Path
+) -> None:
+    create_topic(kafka, "flow.datagrams.g2", 5)
+    role = Role(tmp_path / "a", "flows", **cluster)
+    role.start()
+    engine = create_engine(
+        cluster["database_url"].replace("postgresql://", "postgresql+psycopg://")
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update topic_generation set state = 'done'")
+        connection.exec_driver_sql("insert into topic_generation values (2, 5, 'running')")
+    engine.dispose()
+    assert role.process is not None
+    assert role.process.wait(40) == 0
+    reader = Reader(kafka, "flow.datagrams.g2", 5)
+    role.start()
+    try:
+        assert reader.until(lambda: len({id(m) for m in reader.marks()}) >= 5)
+        assert eventually(
+            lambda: [d.name for d in role.spool.iterdir() if d.is_dir()] == ["flow.datagrams.g2"]
+        )
+    finally:
+        assert role.end(signal.SIGTERM) == 0
+    reader.close()
+
+
+def test_a_full_spool_makes_radius_silent_and_flow_loss_counted(
+    broker: Kafka, tmp_path: Path
+) -> None:
+    for name in ("full.flows", "full.radius"):
+        create_topic(broker, name, 2)
+    config = SpoolConfig(octets_max=60_000)
+    flows, radius = Counters(), Counters()
+    spools = [
+        SpoolingWriter(tmp_path / name, RawTopic(name, 2, f"{name}@a", split), config, kafka, to)
+        for name, split, to, kafka in (
+            ("full.flows", split_flows, flows, client(broker)),
+            ("full.radius", split_packets, radius, client(broker)),
+        )
+    ]
+    stop = threading.Event()
+    ports: list[int] = []
+    told = threading.Semaphore(0)
+
+    def listening(bound: list[int]) -> None:
+        ports.extend(bound)
+        told.release()
+
+    flow_config = FlowReceiverConfig(
+        listen=("127.0.0.1:0",),
+        block_octets=20_000,
+        queue_octets=40_000,
+        block_milliseconds=20,
+        append_retry_milliseconds=50,
+    )
+    radius_config = RadiusConfig(
+        listen=("127.0.0.1:0",),
+        clients=(NasConfig("bng1", "127.0.0.1", "testing123"),),
+        marker_interval_milliseconds=50,
+    )
+    broker.pause()
+    threads = []
+    for run, shell, writer, counters in (
+        (flow_receiver.run, flow_config, spools[0], flows),
+        (radius_listener.run, radius_config, spools[1], radius),
+    ):
+
+        def serve(run=run, shell=shell, writer=writer, counters=counters) -> None:  # type: ignore[no-untyped-def]
+            run(shell, writer, now_ms=now_ms, stop=stop, counters=counters, on_listening=listening)
+
+        threads.append(threading.Thread(target=serve))
+        threads[-1].start()
+        assert told.acquire(timeout=20)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(1.0)
+
+        def ask(number: int) -> bool:
+            filler = [(25, bytes(253))] * 14
+            packet = request(*filler, session_id=b"S%d" % number, identifier=number % 256)
+            peer.sendto(packet, ("127.0.0.1", ports[1]))
+            try:
+                return peer.recv(4_096)[1] == packet[1]
+            except TimeoutError:
+                return False
+
+        answers = [ask(number) for number in range(17)]
+        assert answers[:10] == [True] * 10, "the spool has room"
+        assert not ask(17), "a full spool means silence"
+        assert radius.get("spool_refused_full") > 0
+        assert radius.get("radius_unanswered_packets") > 0
+
+        def overflows() -> bool:
+            peer.sendto(bytes(1_400), ("127.0.0.1", ports[0]))
+            return flows.get("flow_overflow_datagrams") > 0
+
+        assert eventually(overflows)
+        assert flows.get("spool_refused_full") > 0
+        broker.resume()
+        assert eventually(lambda: ask(18)), "answers again once Kafka takes what waits"
+        appended = flows.get("flow_appended_blocks")
+        assert eventually(lambda: overflows() and flows.get("flow_appended_blocks") > appended + 2)
+    stop.set()
+    for thread in threads:
+        thread.join(40)
+    assert all(spool.close() for spool in spools)
