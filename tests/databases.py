@@ -150,3 +150,23 @@ def _copy_in(connection: psycopg.Connection, table: str, rows: bytes) -> None:
     statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
     with connection.cursor().copy(statement) as copy:
         copy.write(rows)
+
+
+@contextlib.contextmanager
+def created(options: str) -> Iterator[str]:
+    """Yield the URL of a database that CREATE DATABASE makes with these options."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server().database_url("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} {options}".encode())
+    yield sqlalchemy_url(server().database_url(name))
+    server().drop_database(name)
+
+
+@contextlib.contextmanager
+def empty(kind: str, directory: Path) -> Iterator[str]:
+    """Yield the URL of an empty database of a kind."""
+    if kind == "sqlite":
+        yield f"sqlite:///{directory / 'empty.sqlite'}"
+        return
+    with created("TEMPLATE template0") as url:
+        yield url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -98,11 +99,33 @@ def period_state(connection: Connection, due: DuePeriod) -> PeriodState:
         closing.rating_key, closing.closed_at, closing.is_complete, closing.reason
     ).where(closing.rating_key.in_(keys), closing.period_end_at == due.period_end_at)
     rows = connection.execute(query).all()
+    closed_at = max((row.closed_at for row in rows), default=0)
+    incomplete = {f"{row.rating_key}: {row.reason}" for row in rows if not row.is_complete}
     return PeriodState(
         missing=tuple(sorted(keys - {row.rating_key for row in rows})),
-        problems=tuple(sorted(f"{r.rating_key}: {r.reason}" for r in rows if not r.is_complete)),
-        closed_at=max((row.closed_at for row in rows), default=0),
+        problems=tuple(sorted(incomplete | _outages(connection, due, closed_at))),
+        closed_at=closed_at,
     )
+
+
+def _outages(connection: Connection, due: DuePeriod, closed_at: int) -> set[str]:
+    """Return a sentence per collector that was given up in the period and not back at its closing.
+
+    Anybody's usage may be missing then: a clerk decides, from what the collector sent once back.
+    """
+    outage = tables.collector_outage.c
+    query = select(outage.producer, func.min(outage.expired_at)).where(
+        outage.expired_at.between(due.period_start_at, closed_at),
+        or_(outage.returned_at.is_(None), outage.returned_at > closed_at),
+    )
+    return {
+        f"collector {producer} was given up at {_text_of(expired_at)}"
+        for producer, expired_at in connection.execute(query.group_by(outage.producer))
+    }
+
+
+def _text_of(at: int) -> str:
+    return datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).isoformat(timespec="seconds")
 
 
 def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[InvoiceInputs]:

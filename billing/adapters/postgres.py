@@ -67,6 +67,7 @@ def _connect_arguments(
     }
     return {
         "application_name": application,
+        "client_encoding": "UTF8",
         "connect_timeout": config.connect_timeout_seconds,
         **asks,
         "tcp_user_timeout": dead_after_ms,

@@ -33,7 +33,10 @@ class Role:
             url,
             config,
             application,
-            limits={"idle_session_timeout": f"{config.role_silence_seconds}s"},
+            limits={
+                "idle_session_timeout": f"{config.role_silence_seconds}s",
+                "idle_in_transaction_session_timeout": f"{config.role_silence_seconds}s",
+            },
             pool_size=1,
             pool_pre_ping=False,
             pool_recycle=-1,

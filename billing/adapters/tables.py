@@ -236,6 +236,7 @@ account_event_result = _row_table(
 )
 unattributed_minute = _row_table("unattributed_minute", rows.UnattributedMinute)
 loss_minute = _row_table("loss_minute", rows.LossMinute, Index(None, "minute"))
+collector_outage = _row_table("collector_outage", rows.CollectorOutage)
 
 ROW_TABLES: dict[type, Table] = {
     rows.LiveSession: live_session,
@@ -249,6 +250,7 @@ ROW_TABLES: dict[type, Table] = {
     rows.AccountEventResult: account_event_result,
     rows.UnattributedMinute: unattributed_minute,
     rows.LossMinute: loss_minute,
+    rows.CollectorOutage: collector_outage,
 }
 """The table of each class of `rating.rows`."""
 
