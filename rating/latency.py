@@ -1,7 +1,8 @@
 """How old usage is when it is committed: by its event time, and by when its cause was received.
 
 Lateness is a property of the data (`received_at`, `minute`), so one subtraction from the commit's
-instant tells it for every row, without a mark that would have to travel along.
+instant tells it for every row, without a mark that would have to travel along. Usage of flows knows
+its receipt as the end of a second (`streams.flow_minutes`), so it may seem up to a second younger.
 """
 
 from __future__ import annotations

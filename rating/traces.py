@@ -7,7 +7,8 @@ datagrams were received::
     00-<32 hex>-<16 hex>-01;flowrate=1764460800000-1764460800199
 
 A step finds the rows that the trace is about by their `received_at`, which derived rows inherit
-from their newest cause; so a trace also passes a join that holds rows back for half a minute.
+from their newest cause; so a trace also passes a join that holds rows back for half a minute. Rows
+of flows know it to the second (its last millisecond), so that is how exact a trace is.
 What a worker knows of traces is in memory only: after its death a trace ends, and nothing else.
 """
 
@@ -143,7 +144,7 @@ class Carrier:
             del self._carried[next(iter(self._carried))]
 
     def of_rows(self, received_at: NDArray[np.int64]) -> list[bytes]:
-        """Return the traces that some of these rows are about, oldest first."""
+        """Return the traces that some of these rows (ms each) are about, oldest first."""
         if not self._carried or not len(received_at):
             return []
         return [
@@ -152,7 +153,7 @@ class Carrier:
             if bool(
                 np.any(
                     (received_at >= context.received_from_at)
-                    & (received_at <= context.received_until_at)
+                    & (received_at <= _second_end(context.received_until_at))
                 )
             )
         ]
@@ -169,6 +170,10 @@ class Carrier:
     def __len__(self) -> int:
         """Return how many traces are carried."""
         return len(self._carried)
+
+
+def _second_end(at: int) -> int:
+    return at // 1000 * 1000 + 999
 
 
 _ACTIVE: contextvars.ContextVar[bytes] = contextvars.ContextVar("flowrate_trace", default=b"")

@@ -119,7 +119,7 @@ def travel(spans: Sequence[Spans], received_at: tuple[int, int]) -> bytes:
             # Attribute holds minutes back: its first round gives nothing out, a later one does.
             assert rounds.give(task, [], AT) == b""
             rounds.take(task, [b""])
-            assert rounds.give(task, rows(received_at[1] + 1), AT + 10_000) == b""
+            assert rounds.give(task, rows(received_at[1] + 1_000), AT + 10_000) == b""
             rounds.take(task, [])
         trace = rounds.give(task, rows(received_at[1] + 60_000, received_at[1]), AT + 35_000)
         assert trace
