@@ -185,6 +185,20 @@ class LossMinute:
     refused: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CollectorOutage:
+    """A collector that was given up, as one partition of its log saw it (a cluster's runner).
+
+    expired_at is when its lease ran out, returned_at until when it had sent everything once it was
+    back (receive time, ms), None while it is away. What it received in between came late or never.
+    """
+
+    producer: str
+    partition: int
+    expired_at: int
+    returned_at: int | None
+
+
 KEYS: dict[type, tuple[str, ...]] = {
     LiveSession: ("session_id",),
     UsageCounter: ("rating_key", "period_start_at", "segment_number", "meter_id"),
@@ -197,6 +211,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     AccountEventResult: ("event_id",),
     UnattributedMinute: ("source", "detail", "minute"),
     LossMinute: ("exporter", "minute"),
+    CollectorOutage: ("producer", "partition", "expired_at"),
 }
 """Primary key of each row class. All rows replace, except those of ADDED."""
 

@@ -15,6 +15,7 @@ COUNTERS: dict[str, str] = {
     "stream_commits": "transactions committed by the runner",
     "stream_repeats_dropped": "messages dropped because their number had been taken before",
     "stream_messages_published": "outbox rows that Kafka acknowledged",
+    "stream_collector_outages": "times that a partition saw a collector given up or come back",
     "stream_lag_failures": "times that Kafka did not tell where its topics end",
 }
 

@@ -6,8 +6,6 @@ numbers, last + 1 and no other; what is lower was taken before, what is higher s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from rating.envelopes import EXPIRED, LIVE, Envelope, Mark
@@ -21,12 +19,14 @@ class Seen(msgspec.Struct, array_like=True):
     """What is known of one producer on one topic partition.
 
     number: of its last data taken. watermark_at: of its newest mark, ms. state: of that mark.
+    expired_at: when it was last given up, ms.
     """
 
     number: int = 0
     watermark_at: int = 0
     state: int = LIVE
     is_marked: bool = False
+    expired_at: int = 0
 
 
 class Standing(msgspec.Struct, array_like=True):
@@ -57,8 +57,8 @@ class Standing(msgspec.Struct, array_like=True):
         seen.number = envelope.number
         return True
 
-    def mark(self, topic: str, mark: Mark) -> bool:
-        """Take a mark; return whether it changed the producer's state from or to EXPIRED.
+    def mark(self, topic: str, mark: Mark) -> int | None:
+        """Take a mark; return when the producer's lease ran out (ms), if it is given up or back.
 
         SequenceGapError where it speaks of data that have not come.
         """
@@ -67,15 +67,18 @@ class Standing(msgspec.Struct, array_like=True):
             raise SequenceGapError(
                 f"{topic}: {mark.producer} marked number {mark.number}, came {seen.number}"
             )
-        before = seen.state
+        was_expired = seen.state == EXPIRED
         if mark.state == EXPIRED:
             # An expiry that speaks of the past was overtaken by the producer's own marks.
-            if mark.watermark_at < seen.watermark_at:
-                return False
-            seen.state = EXPIRED
-        elif mark.watermark_at >= seen.watermark_at:
-            seen.watermark_at, seen.state, seen.is_marked = mark.watermark_at, mark.state, True
-        return (before == EXPIRED) != (seen.state == EXPIRED)
+            if was_expired or mark.watermark_at < seen.watermark_at:
+                return None
+            seen.state, seen.expired_at = EXPIRED, mark.watermark_at
+            return seen.expired_at
+        # What a producer sent before it was given up does not bring it back.
+        if mark.watermark_at < max(seen.watermark_at, seen.expired_at if was_expired else 0):
+            return None
+        seen.watermark_at, seen.state, seen.is_marked = mark.watermark_at, mark.state, True
+        return seen.expired_at if was_expired else None
 
     def watermark_of(self, topic: str, producer: str) -> int:
         """Return a producer's watermark in ms, 0 before its first mark."""
@@ -96,13 +99,3 @@ class Standing(msgspec.Struct, array_like=True):
         numbers = self.issued.setdefault(topic, {})
         numbers[partition] = numbers.get(partition, 0) + 1
         return numbers[partition]
-
-
-def marks_of(
-    producer: str, watermark_at: int, issued: dict[int, int], partitions: Iterable[int]
-) -> dict[int, Mark]:
-    """Return the mark for each partition of a topic behind what was given out to it."""
-    return {
-        partition: Mark(producer, issued.get(partition, 0), watermark_at)
-        for partition in partitions
-    }

@@ -20,9 +20,10 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection
 
-from rating.envelopes import Envelope, Mark, decode_message
+from rating.envelopes import EXPIRED, Envelope, decode_message
 from rating.ports import Batch, Block, Output, StepResult
 from rating.records import schema_of
+from rating.rows import CollectorOutage
 from streams.adapters import postgres_topics
 from streams.adapters.postgres_outbox import OutboxRow, delete_rows, insert_rows, load_rows
 from streams.adapters.postgres_state import PostgresState, StateWrites
@@ -87,7 +88,7 @@ class _Taken:
     frames: dict[str, list[pl.DataFrame]] = dataclasses.field(default_factory=dict)
     blocks: list[Block] = dataclasses.field(default_factory=list)
     traces: list[bytes] = dataclasses.field(default_factory=list)
-    expiries: list[tuple[str, Mark]] = dataclasses.field(default_factory=list)
+    outages: list[CollectorOutage] = dataclasses.field(default_factory=list)
 
 
 class BrokenError(RuntimeError):
@@ -216,9 +217,7 @@ class Rounds:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
             results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
             outputs = [row for rows, _, _ in results for row in rows]
-            self._writes.flush(connection)
-            insert_rows(connection, outputs)
-            delete_rows(connection, acknowledged)
+            # The fence first: who was taken over learns it before any row of the new owner's.
             save_standings(
                 connection,
                 [
@@ -226,6 +225,9 @@ class Rounds:
                     for t in tasks
                 ],
             )
+            self._writes.flush(connection)
+            insert_rows(connection, outputs)
+            delete_rows(connection, acknowledged)
         self.counters["stream_commits"] += 1
         moved = {task.name: _progress_of(task) for task in tasks}
         rated = [frame for _, frames, _ in results for frame in frames]
@@ -257,6 +259,9 @@ class Rounds:
         self._read_stored(connection, task, taken)
         watermark_at = max(task.watermark_at, self._watermark(task))
         has_data = bool(taken.blocks) or any(taken.frames.values())
+        if taken.outages:
+            self._write_rows(connection, taken.outages)
+            self.counters["stream_collector_outages"] += len(taken.outages)
         rows: list[OutboxRow] = []
         rated: list[pl.DataFrame] = []
         if has_data or watermark_at > task.watermark_at:
@@ -277,8 +282,12 @@ class Rounds:
             standing.offsets[topic] = max(standing.offsets.get(topic, 0), message.offset + 1)
             if isinstance(decoded, tuple):
                 for mark in decoded:
-                    if standing.mark(topic, mark):
-                        taken.expiries.append((topic, mark))
+                    expired_at = standing.mark(topic, mark)
+                    if expired_at is not None:
+                        returned_at = None if mark.state == EXPIRED else mark.watermark_at
+                        taken.outages.append(
+                            CollectorOutage(mark.producer, task.partition, expired_at, returned_at)
+                        )
                 continue
             if not standing.take(topic, decoded):
                 self.counters["stream_repeats_dropped"] += 1
