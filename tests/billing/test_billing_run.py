@@ -11,8 +11,10 @@ from billing.adapters.databases import reading, writing
 from billing.adapters.invoices import record_payment, release_draft
 from billing.adapters.ledger import broken_link, customer_balance, trial_balance
 from billing.adapters.repositories import create
+from billing.adapters.rows import write_rows
 from billing.config import BillingConfig
 from billing.payments import Payment
+from rating.rows import CollectorOutage
 from tests.billing import world
 from tests.billing.conftest import NewDatabase
 from tests.billing.world import add_customer, add_subscription, at, close_month, home_plan
@@ -121,6 +123,33 @@ def test_a_period_closed_anew_as_complete_releases_its_draft(engine: Engine) -> 
         close_month(connection, "karim", "2026-11", gigabytes=630, minor=65000, closed_at=NOON + 5)
     assert bill(engine) == {"invoices_finalized": 1}
     assert world.invoices(engine)[0].subtotal_minor == 165000
+
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("expired_at", "returned_at", "is_held"),
+    [
+        (NOON - DAY_MS, None, True),
+        (NOON - DAY_MS, NOON + DAY_MS, True),
+        (NOON - DAY_MS, NOON - DAY_MS // 2, False),
+        (NOON - 45 * DAY_MS, None, False),
+        (NOON + DAY_MS, None, False),
+    ],
+)
+def test_a_collector_given_up_holds_the_periods_that_closed_without_it(
+    engine: Engine, expired_at: int, returned_at: int | None, is_held: bool
+) -> None:
+    with writing(engine) as connection:
+        add_customer(connection, "karim")
+        close_month(connection, "karim", "2026-11", gigabytes=620, minor=60000, closed_at=NOON)
+        for partition in (0, 1):
+            row = CollectorOutage("radius@ams", partition, expired_at, returned_at)
+            write_rows(connection, [row])
+    assert bill(engine) == {"invoices_held" if is_held else "invoices_finalized": 1}
+    (invoice,) = world.invoices(engine)
+    assert invoice.hold_reason.startswith("collector radius@ams was given up") is is_held
 
 
 def test_late_usage_is_a_line_on_the_next_invoice_with_reference(engine: Engine) -> None:
