@@ -61,10 +61,13 @@ example: $(STAMP) ## write flowrate.example.toml anew from the packages' config 
 	$(BIN)/python -c 'from infra.init import example_text; print(example_text(), end="")' \
 	  > flowrate.example.toml
 
-lock: $(STAMP) ## resolve the dependencies anew into requirements.lock (needs uv)
+lock: $(STAMP) ## resolve the dependencies anew into requirements.lock and the image's (needs uv)
 	@command -v uv > /dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 2; }
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --upgrade --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --constraint requirements.lock --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet \
+	  --output-file infra/deploy/docker/requirements.lock
 
 venv: $(STAMP) ## build .venv from requirements.lock
 

@@ -10,7 +10,7 @@ consumer is set to the topic's end, behind which only the new history comes (doc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,13 +20,17 @@ from sqlalchemy import Connection
 from infra.backups.cluster import exists, open_snapshots, standings
 from infra.backups.manifest import BackupError
 from infra.settings import Settings
+from infra.wiring.engine import stage_configs
 from rating.connections import client_arguments
 from rating.envelopes import Envelope, decode_message
 from streams.progress import Standing
+from streams.stage import Stage
 from streams.topics import KAFKA_TOPICS, RAW_LOGS, physical_topic
+from streams.topology import build_stages
 
-SINK_READS = "rate"
-"""Stage whose task writes a partition of rated usage."""
+RATED_TOPIC = "usage.rated"
+RATED_STAGE = "rate"
+"""The stage whose task writes a partition of rated usage."""
 
 _POLL_MILLISECONDS = 1_000
 _SILENT_POLLS = 30
@@ -75,121 +79,173 @@ def align(settings: Settings, *, is_dry: bool) -> list[str]:
     )
     try:
         with engine.connect() as connection, connection.begin() as transaction:
-            told = _align_all(connection, consumer)
+            stages = build_stages(stage_configs(settings))
+            told = list(_Alignment(connection, consumer, stages).run())
             if is_dry:
                 transaction.rollback()
-        return told or ["nothing to align: no task has read a stage topic"]
+        return told
     finally:
         consumer.close()
         engine.dispose()
 
 
-def _align_all(connection: Connection, consumer: KafkaConsumer) -> list[str]:
-    generation = connection.exec_driver_sql(
-        "select generation from topic_generation where state = 'running'"
-        " order by generation desc limit 1"
-    ).scalar_one()
-    # Whoever still runs with what was before the restore may commit nothing more.
-    connection.exec_driver_sql("update stage_task set epoch = epoch + 1")
-    tasks = standings(connection)
-    told = [line for log in RAW_LOGS for line in _check_raw(consumer, log, generation, tasks)]
-    for topic in KAFKA_TOPICS:
-        if topic in RAW_LOGS:
+class _Alignment:
+    """One alignment: the restored tasks by name, and where their topics are."""
+
+    def __init__(
+        self, connection: Connection, consumer: KafkaConsumer, stages: Sequence[Stage]
+    ) -> None:
+        """Read how far the restored tasks are, and fence whoever still runs with an older state."""
+        self._connection = connection
+        self._consumer = consumer
+        self._stages = stages
+        self._generation = connection.exec_driver_sql(
+            "select generation from topic_generation where state = 'running'"
+            " order by generation desc limit 1"
+        ).scalar_one()
+        connection.exec_driver_sql("update stage_task set epoch = epoch + 1, owner = 0")
+        self._tasks = standings(connection)
+
+    def run(self) -> Iterator[str]:
+        """Check the raw topics, then align the others; yield what was found and done."""
+        for log in RAW_LOGS:
+            for partition in self._partitions(log):
+                yield from self._check_raw(log, partition)
+        for topic in KAFKA_TOPICS:
+            for partition in () if topic in RAW_LOGS else self._partitions(topic):
+                yield from self._align(topic, partition)
+        for task, standing in self._tasks.items():
+            self._connection.exec_driver_sql(
+                "insert into stage_task(task, epoch, owner, watermark_at, standing)"
+                " values(%s, 1, 0, 0, %s)"
+                " on conflict(task) do update set standing = excluded.standing",
+                (task, msgspec.msgpack.encode(standing)),
+            )
+
+    def _partitions(self, topic: str) -> list[int]:
+        name = physical_topic(topic, self._generation)
+        found: set[int] | None = self._consumer.partitions_for_topic(name)
+        return sorted(found or ())
+
+    def _at(self, topic: str, partition: int) -> tuple[TopicPartition, int, int]:
+        """Return a topic partition as Kafka knows it, its first offset and its end."""
+        at = TopicPartition(physical_topic(topic, self._generation), partition)
+        return (
+            at,
+            self._consumer.beginning_offsets([at])[at],
+            self._consumer.end_offsets([at])[at],
+        )
+
+    def _check_raw(self, log: str, partition: int) -> Iterator[str]:
+        """Yield how much is metered again; BackupError where Kafka does not have it."""
+        at, first, end = self._at(log, partition)
+        for reader in readers_of(self._stages, self._tasks, log, partition):
+            goes_on = f"{at.topic}/{partition}: {reader.name} goes on at offset {reader.offset}"
+            if reader.offset < first:
+                raise BackupError(
+                    f"{goes_on}, but Kafka begins at {first}: what was received between is lost"
+                )
+            if reader.offset > end:
+                raise BackupError(
+                    f"{goes_on}, but Kafka ends at {end}: this is another Kafka than the backup's"
+                )
+            again = end - reader.offset
+            yield f"{at.topic}/{partition}: {reader.name} meters {again} messages again"
+
+    def _align(self, topic: str, partition: int) -> Iterator[str]:
+        """Put back what is unread of the kept history, and set every reader on the end."""
+        at, first, end = self._at(topic, partition)
+        readers = readers_of(self._stages, self._tasks, topic, partition)
+        if topic == RATED_TOPIC:
+            readers += self._sinks(at)
+            if not readers and end:
+                # A sink without a position begins with the topic: with the undone history.
+                raise BackupError(
+                    f"{at.topic}/{partition} holds {end} messages, but the backup's sink had taken"
+                    f" none: delete {at.topic}, run `flowrate topics apply`, then align"
+                )
+        if not readers:
+            return
+        start = min(reader.offset for reader in readers)
+        missing = unread(self._tasks, readers, topic, partition)
+        self._put_back(topic, at, missing, (max(start, first), end))
+        for reader in readers:
+            self._set_on(reader, topic, at, end)
+        names = ", ".join(reader.name for reader in readers)
+        again = sum(numbers.last - numbers.first + 1 for numbers in missing)
+        yield (
+            f"{at.topic}/{partition}: {names} from offset {start} to {end},"
+            f" {again} outputs are sent again"
+        )
+
+    def _put_back(
+        self, topic: str, at: TopicPartition, missing: Sequence[Numbers], offsets: tuple[int, int]
+    ) -> None:
+        """Let the outbox hold all that is missing; BackupError where Kafka no longer has it."""
+        held = self._connection.exec_driver_sql(
+            "select task, number from stage_output where topic = %s and partition = %s",
+            (topic, at.partition),
+        )
+        wanted = {
+            (numbers.producer, number)
+            for numbers in missing
+            for number in range(numbers.first, numbers.last + 1)
+        } - {(str(task), int(number)) for task, number in held}
+        for envelope in _data(self._consumer, at, *offsets) if wanted else ():
+            key = (envelope.producer, envelope.number)
+            if key in wanted:
+                wanted.discard(key)
+                place = (envelope.producer, topic, at.partition, envelope.number)
+                self._connection.exec_driver_sql(
+                    _INSERT, (*place, envelope.received_at, envelope.trace, envelope.body)
+                )
+        if wanted:
+            producer, number = min(wanted)
+            raise BackupError(
+                f"{at.topic}/{at.partition}: Kafka no longer has {len(wanted)} outputs that the"
+                f" restored tasks need, the first is number {number} of {producer}"
+            )
+
+    def _sinks(self, at: TopicPartition) -> list[Reader]:
+        """Return the sinks of a partition of rated usage, one per generation of their tables."""
+        if not exists(self._connection, "sink_position"):
+            return []
+        rows = self._connection.exec_driver_sql(
+            "select generation, last_position, next_cursor from sink_position"
+            " where topic = %s and partition = %s and last_position > 0 order by generation",
+            (at.topic, at.partition),
+        )
+        producer = f"{RATED_STAGE}/{at.partition}"
+        return [
+            Reader(f"sink of tables {tables}", cursor, {producer: last}, tables)
+            for tables, last, cursor in rows
+        ]
+
+    def _set_on(self, reader: Reader, topic: str, at: TopicPartition, offset: int) -> None:
+        if not reader.tables:
+            self._tasks[reader.name].offsets[topic] = offset
+            return
+        self._connection.exec_driver_sql(
+            "update sink_position set next_cursor = %s"
+            " where generation = %s and topic = %s and partition = %s",
+            (offset, reader.tables, at.topic, at.partition),
+        )
+
+
+def readers_of(
+    stages: Sequence[Stage], tasks: dict[str, Standing], topic: str, partition: int
+) -> list[Reader]:
+    """Return the tasks that read a partition of a topic or raw log; one that never ran is new."""
+    readers = []
+    for stage in stages:
+        if topic not in (*stage.topics, stage.raw_log):
             continue
-        for partition in sorted(_partitions(consumer, physical_topic(topic, generation))):
-            told += _align(connection, consumer, (topic, partition, generation), tasks)
-    for task, standing in tasks.items():
-        connection.exec_driver_sql(
-            "update stage_task set standing = %s where task = %s",
-            (msgspec.msgpack.encode(standing), task),
-        )
-    return told
-
-
-def _align(
-    connection: Connection,
-    consumer: KafkaConsumer,
-    place: tuple[str, int, int],
-    tasks: dict[str, Standing],
-) -> list[str]:
-    """Align the consumers of one topic partition; place is (topic, partition, generation)."""
-    topic, partition, generation = place
-    where = TopicPartition(physical_topic(topic, generation), partition)
-    readers = [*readers_of(tasks, topic, partition), *_sinks(connection, where)]
-    end = consumer.end_offsets([where])[where]
-    if not readers:
-        return []
-    missing = unread(tasks, readers, topic, partition)
-    wanted = {
-        (numbers.producer, number)
-        for numbers in missing
-        for number in range(numbers.first, numbers.last + 1)
-    } - _in_outbox(connection, topic, partition)
-    start = min(reader.offset for reader in readers)
-    for envelope in _data(consumer, where, start, end) if wanted else ():
-        if (envelope.producer, envelope.number) in wanted:
-            wanted.discard((envelope.producer, envelope.number))
-            row = (envelope.producer, topic, partition, envelope.number, envelope.received_at)
-            connection.exec_driver_sql(_INSERT, (*row, envelope.trace, envelope.body))
-    if wanted:
-        producer, number = min(wanted)
-        raise BackupError(
-            f"{where.topic}/{partition}: Kafka no longer has {len(wanted)} outputs that the"
-            f" restored tasks need, the first is number {number} of {producer}"
-        )
-    for reader in readers:
-        _set_on(connection, reader, where, end, tasks.get(reader.name))
-    kept = sum(numbers.last - numbers.first + 1 for numbers in missing)
-    return [
-        f"{where.topic}/{partition}: {', '.join(reader.name for reader in readers)} from offset"
-        f" {start} to {end}, {kept} outputs are sent again"
-    ]
-
-
-def _sinks(connection: Connection, where: TopicPartition) -> list[Reader]:
-    """Return the sinks of a partition of rated usage, one per generation of tables they fill."""
-    if not exists(connection, "sink_position"):
-        return []
-    rows = connection.exec_driver_sql(
-        "select generation, last_position, next_cursor from sink_position"
-        " where topic = %s and partition = %s and last_position > 0",
-        (where.topic, where.partition),
-    )
-    return [
-        Reader(f"sink>{tables}", cursor, {f"{SINK_READS}/{where.partition}": last}, tables)
-        for tables, last, cursor in rows
-    ]
-
-
-def _set_on(
-    connection: Connection,
-    reader: Reader,
-    where: TopicPartition,
-    offset: int,
-    standing: Standing | None,
-) -> None:
-    """Let a reader go on at an offset; a task's standing is saved later, with all others."""
-    if standing is not None:
-        standing.offsets[where.topic.rpartition(".g")[0]] = offset
-        return
-    connection.exec_driver_sql(
-        "update sink_position set next_cursor = %s"
-        " where generation = %s and topic = %s and partition = %s",
-        (offset, reader.tables, where.topic, where.partition),
-    )
-
-
-def readers_of(tasks: dict[str, Standing], topic: str, partition: int) -> list[Reader]:
-    """Return the tasks that have read a partition of a topic, by name."""
-    return [
-        Reader(
-            task,
-            standing.offsets[topic],
-            {producer: seen.number for producer, seen in standing.seen.get(topic, {}).items()},
-        )
-        for task, standing in sorted(tasks.items())
-        if topic in standing.offsets and task.rpartition("/")[2] == str(partition)
-    ]
+        task = f"{stage.name}/{partition}"
+        standing = tasks.setdefault(task, Standing())
+        seen = standing.seen.get(topic, {})
+        numbers = {producer: each.number for producer, each in seen.items()}
+        readers.append(Reader(task, standing.offsets.get(topic, 0), numbers))
+    return readers
 
 
 def unread(
@@ -203,42 +259,6 @@ def unread(
         if first <= last:
             found.append(Numbers(producer, first, last))
     return found
-
-
-def _in_outbox(connection: Connection, topic: str, partition: int) -> set[tuple[str, int]]:
-    rows = connection.exec_driver_sql(
-        "select task, number from stage_output where topic = %s and partition = %s",
-        (topic, partition),
-    )
-    return {(str(task), int(number)) for task, number in rows}
-
-
-def _check_raw(
-    consumer: KafkaConsumer, log: str, generation: int, tasks: dict[str, Standing]
-) -> Iterator[str]:
-    """Yield how far each raw partition goes back. BackupError where Kafka has dropped some."""
-    topic = physical_topic(log, generation)
-    for partition in sorted(_partitions(consumer, topic)):
-        where = TopicPartition(topic, partition)
-        earliest = consumer.beginning_offsets([where])[where]
-        end = consumer.end_offsets([where])[where]
-        for reader in readers_of(tasks, log, partition):
-            if reader.offset < earliest:
-                raise BackupError(
-                    f"{topic}/{partition}: {reader.name} goes on at offset {reader.offset}, but"
-                    f" Kafka begins at {earliest}: what was received between is lost"
-                )
-            if reader.offset > end:
-                raise BackupError(
-                    f"{topic}/{partition}: {reader.name} goes on at offset {reader.offset}, but"
-                    f" Kafka ends at {end}: this is another Kafka than the backup's"
-                )
-            yield f"{topic}/{partition}: {reader.name} meters {end - reader.offset} messages again"
-
-
-def _partitions(consumer: KafkaConsumer, topic: str) -> Iterable[int]:
-    found: set[int] | None = consumer.partitions_for_topic(topic)
-    return found or ()
 
 
 def _data(consumer: Any, where: TopicPartition, start: int, end: int) -> Iterator[Envelope]:

@@ -176,7 +176,7 @@ def is_settled(settings: Settings, ends: dict[str, int]) -> bool:
     """Return whether the engine read every block, and time has passed every wait of the stages."""
     read = {log: consumed_number(settings, log) for log in ends}
     # A block a second is "received through T": so many seconds behind the last usage.
-    return all(read[log] >= ends[log] + 45 for log in ends)
+    return all(read[log] >= ends[log] + 25 for log in ends)
 
 
 def warehouse_rows(settings: Settings, installation: Installation) -> list[tuple[object, ...]]:
