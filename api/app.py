@@ -89,11 +89,18 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         self.services.count("api_requests_total", 1)
+        if "\0" in scope["path"]:
+            await self._answer(problems.Problem("not-found", "No path holds a NUL."), scope, send)
+            return
         left = self.services.config.request_octets_max
         headers = dict(scope["headers"])
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > left:
-            await self._refuse(scope, receive, send)
+            self.services.count("api_bodies_refused_total", 1)
+            limit = self.services.config.request_octets_max
+            await self._answer(
+                problems.Problem("too-large", f"At most {limit} octets."), scope, send
+            )
             return
 
         async def limited() -> Message:
@@ -107,10 +114,12 @@ class BodyLimit:
 
         await self.app(scope, limited, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.services.count("api_bodies_refused_total", 1)
-        limit = self.services.config.request_octets_max
-        problem = problems.Problem("too-large", f"At most {limit} octets.")
+    async def _answer(self, problem: problems.Problem, scope: Scope, send: Send) -> None:
+        """Answer with a problem, without reading the body."""
         document: dict[str, Any] = problem.document(scope["path"])
         response = problems.json_response(document, problem.status)
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
         await response(scope, receive, send)

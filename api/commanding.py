@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -35,6 +36,10 @@ IdempotencyKey = Annotated[
         examples=["3f1c2f0e-8d0b-4a34-9a57-0f5d8f0c7a11"],
     ),
 ]
+
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000|%00")
+"""A NUL as JSON and forms write it: PostgreSQL keeps none in text, so embedded mode takes none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +149,8 @@ async def _command(
     idempotency_key: IdempotencyKey = None,
 ) -> Command:
     body = await request.body()
+    if _NUL.search(body):
+        raise Problem("invalid-request", "Text may hold no NUL character.")
     head = f"{request.method} {request.url.path}\n".encode()
     return Command(services, principal, idempotency_key, hashlib.sha256(head + body).hexdigest())
 

@@ -16,6 +16,7 @@ METRICS: dict[str, str] = {
     "api_keys_revoked_total": "API keys revoked",
     "api_payments_recorded_total": "Payments recorded and posted to the ledger",
     "api_warehouse_failures_total": "Warehouse queries that failed; the answer was 503",
+    "api_database_failures_total": "Requests that found the database away or busy; 503",
     "api_bodies_refused_total": "Request bodies above request_octets_max",
     "pages_logins_total": "Logins to the pages that succeeded",
     "pages_logins_refused_total": "Logins to the pages that were refused",

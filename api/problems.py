@@ -10,10 +10,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from api.ports import WarehouseUnavailableError
+from billing.adapters.databases import is_unavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ TYPES: dict[str, tuple[int, str]] = {
     "too-large": (413, "The request body is too large"),
     "method-not-allowed": (405, "The resource has no such method"),
     "warehouse-unavailable": (503, "The usage warehouse does not answer"),
+    "database-unavailable": (503, "The database does not answer"),
     "internal": (500, "An error of ours"),
 }
 """Problem type (the last part of its URN) → status and title."""
@@ -172,6 +175,27 @@ def install(app: FastAPI) -> None:
         detail = "Usage is counted on; ask again in a few seconds."
         return respond(
             request, Problem("warehouse-unavailable", detail, headers={"Retry-After": "5"})
+        )
+
+    @app.exception_handler(DataError)
+    async def _unfit(request: Request, error: DataError) -> Response:
+        # PostgreSQL keeps no NUL in text and no number beyond 64 bits, whoever let it through.
+        log.warning("a value that cannot be kept: %s", error.orig)
+        return respond(request, Problem("invalid-request", "A value here cannot be kept."))
+
+    @app.exception_handler(OperationalError)
+    async def _database(request: Request, error: OperationalError) -> Response:
+        if not is_unavailable(error):
+            return await _failure(request, error)
+        return await _no_connection(request, error)
+
+    @app.exception_handler(TimeoutError)
+    async def _no_connection(request: Request, error: Exception) -> Response:
+        request.app.state.services.count("api_database_failures_total", 1)
+        log.warning("the database does not answer: %s", error)
+        detail = "Send it again in a few seconds; with an Idempotency-Key it is done once."
+        return respond(
+            request, Problem("database-unavailable", detail, headers={"Retry-After": "5"})
         )
 
     @app.exception_handler(Exception)

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.exc import OperationalError
 
 from billing.adapters import postgres, sqlite
 from billing.adapters.postgres import UnfitDatabaseError
@@ -26,6 +27,7 @@ __all__ = [
     "COMMANDS",
     "UnfitDatabaseError",
     "check_database",
+    "is_unavailable",
     "open_database",
     "reading",
     "take_schema_turn",
@@ -106,3 +108,10 @@ def check_database(connection: Connection) -> None:
     """Raise UnfitDatabaseError where the same input could give other results than elsewhere."""
     if connection.dialect.name != "sqlite":
         postgres.check_database(connection)
+
+
+def is_unavailable(error: OperationalError) -> bool:
+    """Return whether the database is away or too busy, so that a repeat later may succeed."""
+    if "sqlite" in type(error.orig).__module__:
+        return "locked" in str(error.orig)
+    return True

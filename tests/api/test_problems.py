@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from api.keys import revoke_key
 from api.metrics import METRICS
@@ -195,3 +197,29 @@ def test_every_counter_is_declared() -> None:
     counted = set(re.findall(r'count(?:ed)?\W{1,2}"([a-z_]+)"|_add\("([a-z_]+)"', source))
     names = {name for pair in counted for name in pair if name}
     assert names == set(METRICS)
+
+
+NUL_BODIES = (rb'{"branch_id": "pokhara", "name": "a\u0000b", "kind": "person"}',)
+
+
+@pytest.mark.parametrize("body", NUL_BODIES)
+def test_text_with_a_nul_is_refused_by_every_database(operator: TestClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem(operator.post("/v1/accounts", content=body, headers=headers), 422)
+    escaped = body.replace(rb"\u0000", rb"\\u0000")
+    assert operator.post("/v1/accounts", content=escaped, headers=headers).status_code == 201
+
+
+def test_a_path_with_a_nul_leads_nowhere(operator: TestClient) -> None:
+    problem(operator.get("/v1/subscribers/a%00b"), 404)
+
+
+def test_a_busy_database_is_told_from_an_error_of_ours(world: World, operator: TestClient) -> None:
+    def busy() -> dict[str, int]:
+        error = sqlite3.OperationalError("database is locked")
+        raise OperationalError("select 1", {}, error)
+
+    object.__setattr__(world.services, "read_watermarks", busy)
+    answer = operator.get("/v1/status")
+    problem(answer, 503)
+    assert answer.headers["retry-after"] == "5"

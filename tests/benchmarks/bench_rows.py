@@ -1,9 +1,10 @@
 """How fast stages' rows get into PostgreSQL: upserts through COPY against a plain COPY.
 
-Run ``python -m tests.benchmarks.bench_rows [rows a batch at most] [rounds]``. Prints rows per second, the best of
-the rounds, per size of a batch: plain COPY into an empty table of the same shape and key (what the
-server can take at most), our batch of known keys (updates) and of new keys, and one statement per
-row in a pipeline. The server is the tests' own, with fsync on; each batch is one commit.
+Run ``python -m tests.benchmarks.bench_rows [rows a batch at most] [rounds]``. Prints rows per
+second, the best of the rounds, per size of a batch: plain COPY into an empty table of the same
+shape and key (what the server can take at most), our batch of new keys and of known ones
+(updates), and one statement per row in a pipeline. The server is the tests' own, with fsync on; a
+batch is one commit.
 """
 
 from __future__ import annotations
