@@ -161,9 +161,11 @@ def attribute_name(attribute_type: int) -> str:
 def decode_text(value: bytes) -> str:
     r"""Return a text value; octets that are not UTF-8 become ``\xNN`` (RFC 2865 §5, "text").
 
-    NUL octets at the end are cut: some NASes count the C terminator in.
+    NUL octets at the end are cut: some NASes count the C terminator in. Others become ``\x00``,
+    as PostgreSQL keeps no NUL in text: one hostile packet must not stop the stages.
     """
-    return value.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    text = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
+    return text.replace("\0", "\\x00")
 
 
 def decode_integer(value: bytes) -> int | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from billing.adapters.databases import open_database, reading, writing
+from billing.adapters.databases import reading, writing
 from billing.adapters.rows import write_rows
 from infra.settings import Settings
+from infra.wiring.databases import business_database
 from infra.wiring.engine import stage_configs
-from infra.wiring.paths import database_url
 from streams.adapters.postgres_tables import current_generation
 from streams.cluster import OnRound, Worker
 from streams.rounds import RoundConfig, Rounds
 from streams.topology import build_stages
-
-APPLICATION = "flowrate worker"
-"""The name of the worker's connection, as PostgreSQL shows it."""
 
 
 def worker(
@@ -23,7 +20,7 @@ def worker(
 
     LookupError where `flowrate migrate` has not run.
     """
-    database = open_database(database_url(settings), application=APPLICATION)
+    database = business_database(settings, "worker")
     with reading(database) as connection:
         generation, partitions = current_generation(connection)
     stages = build_stages(stage_configs(settings))

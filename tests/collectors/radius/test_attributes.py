@@ -10,6 +10,7 @@ from collectors.radius.attributes import (
     ATTRIBUTES,
     attribute_name,
     decode_prefix6,
+    decode_text,
     render_kind,
     render_value,
 )
@@ -61,3 +62,8 @@ def test_a_prefix_has_no_bits_behind_its_length(length: int, address: bytes) -> 
 @pytest.mark.parametrize("value", ["", "00", "0081", "004020010db8", "0081" + "00" * 16, "00" * 19])
 def test_a_prefix_that_cannot_be_is_none(value: str) -> None:
     assert decode_prefix6(bytes.fromhex(value)) is None
+
+
+def test_a_nul_inside_text_is_shown_and_one_behind_it_is_cut() -> None:
+    assert decode_text(b"bob\0\0") == "bob"
+    assert decode_text(b"b\0b\0") == r"b\x00b"
