@@ -1,96 +1,45 @@
-"""A cluster as the machine under a simulated ISP: real Kafka, PostgreSQL and worker processes.
+"""A cluster as the machine under a simulated ISP: real Kafka, PostgreSQL, collector and workers.
 
-Blocks take the way they take in production but for the collector's sockets and spool: split over
-partitions, numbered per collector, published with acks=all, and marks behind them. A worker that
-ends is started again, as its supervisor would.
+Blocks take the way they take in production but for the collector's sockets: its spool splits them
+over partitions, numbers and publishes them, with marks behind. A process that ends is started
+again, as its supervisor would.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import polars as pl
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 from sqlalchemy import Connection, Engine
 
 from billing.adapters.databases import open_database, reading, writing
-from collectors.partitioning import split_flows, split_packets
 from infra.migrate import migrate
-from rating.envelopes import Envelope, Mark, decode_message, encode_envelope, encode_marks
+from infra.settings import load_settings
+from rating.connections import client_arguments
+from rating.envelopes import Envelope, decode_message
 from rating.records import RatedUsage, schema_of
 from streams.adapters import postgres_tables, postgres_topics
+from streams.adapters.kafka_admin import open_topics
 from streams.codec import decode_frame
-from streams.topics import KAFKA_TOPICS, physical_topic
+from streams.progress import Standing
+from streams.topic_plan import wanted_topics
+from streams.topics import physical_topic
 from streams.topology import StageConfigs
+from tests.cluster.collector import Collector
+from tests.cluster.faults import Faults
+from tests.cluster.workers import Workers
 from tests.simulation.machine import Machine
 
-ROOT = Path(__file__).parent.parent.parent
 GENERATION = 1
 SETTLE_SECONDS = 90.0
 """How long everything appended may take to be rated, worker deaths included."""
-_SPLIT = {"flow.datagrams": split_flows, "radius.accounting": split_packets}
-_OCTETS_MAX = 1_000_000
-
-
-class Workers:
-    """Worker processes of one cluster, each started again when it ends."""
-
-    def __init__(self, directory: Path, settings: Path) -> None:
-        """Start none."""
-        self._directory = directory
-        self._settings = settings
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.restarts = 0
-
-    def start(self, count: int) -> None:
-        """Start so many more."""
-        for _ in range(count):
-            self.processes.append(self._start(len(self.processes)))
-
-    def _start(self, number: int) -> subprocess.Popen[bytes]:
-        with (self._directory / f"worker-{number}.log").open("ab") as output:
-            return subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "infra.cli", "worker"),
-                    *("--config", str(self._settings)),
-                    *("--set", f"data_dir={json.dumps(str(self._directory / f'w{number}'))}"),
-                ],
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def look_after(self) -> None:
-        """Start again what has ended."""
-        for number, process in enumerate(self.processes):
-            if process.poll() is not None:
-                self.restarts += 1
-                self.processes[number] = self._start(number)
-
-    def output(self) -> str:
-        """Return the end of what each has said."""
-        logs = sorted(self._directory.glob("worker-*.log"))
-        return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-3000:]}" for log in logs)
-
-    def stop(self) -> None:
-        """Ask all to end, and wait for it."""
-        for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes = []
+RESTARTS_MAX = 3
+"""Workers that may end by themselves before something must be wrong."""
 
 
 class ClusterMachine(Machine):
@@ -105,10 +54,16 @@ class ClusterMachine(Machine):
         database_url: str,
         partitions: int,
         workers: int,
+        faults: Faults | None = None,
+        second_lasts: float = 0.0,
     ) -> None:
-        """Make tables and topics, and start the workers."""
-        self.deaths = 0
-        self.restarts_max = 3
+        """Make tables and topics, and start collector and workers.
+
+        With faults they die and stand still; a virtual second then lasts so many real ones.
+        """
+        self.faults = faults
+        self._second_lasts = second_lasts
+        self._is_collector_to_die = False
         self._bootstrap = bootstrap
         self._partitions = partitions
         url = database_url.replace("postgresql://", "postgresql+psycopg://")
@@ -116,33 +71,43 @@ class ClusterMachine(Machine):
         self.database: Engine = open_database(url)
         with writing(self.database) as connection:
             postgres_tables.create_tables(connection, partitions=partitions)
-        self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-        self._topics = [physical_topic(topic, GENERATION) for topic in KAFKA_TOPICS]
-        self._admin.create_topics([NewTopic(name, partitions, 1) for name in self._topics])
-        self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5
-        )
         self._marked_at = 0
-        self._numbers: Counter[tuple[str, int]] = Counter()
         settings = directory / "cluster.toml"
         settings.write_text(settings_text(stages, bootstrap, database_url, partitions))
+        cluster = load_settings(settings, ()).cluster
+        self._kafka = cluster.kafka
+        self._topics = wanted_topics(cluster.topics, cluster.kafka, GENERATION, partitions)
+        with open_topics(cluster.kafka) as topics:
+            topics.create(self._topics)
         self.workers = Workers(directory, settings)
         self.workers.start(workers)
+        self._collector = Collector(directory, settings)
+
+    @property
+    def deaths(self) -> int:
+        """How often a worker or the collector was started again."""
+        return self.workers.restarts + self._collector.restarts
 
     def append(self, log: str, kind: str, received_at: int, body: bytes) -> None:
-        """Publish a block or a marker as the collector `sim` would."""
-        producer, topic = f"{log}@sim", physical_topic(log, GENERATION)
-        if kind == "data":
-            for partition, part in _SPLIT[log](body, self._partitions, _OCTETS_MAX):
-                self._numbers[log, partition] += 1
-                number = self._numbers[log, partition]
-                message = encode_envelope(Envelope(producer, number, received_at, part))
-                self._producer.send(topic, message, partition=partition)
-            return
-        self._marked_at = received_at
-        for partition in range(self._partitions):
-            mark = Mark(producer, self._numbers[log, partition], received_at)
-            self._producer.send(topic, encode_marks([mark]), partition=partition)
+        """Give a block or a marker to the collector, which makes it durable and publishes it."""
+        dies, self._is_collector_to_die = self._is_collector_to_die, False
+        self._collector.append(log, kind, received_at, body, dies=dies)
+        if kind == "marker":
+            self._marked_at = received_at
+        if kind == "marker" and log == "flow.datagrams":
+            time.sleep(self._second_lasts)
+            self._look_after()
+
+    def let_collector_die(self) -> None:
+        """Kill the collector while it takes its next block."""
+        self._is_collector_to_die = True
+
+    def _look_after(self) -> None:
+        self.workers.look_after()
+        if self.faults:
+            self.faults.step(self)
+        elif self.workers.restarts > RESTARTS_MAX:
+            raise RuntimeError(f"workers end:\n{self.workers.output()}")
 
     def append_rows(
         self, connection: Connection, topic: str, producer: str, frame: pl.DataFrame
@@ -154,11 +119,10 @@ class ClusterMachine(Machine):
         """With wait: return once every task has passed the newest marker."""
         if not wait:
             return
-        self._producer.flush()
         deadline = time.monotonic() + SETTLE_SECONDS
         while not self._is_settled():
-            self.workers.look_after()
-            if time.monotonic() > deadline or self.workers.restarts > self.restarts_max:
+            self._look_after()
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"not settled:\n{self.standing()}\n{self.workers.output()}")
             time.sleep(0.1)
 
@@ -171,10 +135,6 @@ class ClusterMachine(Machine):
         return len(at) == 4 * self._partitions and min(at.values()) >= self._marked_at
 
     def _has_read_stored(self, newest: dict[tuple[str, int], int]) -> bool:
-        import msgspec
-
-        from streams.progress import Standing
-
         reads = {
             "directory": ("decode", "sessions", "attribute"),
             "account.events": ("rate",),
@@ -231,11 +191,14 @@ class ClusterMachine(Machine):
         return pl.concat(frames.values()) if frames else pl.DataFrame()
 
     def close(self) -> None:
-        """Stop the workers and delete the topics, so that the next test has its own."""
+        """Stop every process and delete the topics, so that the next test has its own."""
+        if self.faults:
+            self.faults.end()
+        self._collector.close()
         self.workers.stop()
-        self._producer.close()
-        self._admin.delete_topics(self._topics)
-        self._admin.close()
+        admin = KafkaAdminClient(**client_arguments(self._kafka))
+        admin.delete_topics([topic.name for topic in self._topics])
+        admin.close()
         self.database.dispose()
 
 
@@ -251,6 +214,9 @@ database_url = "{database_url}"
 
 [cluster.kafka]
 bootstrap_servers = ["{bootstrap}"]
+
+[cluster.spool]
+collector_id = "sim"
 
 [cluster.topics]
 partitions = {partitions}

@@ -26,10 +26,14 @@ class DeathError(Exception):
 
 
 class Machine(Protocol):
-    """Logs, database and engine of one installation; deaths counts how often something died."""
+    """Logs, database and engine of one installation."""
 
     database: Engine
-    deaths: int
+
+    @property
+    def deaths(self) -> int:
+        """How often something died."""
+        ...
 
     def append(self, log: str, kind: str, received_at: int, body: bytes) -> None:
         """Append a block or a marker to a raw log, durably."""
