@@ -8,7 +8,6 @@ collect` is.
 from __future__ import annotations
 
 import contextlib
-import json
 import struct
 import subprocess
 import sys
@@ -47,7 +46,7 @@ class Collector:
                 [
                     *(sys.executable, "-m", "tests.cluster.collector"),
                     *("--config", str(self._settings)),
-                    *("--set", f"data_dir={json.dumps(str(self._directory / 'collector'))}"),
+                    *("--set", f"data_dir={self._directory / 'collector'}"),
                 ],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,

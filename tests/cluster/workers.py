@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ class Workers:
                 [
                     *(sys.executable, "-m", "infra.cli", "worker"),
                     *("--config", str(self._settings)),
-                    *("--set", f"data_dir={json.dumps(str(self._directory / f'w{number}'))}"),
+                    *("--set", f"data_dir={self._directory / f'w{number}'}"),
                 ],
                 cwd=ROOT,
                 stdout=output,
