@@ -87,9 +87,15 @@ class Directory:
     def take(self, rows: pl.DataFrame) -> None:
         """Take rows of topic `directory`, in any order; of one entry_id the revision stands."""
         touched: set[str] = set()
-        for row in rows.filter(pl.col("kind").is_in(list(self._kinds))).iter_rows(named=True):
+        concerned = rows.filter(pl.col("kind").is_in(list(self._kinds)))
+        if concerned.is_empty():
+            return
+        ids, keys = concerned["entry_id"], concerned["kind"] + "/" + concerned["match"]
+        self._places |= self._view.get_many("directory_entries", set(ids) - self._places.keys())
+        self._read(keys)
+        for row in concerned.iter_rows(named=True):
             entry_id, revision = row["entry_id"], row["revision"]
-            place = self._places.get(entry_id) or self._view.get("directory_entries", entry_id)
+            place = self._places.get(entry_id)
             if place is not None and place.revision >= revision:
                 continue
             key = f"{row['kind']}/{row['match']}"
@@ -107,6 +113,13 @@ class Directory:
             self.changes.append(
                 Put("directory", key, entries) if entries else Delete("directory", key)
             )
+
+    def _read(self, keys: Iterable[str]) -> None:
+        """Read many matches at once; a view of a database asks it once for all of them."""
+        absent = set(keys) - self._matches.keys()
+        found = self._view.get_many("directory", absent) if absent else {}
+        for key in absent:
+            self._matches[key] = found.get(key, ())
 
     def _leave(self, key: str, entry_id: str) -> None:
         self._matches[key] = tuple(e for e in self._entries(key) if e.entry_id != entry_id)
@@ -141,12 +154,14 @@ class Directory:
     def members(self, subscriber_ids: Iterable[str]) -> set[str]:
         """Return those subscribers that have a membership at any time, read at once."""
         keys = {subscriber_id: f"{MEMBERSHIP}/{subscriber_id}" for subscriber_id in subscriber_ids}
-        known = self._matches
-        absent = [key for key in keys.values() if key not in known]
-        found = self._view.get_many("directory", absent)
-        for key in absent:
-            known[key] = found.get(key, ())
-        return {subscriber_id for subscriber_id, key in keys.items() if known[key]}
+        self._read(keys.values())
+        return {subscriber_id for subscriber_id, key in keys.items() if self._matches[key]}
+
+    def read_identities(self, identities: Iterable[str]) -> None:
+        """Read at once what lookups of these identities, and of whom they name, will ask for."""
+        keys = {f"{IDENTITY}/{identity}" for identity in identities}
+        self._read(keys)
+        self.members({entry.target for key in keys for entry in self._matches[key]})
 
     def static_prefixes(self) -> list[tuple[str, Entry]]:
         """Return every (prefix text, entry) of kind static_prefix, in no particular order."""

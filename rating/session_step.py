@@ -81,8 +81,8 @@ def step(
     """
     worker = _Worker(view, config)
     worker.directory.take(directory_rows)
-    for record in records:
-        worker.take(record)
+    for record, facts in zip(records, worker.read(records), strict=True):
+        worker.take(record, facts)
     worker.pass_time(watermark_at)
     return worker.result()
 
@@ -90,8 +90,9 @@ def step(
 class _Worker:
     """One step in the making: groups as they stand, and what is to be sent.
 
-    newest: groups that a packet extended, with their session from its tail on. looked_at: groups of
-    which all packets were looked at, so that all of their sessions may have changed.
+    held: groups that were read ahead. newest: groups that a packet extended, with their session
+    from its tail on. looked_at: groups of which all packets were looked at, so that all of their
+    sessions may have changed.
     """
 
     def __init__(self, view: StateView, config: SessionsConfig) -> None:
@@ -101,6 +102,7 @@ class _Worker:
         self.output = SessionOutput(self.directory)
         self.counters: Counter[str] = Counter()
         self.changes: list[Put | Delete] = []
+        self.held: dict[str, SessionGroup] = {}
         self.loaded: dict[str, SessionGroup] = {}
         self.groups: dict[str, SessionGroup] = {}
         self.derived: dict[str, tuple[Session, ...]] = {}
@@ -111,11 +113,22 @@ class _Worker:
 
     # -- state ---------------------------------------------------------------------------------
 
+    def read(self, records: Sequence[AccountingRecord]) -> list[Facts]:
+        """Return each packet's facts; reads at once what the packets will ask the view for."""
+        all_facts = [facts_of(record, self.config.identity_order) for record in records]
+        self._read_groups({group_key(r.nas_id, r.acct_session_id) for r in records})
+        self.directory.read_identities({i for facts in all_facts for i in facts.identities})
+        return all_facts
+
+    def _read_groups(self, keys: set[str]) -> None:
+        self.held.update(self.view.get_many("sessions", keys - self.groups.keys()))
+
     def group(self, key: str) -> SessionGroup:
         """Return a group as it stands; an empty one where there is none."""
         if key not in self.groups:
             nas_id, _, acct_session_id = key.partition(_SEPARATOR)
-            found = self.view.get("sessions", key) or SessionGroup(nas_id, acct_session_id)
+            held = self.held.get(key) or self.view.get("sessions", key)
+            found = held or SessionGroup(nas_id, acct_session_id)
             self.loaded[key] = self.groups[key] = found
         return self.groups[key]
 
@@ -149,7 +162,7 @@ class _Worker:
 
     # -- packets -------------------------------------------------------------------------------
 
-    def take(self, record: AccountingRecord) -> None:
+    def take(self, record: AccountingRecord, facts: Facts) -> None:
         """Take one packet: send the usage and the bindings that it changes."""
         self.counters["sessions_packets"] += 1
         if record.status in (accounting.ACCOUNTING_ON, accounting.ACCOUNTING_OFF):
@@ -164,7 +177,6 @@ class _Worker:
         if silent_at is not None and silent_at <= record.received_at:
             self._look_at(key, record.received_at, silent_at)
             group = self.groups[key]
-        facts = facts_of(record, self.config.identity_order)
         packet = packet_of(record, facts, group)
         session = extended(group, packet, facts, self.config)
         if session is not None:
@@ -288,7 +300,13 @@ class _Worker:
 
     def pass_time(self, watermark_at: int) -> None:
         """Fire the timers that are due, then settle every group that was touched."""
-        for timer, key in self.view.scan("session_timers", "", _timer_key(watermark_at + 1, "")):
+        due = list(self.view.scan("session_timers", "", _timer_key(watermark_at + 1, "")))
+        self._read_groups({key for _, key in due})
+        groups = (self.held.get(key) for _, key in due)
+        self.directory.read_identities(
+            {i for group in groups if group for facts in group.facts for i in facts.identities}
+        )
+        for timer, key in due:
             self.changes.append(Delete("session_timers", timer))
             self.groups[key] = dataclasses.replace(self.group(key), timer_at=0)
         for key in sorted(self.groups):
