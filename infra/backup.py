@@ -114,7 +114,8 @@ def _align(options: argparse.Namespace) -> int:
     settings = load_settings(find_file(options.config), options.set)
     if settings.mode != "cluster":
         raise BackupError("only a cluster is aligned with Kafka: mode is embedded")
-    for line in align(settings, is_dry=options.dry_run):
+    told = align(settings, is_dry=options.dry_run, has_sink=not options.without_sink)
+    for line in told:
         print(line)
     return 0
 
@@ -192,4 +193,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         if name == "align":
             command.add_argument("--dry-run", action="store_true", help="only say what it would do")
+            command.add_argument(
+                "--without-sink", action="store_true", help="no sink of this cluster ever ran"
+            )
     return parser

@@ -64,8 +64,10 @@ class Numbers:
     last: int
 
 
-def align(settings: Settings, *, is_dry: bool) -> list[str]:
+def align(settings: Settings, *, is_dry: bool, has_sink: bool = True) -> list[str]:
     """Align every stage topic, in one transaction; return one sentence per partition moved.
+
+    has_sink: False where no sink has ever run; rated usage is then left as it is.
 
     Run it while no worker runs; again is safe until one has run. BackupError where Kafka no longer
     has what the restored tasks need; then nothing has changed.
@@ -80,7 +82,7 @@ def align(settings: Settings, *, is_dry: bool) -> list[str]:
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             stages = build_stages(stage_configs(settings))
-            told = list(_Alignment(connection, consumer, stages).run())
+            told = list(_Alignment(connection, consumer, stages, has_sink).run())
             if is_dry:
                 transaction.rollback()
         return told
@@ -93,12 +95,17 @@ class _Alignment:
     """One alignment: the restored tasks by name, and where their topics are."""
 
     def __init__(
-        self, connection: Connection, consumer: KafkaConsumer, stages: Sequence[Stage]
+        self,
+        connection: Connection,
+        consumer: KafkaConsumer,
+        stages: Sequence[Stage],
+        has_sink: bool,
     ) -> None:
         """Read how far the restored tasks are, and fence whoever still runs with an older state."""
         self._connection = connection
         self._consumer = consumer
         self._stages = stages
+        self._has_sink = has_sink
         self._generation = connection.exec_driver_sql(
             "select generation from topic_generation where state = 'running'"
             " order by generation desc limit 1"
@@ -158,11 +165,12 @@ class _Alignment:
         readers = readers_of(self._stages, self._tasks, topic, partition)
         if topic == RATED_TOPIC:
             readers += self._sinks(at)
-            if not readers and end:
+            if not readers and end and self._has_sink:
                 # A sink without a position begins with the topic: with the undone history.
                 raise BackupError(
                     f"{at.topic}/{partition} holds {end} messages, but the backup's sink had taken"
-                    f" none: delete {at.topic}, run `flowrate topics apply`, then align"
+                    f" none: delete {at.topic}, run `flowrate topics apply`, then align (with"
+                    " --without-sink, where no sink ran: before the first one does)"
                 )
         if not readers:
             return

@@ -58,12 +58,10 @@ class LosingMachine(ClusterMachine):
         self.told.append(done.stdout)
 
     def _back_up(self) -> None:
-        self._producer.flush()
         time.sleep(0.5)
         self._flowrate("backup", "create", str(self.backup), "--without-warehouse")
 
     def _lose_database(self) -> None:
-        self._producer.flush()
         time.sleep(2.0)
         for process in self.workers.processes:
             process.send_signal(signal.SIGKILL)
@@ -77,7 +75,7 @@ class LosingMachine(ClusterMachine):
         self.postgres.create_database(name)
         self._flowrate("backup", "restore", str(self.backup))
         self.restored = state_of(self.url)
-        self._flowrate("backup", "align")
+        self._flowrate("backup", "align", "--without-sink")
         self.aligned = state_of(self.url)
         self.workers.start(count)
 

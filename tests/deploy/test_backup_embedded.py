@@ -15,7 +15,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
 
 from collectors.adapters.segments import SegmentReader
-from infra.backups.manifest import Manifest, read_manifest
+from infra.backups.manifest import Manifest, parts_in, read_manifest
 from infra.settings import Settings, load_settings
 from infra.wiring.logs import CONSUMERS, consumed_number
 from infra.wiring.paths import log_directory
@@ -120,8 +120,6 @@ def test_an_altered_booking_is_found_though_every_checksum_fits(
 
 def sign_again(directory: Path) -> None:
     """Write checksums that fit, as a forger would."""
-    from infra.backups.manifest import parts_in
-
     path = directory / "manifest.json"
     content = json.loads(path.read_text())
     content["parts"] = [
