@@ -163,7 +163,7 @@ def test_the_nas_address_is_its_own_word_first() -> None:
 def test_text_that_is_not_utf8_still_is_text() -> None:
     found = record((1, "Rahim রহিম".encode()), (31, b"\xfe\x00x"), session_id=b"5A\0")
     assert found.user_name == "Rahim রহিম"
-    assert found.calling_station_id == "\\xfe\0x"
+    assert found.calling_station_id == r"\xfe\x00x"
     assert found.acct_session_id == "5A"
 
 
