@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -284,82 +284,93 @@ def test_topics_that_grow_end_a_collector_which_goes_on_in_the_new_ones(
     reader.close()
 
 
-def test_a_full_spool_makes_radius_silent_and_flow_loss_counted(
-    broker: Kafka, tmp_path: Path
-) -> None:
-    for name in ("full.flows", "full.radius"):
-        create_topic(broker, name, 2)
-    config = SpoolConfig(octets_max=60_000)
-    flows, radius = Counters(), Counters()
-    spools = [
-        SpoolingWriter(tmp_path / name, RawTopic(name, 2, f"{name}@a", split), config, kafka, to)
-        for name, split, to, kafka in (
-            ("full.flows", split_flows, flows, client(broker)),
-            ("full.radius", split_packets, radius, client(broker)),
-        )
-    ]
-    stop = threading.Event()
-    ports: list[int] = []
-    told = threading.Semaphore(0)
+class Shells:
+    """Both collectors in threads of this process, over spools that are soon full."""
 
-    def listening(bound: list[int]) -> None:
-        ports.extend(bound)
-        told.release()
-
-    flow_config = FlowReceiverConfig(
+    FLOWS = FlowReceiverConfig(
         listen=("127.0.0.1:0",),
         block_octets=20_000,
         queue_octets=40_000,
         block_milliseconds=20,
         append_retry_milliseconds=50,
     )
-    radius_config = RadiusConfig(
+    RADIUS = RadiusConfig(
         listen=("127.0.0.1:0",),
         clients=(NasConfig("bng1", "127.0.0.1", "testing123"),),
         marker_interval_milliseconds=50,
     )
+
+    def __init__(self, broker: Kafka, directory: Path) -> None:
+        self.flows, self.radius = Counters(), Counters()
+        self._stop = threading.Event()
+        config = SpoolConfig(octets_max=60_000)
+        self._spools = []
+        for name, split, to in (
+            ("full.flows", split_flows, self.flows),
+            ("full.radius", split_packets, self.radius),
+        ):
+            topic = RawTopic(name, 2, f"{name}@a", split)
+            spool = SpoolingWriter(directory / name, topic, config, client(broker), to)
+            self._spools.append(spool)
+        self._threads: list[threading.Thread] = []
+        self.flow_port = self._start(flow_receiver.run, self.FLOWS, self._spools[0], self.flows)
+        self.radius_port = self._start(
+            radius_listener.run, self.RADIUS, self._spools[1], self.radius
+        )
+
+    def _start(
+        self, run: Callable[..., None], config: object, writer: SpoolingWriter, to: Counters
+    ) -> int:
+        ports: list[int] = []
+        arguments = {"now_ms": now_ms, "stop": self._stop, "counters": to}
+        arguments["on_listening"] = ports.extend
+        thread = threading.Thread(target=run, args=(config, writer), kwargs=arguments)
+        thread.start()
+        self._threads.append(thread)
+        assert eventually(lambda: bool(ports))
+        return ports[0]
+
+    def end(self) -> bool:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(40)
+        left = [spool.close() for spool in self._spools]
+        return all(left)
+
+
+def test_a_full_spool_makes_radius_silent_and_flow_loss_counted(
+    broker: Kafka, tmp_path: Path
+) -> None:
+    for name in ("full.flows", "full.radius"):
+        create_topic(broker, name, 2)
+    shells = Shells(broker, tmp_path)
+    flows, radius = shells.flows, shells.radius
     broker.pause()
-    threads = []
-    for run, shell, writer, counters in (
-        (flow_receiver.run, flow_config, spools[0], flows),
-        (radius_listener.run, radius_config, spools[1], radius),
-    ):
-
-        def serve(run=run, shell=shell, writer=writer, counters=counters) -> None:  # type: ignore[no-untyped-def]
-            run(shell, writer, now_ms=now_ms, stop=stop, counters=counters, on_listening=listening)
-
-        threads.append(threading.Thread(target=serve))
-        threads[-1].start()
-        assert told.acquire(timeout=20)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.settimeout(1.0)
 
         def ask(number: int) -> bool:
             filler = [(25, bytes(253))] * 14
             packet = request(*filler, session_id=b"S%d" % number, identifier=number % 256)
-            peer.sendto(packet, ("127.0.0.1", ports[1]))
+            peer.sendto(packet, ("127.0.0.1", shells.radius_port))
             try:
                 return peer.recv(4_096)[1] == packet[1]
             except TimeoutError:
                 return False
+
+        def overflows() -> bool:
+            peer.sendto(bytes(1_400), ("127.0.0.1", shells.flow_port))
+            return flows.get("flow_overflow_datagrams") > 0
 
         answers = [ask(number) for number in range(17)]
         assert answers[:10] == [True] * 10, "the spool has room"
         assert not ask(17), "a full spool means silence"
         assert radius.get("spool_refused_full") > 0
         assert radius.get("radius_unanswered_packets") > 0
-
-        def overflows() -> bool:
-            peer.sendto(bytes(1_400), ("127.0.0.1", ports[0]))
-            return flows.get("flow_overflow_datagrams") > 0
-
         assert eventually(overflows)
         assert flows.get("spool_refused_full") > 0
         broker.resume()
         assert eventually(lambda: ask(18)), "answers again once Kafka takes what waits"
         appended = flows.get("flow_appended_blocks")
         assert eventually(lambda: overflows() and flows.get("flow_appended_blocks") > appended + 2)
-    stop.set()
-    for thread in threads:
-        thread.join(40)
-    assert all(spool.close() for spool in spools)
+    assert shells.end()
