@@ -105,6 +105,11 @@ class PostgresState(CachedState):
                 "insert into state_space(task, collection) values(%s, %s) on conflict do nothing",
                 (self.task, collection),
             )
+        self.attach(connection)
+
+    def attach(self, connection: Connection) -> None:
+        """Use this connection to read the state of a task that has run before."""
+        self._connection = connection
         rows = connection.exec_driver_sql(
             "select collection, space_id from state_space where task = %s", (self.task,)
         )
