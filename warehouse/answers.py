@@ -196,6 +196,36 @@ class CommandRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session of the history, newest state; ended_at is None while it lives."""
+
+    at: int
+    session_id: str
+    nas_id: str
+    user_name: str
+    framed_address: str
+    last_seen_at: int
+    ended_at: int | None
+    end_cause: str
+    octets_up: int
+    octets_down: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceRow:
+    """An issued invoice; amounts in minor units of its currency, at is its period's end."""
+
+    at: int
+    invoice_id: str
+    number: str | None
+    account_id: str
+    status: str
+    currency: str
+    total_minor: int
+    paid_minor: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Now:
     """The state of the whole: sessions that live, their rate, and how fresh the warehouse is."""
 

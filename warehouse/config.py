@@ -68,6 +68,78 @@ class SinkConfig:
     retry_seconds: float = 2.0
     """Wait before a failed insert is replayed as recorded."""
 
+    invoice_interval_seconds: float = 300.0
+    """Time between two copies of issued invoices and their lines into the warehouse."""
+
+    claim_timeout_seconds: float = 30.0
+    """Cluster: a sink silent for this long loses its partitions to the others. Also the longest
+    that an insert may wait to be taken: later, ClickHouse refuses it."""
+
+    claim_renew_seconds: float = 5.0
+    """Cluster: how often a sink renews its claims and shares partitions out with the others."""
+
+    buffered_rows: int = 400_000
+    """Cluster: rows read ahead from Kafka per sink process; then it reads no more until some are
+    inserted."""
+
+    consumer_group: str = "flowrate-sink"
+    """Cluster: the group under which offsets are told to Kafka, for watching the lag. Positions
+    are kept in PostgreSQL and never read from there."""
+
+    check_at_hour: int = 3
+    """Hour of the day (UTC) of the nightly check of rollups; 24 never."""
+
+    check_months: int = 2
+    """Newest months that the nightly check compares; 0 all."""
+
+    hold_seconds: float = 120.0
+    """Longest that a repair holds inserts off; one that takes longer is begun again later."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How many days each table keeps its rows, by the rows' own time; 0, or more than 20,000,
+    keeps them for ever."""
+
+    rated_days: int = 0
+    """Rated usage, the base: invoices are explained from it. Rollups are kept on their own."""
+
+    network_minute_days: int = 0
+    """Everybody's usage per minute and class."""
+
+    subscriber_minute_days: int = 62
+    """Usage per subscriber, class and minute: the largest rollup."""
+
+    subscriber_quarter_hour_days: int = 0
+    """Usage per subscriber, class and quarter hour: what local hours and days are made of."""
+
+    subscriber_hour_days: int = 0
+    """Usage per subscriber, class and hour (UTC)."""
+
+    subscriber_day_days: int = 0
+    """Usage per subscriber, class and day (UTC)."""
+
+    charge_days: int = 0
+    """Charges per quarter hour, rating key and meter."""
+
+    live_session_days: int = 0
+    """Newest state of sessions, by when they were last seen."""
+
+    session_days: int = 0
+    """History of sessions, by when they were last seen."""
+
+    alert_days: int = 0
+    """Thresholds crossed."""
+
+    command_days: int = 0
+    """Commands to NASes."""
+
+    loss_days: int = 0
+    """Lost export datagrams per minute."""
+
+    invoice_days: int = 0
+    """Issued invoices and their lines, by their period's end."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WarehouseConfig:
@@ -80,22 +152,26 @@ class WarehouseConfig:
     """ClickHouse database that holds the tables."""
 
     generation: int = 1
-    """Number of the tables' generation; a rebuild fills the next one beside the old."""
+    """Number of the first tables' generation. Which one is in force afterwards is recorded by
+    `flowrate warehouse rebuild`, which fills the next one beside it."""
 
     reader_user: str = "reader"
     """User of API, CLI and Grafana: reads only."""
 
-    reader_password: str = ""
-    """Password of the reader's user, from the secrets file. Empty: the store does not start."""
+    reader_password: str = dataclasses.field(default="", repr=False)
+    """Password of the reader's user. Empty: the one that the secrets file has, made by itself."""
 
     sink_user: str = "sink"
     """User that may write; used by a sink outside the store process and by migrations."""
 
-    sink_password: str = ""
-    """Password of the sink's user, from the secrets file. Empty: the store does not start."""
+    sink_password: str = dataclasses.field(default="", repr=False)
+    """Password of the sink's user. Empty: the one that the secrets file has, made by itself."""
 
     secure: bool = False
     """Whether clients use https (a ClickHouse server in cluster mode; never the store)."""
+
+    ca_file: str = ""
+    """File of the certificates that the server's is checked against; empty: the system's."""
 
     connect_timeout_seconds: int = 5
     """How long a client waits for a connection."""
@@ -108,3 +184,6 @@ class WarehouseConfig:
 
     sink: SinkConfig = dataclasses.field(default_factory=SinkConfig)
     """The sink of rated usage."""
+
+    retention: RetentionConfig = dataclasses.field(default_factory=RetentionConfig)
+    """How long each table keeps its rows."""

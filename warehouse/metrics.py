@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
@@ -18,6 +18,15 @@ METRICS: Mapping[str, str] = {
     "warehouse_sink_failures": "inserts that failed and wait to be replayed",
     "warehouse_sink_diverged": "1 where a replay did not add up and the sink has stopped (gauge)",
     "warehouse_sink_position": "last log position committed (gauge)",
+    "warehouse_sink_tokens_forgotten": "replays so late that only the rows' count could be checked",
+    "warehouse_sink_partitions": "partitions that this process follows (gauge)",
+    "warehouse_sink_claims_lost": "partitions that this process had to leave to another one",
+    "warehouse_sink_repeats": "records read again that had been committed, and were dropped",
+    "warehouse_sink_held": "times that inserts waited for a repair to end",
+    "warehouse_check_failures": "nightly checks that failed and run again on the next day",
+    "warehouse_checked_partitions": "partitions of rollups compared with the base table",
+    "warehouse_differing_partitions": "partitions of rollups that differed from the base table",
+    "warehouse_repaired_partitions": "partitions of rollups rebuilt from the base table",
     "warehouse_snapshot_rows": "rows copied into the snapshot tables",
     "warehouse_snapshot_failures": "copies of business rows that failed and are tried again",
     "warehouse_requests": "HTTP requests answered by the store's endpoint",
@@ -32,11 +41,12 @@ METRICS: Mapping[str, str] = {
 class Counters:
     """Counts by metric name, and histograms; safe to use from several threads."""
 
-    def __init__(self) -> None:
-        """Start with every metric of METRICS at zero."""
+    def __init__(self, now_ms: Callable[[], int] | None = None) -> None:
+        """Start with every metric of METRICS at zero; without a clock no latency is observed."""
         self._lock = threading.Lock()
         self._values = dict.fromkeys(METRICS, 0)
         self.measures = Measures(HISTOGRAMS, threading.Lock())
+        self._now_ms = now_ms
 
     def add(self, name: str, amount: int = 1) -> None:
         """Add to a counter. KeyError for a name that METRICS does not explain."""
@@ -55,8 +65,11 @@ class Counters:
         with self._lock:
             return dict(self._values)
 
-    def observe_sunk(self, frames: Sequence[pl.DataFrame], committed_at: int) -> None:
-        """Count how old rated usage was when the sink committed it, at an instant (ms)."""
+    def observe_sunk(self, frames: Sequence[pl.DataFrame]) -> None:
+        """Count how old rated usage is, now that the sink has committed it."""
+        if self._now_ms is None:
+            return
+        committed_at = self._now_ms()
         for frame in frames:
             ages = frame_latency(frame, committed_at=committed_at, step="sunk")
             for stage, durations in ages.items():

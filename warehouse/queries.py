@@ -23,6 +23,7 @@ from warehouse.answers import (
     ChargePoint,
     CommandRow,
     EvidencePiece,
+    InvoiceRow,
     LagPoint,
     LateUsage,
     LossPoint,
@@ -30,6 +31,7 @@ from warehouse.answers import (
     PeriodTotal,
     RatedRow,
     RatePoint,
+    SessionRow,
     SessionUsage,
     Total,
     TrafficPoint,
@@ -438,6 +440,56 @@ def charges(step: str) -> Query[ChargePoint]:
     )
 
 
+_UNIT_MS: Mapping[str, int] = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
+
+
+def subscriber_usage(unit: str) -> Query[TrafficPoint]:
+    """Return the query of one subscriber's octets per `minute`, `hour` or `day` of UTC and class.
+
+    It reads what is kept when the base no longer is; the range is widened to whole units. Local
+    hours and days come from `series`. KeyError for another unit.
+    """
+    width = _UNIT_MS[unit]
+    return Query(
+        name=f"subscriber_usage_{unit}",
+        sql=(
+            f"SELECT toInt64({unit}) * {width} AS at, traffic_class,\n"
+            "  sum(t.octets_up) AS octets_up, sum(t.octets_down) AS octets_down\n"
+            f"FROM subscriber_{unit} AS t WHERE subscriber_id = {{subscriber_id:String}}\n"
+            f"  AND {unit} >= intDiv({{from_at:Int64}}, {width})\n"
+            f"  AND {unit} < intDiv({{until_at:Int64}} + {width - 1}, {width})\n"
+            "GROUP BY at, traffic_class ORDER BY at, traffic_class"
+        ),
+        row=TrafficPoint,
+        meaning=f"a subscriber's octets per {unit} (UTC) and traffic class",
+    )
+
+
+SESSION_HISTORY = Query(
+    name="session_history",
+    sql=(
+        "SELECT started_at AS at, session_id, nas_id, user_name, framed_address, last_seen_at,\n"
+        "  ended_at, end_cause, octets_up, octets_down\n"
+        "FROM session WHERE subscriber_id = {subscriber_id:String}\n"
+        "  AND started_at < {until_at:Int64} AND last_seen_at >= {from_at:Int64}\n"
+        "ORDER BY at DESC, session_id LIMIT {limit:Int64}"
+    ),
+    row=SessionRow,
+    meaning="a subscriber's sessions that touch a range, newest first, ended ones too",
+)
+
+INVOICES = Query(
+    name="invoices",
+    sql=(
+        "SELECT period_end_at AS at, invoice_id, number, account_id, status, currency,\n"
+        "  total_minor, paid_minor\n"
+        "FROM invoice WHERE period_end_at >= {from_at:Int64} AND period_end_at < {until_at:Int64}\n"
+        "ORDER BY at DESC, invoice_id LIMIT {limit:Int64}"
+    ),
+    row=InvoiceRow,
+    meaning="issued invoices by their period's end, newest first",
+)
+
 ALERTS = Query(
     name="alerts",
     sql=(
@@ -490,6 +542,7 @@ def all_queries() -> Sequence[Query[Any]]:
             for narrow in (False, True)
         ),
         *(charges(step) for step in ("hour", "day", "month")),
+        *(subscriber_usage(unit) for unit in _UNIT_MS),
         PERIOD_TOTALS,
         UNATTRIBUTED,
         LOSS,
@@ -499,5 +552,7 @@ def all_queries() -> Sequence[Query[Any]]:
         LAG,
         ALERTS,
         COMMANDS,
+        SESSION_HISTORY,
+        INVOICES,
         NOW,
     ]

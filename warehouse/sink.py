@@ -10,7 +10,7 @@ are counted before (to report what the crash left) and after (to be sure); see d
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import polars as pl
@@ -20,9 +20,13 @@ from rating.records import RatedUsage, schema_of
 from warehouse.config import SinkConfig
 from warehouse.intents import Intent, IntentStore, Source
 from warehouse.metrics import Counters
-from warehouse.tables import USAGE_RATED
+from warehouse.tables import DEDUPLICATION_WINDOW, USAGE_RATED
 
 LOG = logging.getLogger(__name__)
+
+TOKENS_REMEMBERED = DEDUPLICATION_WINDOW // 4
+"""Inserts of all sinks after which a token counts as forgotten: one insert over a month's end adds
+two entries to a table's window, and a late replay of others adds more."""
 
 
 class RecordReader(Protocol):
@@ -37,6 +41,12 @@ class RecordReader(Protocol):
 
         Stops before the record that would exceed limit_rows in sum, but gives at least one where
         there is one. Frames have the columns of `rating.records.RatedUsage`.
+        """
+        ...
+
+    def cursor(self, position: int) -> int:
+        """Return where another reader finds the record behind one that `read` gave: kept beside
+        the position. 0 where the position is enough.
         """
         ...
 
@@ -56,7 +66,11 @@ class TableWriter(Protocol):
 
 
 class DivergenceError(Exception):
-    """The table does not hold exactly the rows of a replayed intent: an operator must look."""
+    """The log or the table is not what was recorded: an operator must look."""
+
+
+class RowsNotThereYetError(OSError):
+    """The log did not answer in time: try again."""
 
 
 class Sink:
@@ -79,6 +93,8 @@ class Sink:
         self._counters = counters
         self.source = Source(generation, config.topic, config.partition)
         self._table = USAGE_RATED.physical(generation)
+        self.deadline: Callable[[], int] = lambda: 0
+        """Gives the second (of ClickHouse's clock) from which an insert is refused; 0 never."""
 
     def recover(self) -> int:
         """Replay the insert that was under way, if any; return its rows.
@@ -93,8 +109,12 @@ class Sink:
         LOG.warning("sink replays %s: %d rows found", intent.token(self.source), found)
         self._counters.add("warehouse_sink_replays")
         self._counters.add("warehouse_sink_replayed_rows_found", found)
-        records = self._read_again(intent)
-        self._insert(records, intent)
+        if found == 0 or self._intents.inserts_since(self.source) < TOKENS_REMEMBERED:
+            self._insert(self._read_again(intent), intent)
+        else:
+            # The token may be forgotten: another insert could count everything twice. The base is
+            # judged by its count below; rollups that a crash cut short, by the nightly check.
+            self._counters.add("warehouse_sink_tokens_forgotten")
         held = self._count(intent)
         if held != intent.row_count:
             raise DivergenceError(
@@ -115,11 +135,13 @@ class Sink:
         if not records:
             return 0
         rows = sum(frame.height for _, frame in records)
-        intent = Intent(records[0][0], records[-1][0], rows)
+        last = records[-1][0]
+        intent = Intent(records[0][0], last, rows, self._reader.cursor(last))
         if rows:
             self._intents.begin(self.source, intent)
             self._insert(records, intent)
         self._commit(intent)
+        self._counters.observe_sunk([frame for _, frame in records])
         return rows
 
     def _commit(self, intent: Intent) -> None:
@@ -129,7 +151,7 @@ class Sink:
         self._counters.set("warehouse_sink_position", intent.last_position)
 
     def _insert(self, records: Sequence[tuple[int, pl.DataFrame]], intent: Intent) -> None:
-        frame = rated_frame(records, self._config.partition)
+        frame = rated_frame(records, self.source, self.deadline())
         assert frame.height == intent.row_count, "the topic gave other rows for the same records"
         self._writer.insert_arrow(
             self._table,
@@ -138,6 +160,8 @@ class Sink:
                 "insert_deduplication_token": intent.token(self.source),
                 "insert_deduplicate": 1,
                 "deduplicate_blocks_in_dependent_materialized_views": 1,
+                # Where the table is Distributed: return when the shards have the rows.
+                "distributed_foreground_insert": 1,
                 # One Arrow record batch, hence one block: what the token stands for does not
                 # depend on how the engine would have cut the batch.
                 "min_insert_block_size_rows": 0,
@@ -166,13 +190,17 @@ class Sink:
     def _count(self, intent: Intent) -> int:
         return int(
             self._writer.command(
-                f"SELECT count() FROM {self._table} WHERE log_partition = {self.source.partition:d}"
+                f"SELECT count() FROM {self._table}"
+                f" WHERE log_generation = {self.source.log_generation:d}"
+                f" AND log_partition = {self.source.partition:d}"
                 f" AND log_position BETWEEN {intent.first_position:d} AND {intent.last_position:d}"
             )
         )
 
 
-def rated_frame(records: Sequence[tuple[int, pl.DataFrame]], partition: int) -> pl.DataFrame:
+def rated_frame(
+    records: Sequence[tuple[int, pl.DataFrame]], source: Source, insert_before: int = 0
+) -> pl.DataFrame:
     """Return all rows of the records as `usage_rated` has them, with their log position.
 
     Raises polars errors where a frame has not the columns of RatedUsage.
@@ -181,8 +209,10 @@ def rated_frame(records: Sequence[tuple[int, pl.DataFrame]], partition: int) -> 
     return pl.concat(
         [
             frame.select(names).with_columns(
-                pl.lit(partition, pl.UInt16).alias("log_partition"),
+                pl.lit(source.partition, pl.UInt16).alias("log_partition"),
                 pl.lit(position, pl.UInt64).alias("log_position"),
+                pl.lit(source.log_generation, pl.UInt16).alias("log_generation"),
+                pl.lit(insert_before, pl.UInt32).alias("insert_before"),
             )
             for position, frame in records
         ],

@@ -21,11 +21,14 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from warehouse.config import WarehouseConfig
 from warehouse.endpoint import Endpoint, EndpointServer
 from warehouse.engine import Engine
-from warehouse.intents import IntentStore
+from warehouse.intent_tables import SqliteIntentStore
+from warehouse.intents import HeldError, IntentStore, current_generation
 from warehouse.metrics import Counters
 from warehouse.migrations import migrate
+from warehouse.nightly import CheckPorts, NightlyCheck
+from warehouse.retention import apply_retention
 from warehouse.sink import DivergenceError, RecordReader, Sink
-from warehouse.snapshots import SnapshotReader, copy_snapshots
+from warehouse.snapshots import SnapshotCopies, SnapshotReader
 
 LOG = logging.getLogger(__name__)
 
@@ -65,9 +68,7 @@ class Store:
         self.config = config
         self.engine = Engine(chdb_path(config))
         try:
-            writer = open_writer(self.engine, config)
-            applied = migrate(writer, config.generation, now_ms)
-            writer.close()
+            applied = self._migrate(now_ms)
             self._endpoint = Endpoint(config, self.engine, counters)
             self._server = EndpointServer(config, self._endpoint)
         except BaseException:
@@ -86,6 +87,20 @@ class Store:
         self._server.stop()
         self._endpoint.close()
         self.engine.close()
+
+    def _migrate(self, now_ms: int) -> tuple[int, ...]:
+        intents = SqliteIntentStore(intents_path(self.config))
+        writer = open_writer(self.engine, self.config)
+        try:
+            generation = current_generation(intents, self.config.generation)
+            applied = migrate(
+                writer, generation, now_ms, open_intents=intents.open_intents(generation)
+            )
+            apply_retention(writer, generation, self.config.retention)
+        finally:
+            writer.close()
+            intents.close()
+        return applied
 
     @property
     def is_serving(self) -> bool:
@@ -110,7 +125,7 @@ def run(
     """
     counted = counters or Counters()
     with Store(config, counted, now_ms=now_ms()) as store:
-        intents = IntentStore(intents_path(config))
+        intents = SqliteIntentStore(intents_path(config))
         try:
             loop = _SinkLoop(store, reader, intents, counted, snapshots, now_ms)
             loop.run(stop)
@@ -135,9 +150,17 @@ class _SinkLoop:
         self._reader = reader
         self._intents = intents
         self._counters = counters
-        self._snapshots = snapshots
+        self._copies = SnapshotCopies(snapshots, self._config, counters) if snapshots else None
         self._now_ms = now_ms
-        self._copied_at = 0
+        self._nightly = NightlyCheck(
+            store.config,
+            CheckPorts(
+                lambda: open_writer(store.engine, store.config),
+                lambda: SqliteIntentStore(intents_path(store.config)),
+                now_ms,
+            ),
+            counters,
+        )
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set() and self._store.is_serving:
@@ -161,36 +184,22 @@ class _SinkLoop:
             raise RuntimeError("the store's endpoint ended by itself")
 
     def _follow(self, writer: Any, stop: threading.Event) -> None:
-        sink = Sink(
-            self._config,
-            self._store.config.generation,
-            self._reader,
-            writer,
-            self._intents,
-            self._counters,
-        )
+        """Sink into the generation in force, until told to stop or another one is."""
+        first = self._store.config.generation
+        generation = current_generation(self._intents, first)
+        sink = Sink(self._config, generation, self._reader, writer, self._intents, self._counters)
         sink.recover()
         while not stop.is_set() and self._store.is_serving:
-            rows = sink.step()
-            self._copy(writer)
+            if current_generation(self._intents, first) != generation:
+                return
+            try:
+                rows = sink.step()
+            except HeldError:
+                self._counters.add("warehouse_sink_held")
+                rows = 0
+            if self._copies is not None:
+                self._copies.copy_due(writer, generation, self._now_ms())
+            self._nightly.start_if_due(generation)
             if rows < self._config.batch_rows // 2:
                 stop.wait(self._config.interval_seconds)
-
-    def _copy(self, writer: Any) -> None:
-        now = self._now_ms()
-        due = self._copied_at + int(self._config.snapshot_interval_seconds * 1000)
-        if self._snapshots is None or now < due:
-            return
-        try:
-            copy_snapshots(
-                self._snapshots,
-                writer,
-                self._store.config.generation,
-                self._counters,
-                since_at=self._copied_at,
-                now_ms=now,
-            )
-            self._copied_at = now
-        except sqlite3.Error as error:
-            self._counters.add("warehouse_snapshot_failures")
-            LOG.warning("snapshots not copied: %s", error)
+        self._nightly.join(self._config.hold_seconds)

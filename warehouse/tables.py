@@ -45,6 +45,8 @@ class Column:
     name: str
     type: str
     clause: str = ""
+    is_internal: bool = False
+    """Whether only the sink sees it: the plain view leaves it out."""
 
     def declaration(self) -> str:
         """Return the column as CREATE TABLE wants it."""
@@ -62,6 +64,24 @@ class Table:
     partition_by: str = ""
     indexes: tuple[str, ...] = ()
     select: str = ""
+    """`{base}` is the base table, `{more}` a further condition on its rows."""
+
+    instant: str = ""
+    """SQL of a row's own time in seconds since 1970, by which it is kept or dropped."""
+
+    @property
+    def sums(self) -> tuple[str, ...]:
+        """Names of a rollup's columns that add up."""
+        return tuple(c.name for c in self._values if "(max" not in c.type)
+
+    @property
+    def maxima(self) -> tuple[str, ...]:
+        """Names of a rollup's columns of which the greatest stands."""
+        return tuple(c.name for c in self._values if "(max" in c.type)
+
+    @property
+    def _values(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.name not in self.order_by)
 
     def physical(self, generation: int) -> str:
         """Return the table's name in one generation."""
@@ -80,16 +100,25 @@ class Table:
         )
         statements = [table]
         if self.select:
-            source = self.select.format(base=USAGE_RATED.physical(generation))
-            statements.append(
-                f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.physical(generation)}_fill\n"
-                f"TO {self.physical(generation)} AS\n{source}"
-            )
+            statements.append(self.fill(generation))
         return (*statements, self.point(generation))
+
+    def fill(self, generation: int) -> str:
+        """Return the statement of the materialized view that fills a rollup from now on."""
+        return (
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.physical(generation)}_fill\n"
+            f"TO {self.physical(generation)} AS\n{self.derive(generation)}"
+        )
+
+    def derive(self, generation: int, more: str = "") -> str:
+        """Return the SELECT of a rollup's rows from the base; more narrows the base's rows."""
+        return self.select.format(
+            base=USAGE_RATED.physical(generation), more=f" AND {more}" if more else ""
+        )
 
     def point(self, generation: int) -> str:
         """Return the statement that lets the plain name mean this generation."""
-        names = ", ".join(f"`{column.name}`" for column in self.columns)
+        names = ", ".join(f"`{c.name}`" for c in self.columns if not c.is_internal)
         return (
             f"CREATE OR REPLACE VIEW {self.name} AS\nSELECT {names} FROM "
             f"{self.physical(generation)}{' FINAL' if 'Replacing' in self.engine else ''}"
@@ -130,6 +159,10 @@ def _narrow(name: str) -> Column:
 _OCTETS = ("octets_up", "octets_down", "packets_up", "packets_down")
 _MONTH_OF_MINUTE = "toYYYYMM(toDateTime(minute * 60, 'UTC'))"
 
+IN_TIME = "in_time CHECK insert_before = 0 OR insert_before > toUnixTimestamp(now())"
+"""Constraint of the base table: a sink that slept can insert nothing once its claim has run out,
+whatever it still believes (docs/decisions/0510)."""
+
 USAGE_RATED = Table(
     name="usage_rated",
     columns=(
@@ -147,6 +180,8 @@ USAGE_RATED = Table(
         ),
         Column("log_partition", "UInt16", "CODEC(ZSTD(1))"),
         _delta("log_position", "UInt64"),
+        Column("log_generation", "UInt16", "DEFAULT 1 CODEC(ZSTD(1))"),
+        Column("insert_before", "UInt32", "DEFAULT 0 CODEC(ZSTD(1))", is_internal=True),
     ),
     engine="MergeTree",
     order_by=("subscriber_id", "minute", "meter_id", "traffic_class"),
@@ -156,6 +191,7 @@ USAGE_RATED = Table(
         "by_log_position log_position TYPE minmax GRANULARITY 1",
         "by_received received_at TYPE minmax GRANULARITY 1",
     ),
+    instant="minute * 60",
 )
 """The base table: what billing and evidence read. Per-subscriber series read it too: it is
 sorted by subscriber, so a month of one subscriber is a few granules."""
@@ -194,9 +230,10 @@ USAGE_MINUTE = Table(
         f"  sumIf({_LAG_MS}, {_IS_MEASURED}) AS lag_ms_sum,\n"
         f"  maxIf({_LAG_MS}, {_IS_MEASURED}) AS lag_ms_max,\n"
         "  max(rated.received_at) AS received_at_max\n"
-        "FROM {base} AS rated WHERE meter_id = 'volume'\n"
+        "FROM {base} AS rated WHERE meter_id = 'volume'{more}\n"
         "GROUP BY minute, traffic_class, source, is_unattributed"
     ),
+    instant="minute * 60",
 )
 """Everybody's volume per minute and class; hours and days of the whole network are sums of it."""
 
@@ -219,9 +256,10 @@ USAGE_CELL = Table(
         "  traffic_class, source,\n"
         + "".join(f"  sum(rated.{name}) AS {name},\n" for name in _OCTETS)
         + "  sum(rated.seconds) AS seconds\n"
-        "FROM {base} AS rated WHERE meter_id = 'volume'\n"
+        "FROM {base} AS rated WHERE meter_id = 'volume'{more}\n"
         "GROUP BY cell, subscriber_id, rating_key, traffic_class, source"
     ),
+    instant=f"cell * {CELL_MINUTES * 60}",
 )
 """Each subscriber's volume per quarter hour (UTC) and class, sorted by time: for rankings."""
 
@@ -244,11 +282,52 @@ CHARGE_CELL = Table(
         f"SELECT intDiv(minute, {CELL_MINUTES}) AS cell, rating_key, plan_id, meter_id,\n"
         "  currency, sum(rated.quantity) AS quantity, sum(rated.charge) AS charge,\n"
         "  sum(rated.balance_effect) AS balance_effect\n"
-        "FROM {base} AS rated WHERE meter_id != 'volume'\n"
+        "FROM {base} AS rated WHERE meter_id != 'volume'{more}\n"
         "GROUP BY cell, rating_key, plan_id, meter_id, currency"
     ),
+    instant=f"cell * {CELL_MINUTES * 60}",
 )
 """Charges per quarter hour (UTC), rating key and meter."""
+
+
+def _of_subscriber(name: str, unit: str, minutes: int) -> Table:
+    """Return the rollup of each subscriber's volume per unit of so many minutes (UTC)."""
+    start = "minute" if minutes == 1 else f"intDiv(minute, {minutes}) AS {unit}"
+    return Table(
+        name=name,
+        columns=(
+            _delta(unit, "UInt32"),
+            Column("subscriber_id", "String", "CODEC(ZSTD(1))"),
+            Column("rating_key", "String", "CODEC(ZSTD(1))"),
+            _low("traffic_class"),
+            _low("source"),
+            *(_narrow(octets) for octets in _OCTETS),
+            _narrow("seconds"),
+        ),
+        engine="SummingMergeTree",
+        order_by=("subscriber_id", unit, "rating_key", "traffic_class", "source"),
+        partition_by=f"toYYYYMM(toDateTime({unit} * {minutes * 60}, 'UTC'))",
+        select=(
+            f"SELECT {start}, subscriber_id, rating_key,\n"
+            "  traffic_class, source,\n"
+            + "".join(f"  sum(rated.{octets}) AS {octets},\n" for octets in _OCTETS)
+            + "  sum(rated.seconds) AS seconds\n"
+            "FROM {base} AS rated WHERE meter_id = 'volume'{more}\n"
+            f"GROUP BY {unit}, subscriber_id, rating_key, traffic_class, source"
+        ),
+        instant=f"{unit} * {minutes * 60}",
+    )
+
+
+SUBSCRIBER_MINUTE = _of_subscriber("subscriber_minute", "minute", 1)
+"""Each subscriber's volume per minute and class: what outlives the base table's sessions."""
+
+SUBSCRIBER_HOUR = _of_subscriber("subscriber_hour", "hour", 60)
+"""The same per hour of UTC (hours since 1970). A zone that is off by half hours or quarters is
+served from `usage_cell` (docs/decisions/0511)."""
+
+SUBSCRIBER_DAY = _of_subscriber("subscriber_day", "day", 1440)
+"""The same per day of UTC (days since 1970): for trends over years, not for bills."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -268,31 +347,119 @@ class CommandSnapshot:
     reason: str
 
 
-def _snapshot(name: str, record: type, key: tuple[str, ...]) -> Table:
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceSnapshot:
+    """One invoice that was issued, as the business table `invoice` has it; amounts in minor units.
+
+    Drafts are not copied: they change, and are nobody's business but the clerk's.
+    """
+
+    invoice_id: str
+    branch_id: str
+    account_id: str
+    series: str
+    number: str | None
+    status: str
+    period_start_at: int
+    period_end_at: int
+    issued_at: int | None
+    due_on: str | None
+    currency: str
+    subtotal_minor: int
+    tax_minor: int
+    total_minor: int
+    paid_minor: int
+    paid_at: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InvoiceLineSnapshot:
+    """One line of an issued invoice, with whose it is and its period's end."""
+
+    invoice_id: str
+    line: int
+    account_id: str
+    period_end_at: int
+    kind: str
+    description: str
+    rating_key: str
+    meter_id: str
+    quantity: int
+    unit: str
+    amount_minor: int
+    tax_rate: str
+
+
+def _snapshot(
+    name: str, record: type, key: tuple[str, ...], instant: str, indexes: tuple[str, ...] = ()
+) -> Table:
     return Table(
         name=name,
         columns=(*columns_of(record), _delta("snapshot_at")),
         engine="ReplacingMergeTree(snapshot_at)",
         order_by=key,
+        indexes=indexes,
+        instant=instant,
     )
 
 
 SNAPSHOTS: dict[str, tuple[type, Table]] = {
     "live_session": (
         LiveSession,
-        _snapshot("live_session", LiveSession, KEYS[LiveSession]),
+        _snapshot("live_session", LiveSession, KEYS[LiveSession], "intDiv(last_seen_at, 1000)"),
     ),
-    "alert": (Alert, _snapshot("alert", Alert, KEYS[Alert])),
-    "command": (CommandSnapshot, _snapshot("command", CommandSnapshot, ("command_id",))),
-    "loss_minute": (LossMinute, _snapshot("loss_minute", LossMinute, KEYS[LossMinute])),
+    "alert": (Alert, _snapshot("alert", Alert, KEYS[Alert], "intDiv(raised_at, 1000)")),
+    "command": (
+        CommandSnapshot,
+        _snapshot("command", CommandSnapshot, ("command_id",), "intDiv(requested_at, 1000)"),
+    ),
+    "loss_minute": (
+        LossMinute,
+        _snapshot("loss_minute", LossMinute, KEYS[LossMinute], "minute * 60"),
+    ),
+    "session": (
+        LiveSession,
+        _snapshot(
+            "session",
+            LiveSession,
+            ("session_id",),
+            "intDiv(last_seen_at, 1000)",
+            (
+                "by_subscriber subscriber_id TYPE bloom_filter(0.01) GRANULARITY 1",
+                "by_start started_at TYPE minmax GRANULARITY 1",
+            ),
+        ),
+    ),
+    "invoice": (
+        InvoiceSnapshot,
+        _snapshot("invoice", InvoiceSnapshot, ("invoice_id",), "intDiv(period_end_at, 1000)"),
+    ),
+    "invoice_line": (
+        InvoiceLineSnapshot,
+        _snapshot(
+            "invoice_line",
+            InvoiceLineSnapshot,
+            ("invoice_id", "line"),
+            "intDiv(period_end_at, 1000)",
+        ),
+    ),
 }
-"""Business table -> its record class and its copy in the warehouse (newest row by key)."""
+"""Name -> the record class of business rows and their copy here (newest row by key). `session` is
+the history of what `live_session` shows: it is kept on its own terms."""
 
-TABLES: tuple[Table, ...] = (
-    USAGE_RATED,
+ROLLUPS: tuple[Table, ...] = (
     USAGE_MINUTE,
     USAGE_CELL,
     CHARGE_CELL,
+    SUBSCRIBER_MINUTE,
+    SUBSCRIBER_HOUR,
+    SUBSCRIBER_DAY,
+)
+"""What is derived from the base table, and can be derived again."""
+
+TABLES: tuple[Table, ...] = (
+    USAGE_RATED,
+    *ROLLUPS,
     *(table for _, table in SNAPSHOTS.values()),
 )
 """All tables, each behind those it reads."""

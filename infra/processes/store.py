@@ -13,7 +13,7 @@ from warehouse.snapshots import SqliteSnapshotReader
 
 def main(context: Context) -> None:
     """Serve and sink until told to stop."""
-    counters = Counters()
+    counters = Counters(context.clock.now_ms)
     context.metrics.add_source(METRICS, counters.values)
     context.metrics.add_measures(counters.measures)
     warehouse.store.run(

@@ -14,7 +14,7 @@ from infra.wiring.paths import LOGS, database_url, log_directory, store_director
 from streams.embedded import EmbeddedRunner
 from streams.sessions import SessionsStageConfig
 from streams.topology import StageConfigs, build_stages
-from warehouse.intents import Source, committed_position
+from warehouse.intents import kept_position
 
 RATED_TOPIC = "usage.rated"
 INTENTS_FILE = "store.sqlite"
@@ -49,8 +49,7 @@ def stage_configs(settings: Settings) -> StageConfigs:
 
 
 def sink_position(settings: Settings) -> int:
-    """Return the last position of `usage.rated` that the sink committed; 0 before it ran."""
+    """Return up to where every generation of the warehouse has `usage.rated`; 0 before it ran."""
     path = store_directory(settings) / INTENTS_FILE
     sink = settings.warehouse.sink
-    source = Source(settings.warehouse.generation, sink.topic, sink.partition)
-    return committed_position(path, source)
+    return kept_position(path, settings.warehouse.generation, sink.topic, sink.partition)

@@ -15,12 +15,16 @@ from warehouse.config import WarehouseConfig
 
 
 def warehouse_config(settings: Settings, secrets: Secrets) -> WarehouseConfig:
-    """Return the warehouse's settings with directory and passwords filled in."""
+    """Return the warehouse's settings with directory and passwords filled in.
+
+    Passwords that the settings do not name are the data directory's own: a cluster's processes,
+    which have a directory each, are told those of the ClickHouse server.
+    """
     return dataclasses.replace(
         settings.warehouse,
         store_directory=str(store_directory(settings)),
-        reader_password=secrets.store_reader_password,
-        sink_password=secrets.store_sink_password,
+        reader_password=settings.warehouse.reader_password or secrets.store_reader_password,
+        sink_password=settings.warehouse.sink_password or secrets.store_sink_password,
     )
 
 
@@ -48,3 +52,7 @@ class RatedTopicReader:
         return sqlite_topics.read_bodies(
             self._connection, "usage.rated", after=after_position, rows_max=limit_rows
         )
+
+    def cursor(self, position: int) -> int:
+        """Return 0: a position of the engine's topic is found by itself."""
+        return 0

@@ -18,7 +18,7 @@ import polars as pl
 from tests.warehouse.records_made import MINUTE, MemoryTopic, random_frame
 from warehouse.config import EndpointConfig, SinkConfig, WarehouseConfig
 from warehouse.connect import client
-from warehouse.intents import IntentStore
+from warehouse.intent_tables import SqliteIntentStore
 from warehouse.metrics import Counters
 from warehouse.sink import Sink, TableWriter
 from warehouse.store import Store, intents_path, open_writer
@@ -40,7 +40,7 @@ def made_topic(rows: int, record_rows: int) -> MemoryTopic:
 def sink_all(writer: TableWriter, topic: MemoryTopic, generation: int, batch_rows: int) -> str:
     """Sink the topic and return a line with its rate."""
     with tempfile.TemporaryDirectory() as directory:
-        intents = IntentStore(Path(directory) / "store.sqlite")
+        intents = SqliteIntentStore(Path(directory) / "store.sqlite")
         config = SinkConfig(batch_rows=batch_rows, partition=batch_rows % 1000)
         sink = Sink(config, generation, topic, writer, intents, Counters())
         cpu, start = time.process_time(), time.perf_counter()

@@ -19,13 +19,13 @@ import polars as pl
 from rating.records import RatedUsage, frame_of
 from rating.rows import Alert, LiveSession, LossMinute
 from tests.warehouse.records_made import MINUTE, MemoryTopic, rated
-from warehouse.config import EndpointConfig, SinkConfig, WarehouseConfig
-from warehouse.intents import IntentStore
+from warehouse.config import EndpointConfig, RetentionConfig, SinkConfig, WarehouseConfig
+from warehouse.intent_tables import SqliteIntentStore
 from warehouse.metrics import Counters
 from warehouse.sink import Sink
 from warehouse.snapshots import copy_snapshots
 from warehouse.store import Store, intents_path, open_writer
-from warehouse.tables import CommandSnapshot
+from warehouse.tables import CommandSnapshot, InvoiceLineSnapshot, InvoiceSnapshot
 
 FROM_AT = MINUTE * 60_000
 UNTIL_AT = (MINUTE + 3 * 1440) * 60_000
@@ -115,12 +115,26 @@ class KnownSnapshots:
                 None, None, "",
             ),
         ]  # fmt: skip
+        invoices = [
+            InvoiceSnapshot(
+                "i1", "b1", "a1", "invoice", "N-1", "finalized", FROM_AT, UNTIL_AT, UNTIL_AT, None,
+                "EUR", 1_000, 200, 1_200, 0, None,
+            )
+        ]  # fmt: skip
+        lines = [
+            InvoiceLineSnapshot(
+                "i1", 1, "a1", UNTIL_AT, "usage", "Data", "pool-1", "data", 5, "octet", 1_000, "20"
+            )
+        ]
         loss = [LossMinute("192.0.2.9", MINUTE, 99, 1, 0)]
         return {
             "live_session": frame_of(LiveSession, sessions),
             "alert": frame_of(Alert, alerts),
             "command": frame_of(CommandSnapshot, commands),
             "loss_minute": frame_of(LossMinute, loss),
+            "session": frame_of(LiveSession, sessions),
+            "invoice": frame_of(InvoiceSnapshot, invoices),
+            "invoice_line": frame_of(InvoiceLineSnapshot, lines),
         }[table]
 
 
@@ -132,6 +146,8 @@ def opened_store() -> Store:
         store_directory=directory,
         reader_password="read-secret",
         sink_password="sink-secret",
+        # The known usage is older than what is kept by default.
+        retention=RetentionConfig(subscriber_minute_days=0),
         endpoint=EndpointConfig(
             port=0, execution_seconds=2, result_rows=200_000, statement_octets=100_000
         ),
@@ -149,7 +165,7 @@ def _fill(store: Store) -> None:
     frame = frame_of(RatedUsage, known_usage())
     topic = MemoryTopic([(n + 1, part) for n, part in enumerate(frame.iter_slices(1000))])
     writer = open_writer(store.engine, store.config)
-    intents = IntentStore(intents_path(store.config))
+    intents = SqliteIntentStore(intents_path(store.config))
     sink = Sink(SinkConfig(batch_rows=1500), 1, topic, writer, intents, Counters())
     while sink.step():
         pass

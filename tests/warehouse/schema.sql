@@ -213,3 +213,185 @@ SETTINGS non_replicated_deduplication_window = 10000;
 CREATE OR REPLACE VIEW loss_minute AS
 SELECT `exporter`, `minute`, `datagrams`, `lost`, `refused`, `snapshot_at` FROM loss_minute_1 FINAL;
 
+ALTER TABLE usage_rated_1 ADD COLUMN IF NOT EXISTS `log_generation` UInt16 DEFAULT 1 CODEC(ZSTD(1));
+
+ALTER TABLE usage_rated_1 ADD COLUMN IF NOT EXISTS `insert_before` UInt32 DEFAULT 0 CODEC(ZSTD(1));
+
+ALTER TABLE usage_rated_1 ADD CONSTRAINT IF NOT EXISTS in_time CHECK insert_before = 0 OR insert_before > toUnixTimestamp(now());
+
+CREATE OR REPLACE VIEW usage_rated AS
+SELECT `rating_key`, `subscriber_id`, `source`, `session_id`, `traffic_class`, `minute`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds`, `meter_id`, `quantity`, `charge`, `currency`, `balance_effect`, `plan_id`, `plan_version`, `period_start_at`, `is_late`, `received_at`, `log_partition`, `log_position`, `log_generation` FROM usage_rated_1;
+
+CREATE TABLE IF NOT EXISTS subscriber_minute_1 (
+  `minute` UInt32 CODEC(Delta, ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `source` LowCardinality(String),
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `seconds` Int64 CODEC(T64, ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(minute * 60, 'UTC'))
+ORDER BY (subscriber_id, minute, rating_key, traffic_class, source)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS subscriber_minute_1_fill
+TO subscriber_minute_1 AS
+SELECT minute, subscriber_id, rating_key,
+  traffic_class, source,
+  sum(rated.octets_up) AS octets_up,
+  sum(rated.octets_down) AS octets_down,
+  sum(rated.packets_up) AS packets_up,
+  sum(rated.packets_down) AS packets_down,
+  sum(rated.seconds) AS seconds
+FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
+GROUP BY minute, subscriber_id, rating_key, traffic_class, source;
+
+CREATE OR REPLACE VIEW subscriber_minute AS
+SELECT `minute`, `subscriber_id`, `rating_key`, `traffic_class`, `source`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds` FROM subscriber_minute_1;
+
+CREATE TABLE IF NOT EXISTS subscriber_hour_1 (
+  `hour` UInt32 CODEC(Delta, ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `source` LowCardinality(String),
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `seconds` Int64 CODEC(T64, ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(hour * 3600, 'UTC'))
+ORDER BY (subscriber_id, hour, rating_key, traffic_class, source)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS subscriber_hour_1_fill
+TO subscriber_hour_1 AS
+SELECT intDiv(minute, 60) AS hour, subscriber_id, rating_key,
+  traffic_class, source,
+  sum(rated.octets_up) AS octets_up,
+  sum(rated.octets_down) AS octets_down,
+  sum(rated.packets_up) AS packets_up,
+  sum(rated.packets_down) AS packets_down,
+  sum(rated.seconds) AS seconds
+FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
+GROUP BY hour, subscriber_id, rating_key, traffic_class, source;
+
+CREATE OR REPLACE VIEW subscriber_hour AS
+SELECT `hour`, `subscriber_id`, `rating_key`, `traffic_class`, `source`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds` FROM subscriber_hour_1;
+
+CREATE TABLE IF NOT EXISTS subscriber_day_1 (
+  `day` UInt32 CODEC(Delta, ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `traffic_class` LowCardinality(String),
+  `source` LowCardinality(String),
+  `octets_up` Int64 CODEC(T64, ZSTD(1)),
+  `octets_down` Int64 CODEC(T64, ZSTD(1)),
+  `packets_up` Int64 CODEC(T64, ZSTD(1)),
+  `packets_down` Int64 CODEC(T64, ZSTD(1)),
+  `seconds` Int64 CODEC(T64, ZSTD(1))
+)
+ENGINE = SummingMergeTree
+PARTITION BY toYYYYMM(toDateTime(day * 86400, 'UTC'))
+ORDER BY (subscriber_id, day, rating_key, traffic_class, source)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS subscriber_day_1_fill
+TO subscriber_day_1 AS
+SELECT intDiv(minute, 1440) AS day, subscriber_id, rating_key,
+  traffic_class, source,
+  sum(rated.octets_up) AS octets_up,
+  sum(rated.octets_down) AS octets_down,
+  sum(rated.packets_up) AS packets_up,
+  sum(rated.packets_down) AS packets_down,
+  sum(rated.seconds) AS seconds
+FROM usage_rated_1 AS rated WHERE meter_id = 'volume'
+GROUP BY day, subscriber_id, rating_key, traffic_class, source;
+
+CREATE OR REPLACE VIEW subscriber_day AS
+SELECT `day`, `subscriber_id`, `rating_key`, `traffic_class`, `source`, `octets_up`, `octets_down`, `packets_up`, `packets_down`, `seconds` FROM subscriber_day_1;
+
+CREATE TABLE IF NOT EXISTS session_1 (
+  `session_id` String CODEC(ZSTD(1)),
+  `nas_id` String CODEC(ZSTD(1)),
+  `nas_address` String CODEC(ZSTD(1)),
+  `acct_session_id` String CODEC(ZSTD(1)),
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `user_name` String CODEC(ZSTD(1)),
+  `framed_address` String CODEC(ZSTD(1)),
+  `delegated_prefix` String CODEC(ZSTD(1)),
+  `started_at` Int64 CODEC(ZSTD(1)),
+  `last_seen_at` Int64 CODEC(ZSTD(1)),
+  `ended_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `end_cause` String CODEC(ZSTD(1)),
+  `octets_up` Int64 CODEC(ZSTD(1)),
+  `octets_down` Int64 CODEC(ZSTD(1)),
+  `rate_up_bps` Int64 CODEC(ZSTD(1)),
+  `rate_down_bps` Int64 CODEC(ZSTD(1)),
+  `interval_start_at` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1)),
+  INDEX by_subscriber subscriber_id TYPE bloom_filter(0.01) GRANULARITY 1,
+  INDEX by_start started_at TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (session_id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW session AS
+SELECT `session_id`, `nas_id`, `nas_address`, `acct_session_id`, `subscriber_id`, `user_name`, `framed_address`, `delegated_prefix`, `started_at`, `last_seen_at`, `ended_at`, `end_cause`, `octets_up`, `octets_down`, `rate_up_bps`, `rate_down_bps`, `interval_start_at`, `snapshot_at` FROM session_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS invoice_1 (
+  `invoice_id` String CODEC(ZSTD(1)),
+  `branch_id` String CODEC(ZSTD(1)),
+  `account_id` String CODEC(ZSTD(1)),
+  `series` String CODEC(ZSTD(1)),
+  `number` Nullable(String) CODEC(ZSTD(1)),
+  `status` String CODEC(ZSTD(1)),
+  `period_start_at` Int64 CODEC(ZSTD(1)),
+  `period_end_at` Int64 CODEC(ZSTD(1)),
+  `issued_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `due_on` Nullable(String) CODEC(ZSTD(1)),
+  `currency` String CODEC(ZSTD(1)),
+  `subtotal_minor` Int64 CODEC(ZSTD(1)),
+  `tax_minor` Int64 CODEC(ZSTD(1)),
+  `total_minor` Int64 CODEC(ZSTD(1)),
+  `paid_minor` Int64 CODEC(ZSTD(1)),
+  `paid_at` Nullable(Int64) CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (invoice_id)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW invoice AS
+SELECT `invoice_id`, `branch_id`, `account_id`, `series`, `number`, `status`, `period_start_at`, `period_end_at`, `issued_at`, `due_on`, `currency`, `subtotal_minor`, `tax_minor`, `total_minor`, `paid_minor`, `paid_at`, `snapshot_at` FROM invoice_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS invoice_line_1 (
+  `invoice_id` String CODEC(ZSTD(1)),
+  `line` Int64 CODEC(ZSTD(1)),
+  `account_id` String CODEC(ZSTD(1)),
+  `period_end_at` Int64 CODEC(ZSTD(1)),
+  `kind` String CODEC(ZSTD(1)),
+  `description` String CODEC(ZSTD(1)),
+  `rating_key` String CODEC(ZSTD(1)),
+  `meter_id` String CODEC(ZSTD(1)),
+  `quantity` Int64 CODEC(ZSTD(1)),
+  `unit` String CODEC(ZSTD(1)),
+  `amount_minor` Int64 CODEC(ZSTD(1)),
+  `tax_rate` String CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (invoice_id, line)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW invoice_line AS
+SELECT `invoice_id`, `line`, `account_id`, `period_end_at`, `kind`, `description`, `rating_key`, `meter_id`, `quantity`, `unit`, `amount_minor`, `tax_rate`, `snapshot_at` FROM invoice_line_1 FINAL;
+

@@ -15,7 +15,7 @@ import polars as pl
 from tests.warehouse.records_made import random_frame
 from warehouse.config import EndpointConfig, SinkConfig, WarehouseConfig
 from warehouse.engine import Engine
-from warehouse.intents import IntentStore
+from warehouse.intent_tables import SqliteIntentStore
 from warehouse.metrics import Counters
 from warehouse.migrations import migrate
 from warehouse.sink import Sink
@@ -43,6 +43,10 @@ class MadeTopic:
         last = min(self._last, first + STEP * self._chance.randrange(30))
         return [(position, record(position)) for position in range(first, last + 1, STEP)]
 
+    def cursor(self, position: int) -> int:
+        """Return 0: positions are found by themselves."""
+        return 0
+
 
 def config_of(directory: Path) -> WarehouseConfig:
     """Return the settings that the killed process and the test share."""
@@ -61,7 +65,7 @@ def main(directory: Path, records: int, seed: int) -> None:
     engine = Engine(chdb_path(config))
     writer = open_writer(engine, config)
     migrate(writer, config.generation, 1)
-    intents = IntentStore(intents_path(config))
+    intents = SqliteIntentStore(intents_path(config))
     sink = Sink(config.sink, 1, MadeTopic(records, seed), writer, intents, Counters())
     print("ready", flush=True)
     sink.recover()

@@ -7,11 +7,14 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import httpx
 import lz4.frame  # type: ignore[import-untyped]
+import pyarrow as pa
 import pytest
 from backports import zstd
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from warehouse.config import WarehouseConfig
 from warehouse.endpoint import Endpoint
@@ -301,3 +304,29 @@ def test_a_store_without_passwords_does_not_serve(store: Store) -> None:
 def test_the_engine_runs_in_utc(http: httpx.Client) -> None:
     assert os.environ["TZ"] == "UTC"
     assert http.post("/", content="SELECT timezone()").text.strip() in ("UTC", "Etc/UTC")
+
+
+def test_an_insert_that_a_constraint_or_a_view_refuses_is_no_success(writing: Any) -> None:
+    """chDB's streaming insert answers well and writes nothing; ours must not pass that on."""
+    writing.command(
+        "CREATE TABLE refusing (x UInt32, CONSTRAINT small CHECK x < 10) ENGINE = MergeTree"
+        " ORDER BY x"
+    )
+    writing.command("CREATE TABLE refusing_target (x UInt32) ENGINE = MergeTree ORDER BY x")
+    writing.command(
+        "CREATE MATERIALIZED VIEW refusing_view TO refusing_target AS"
+        " SELECT x + throwIf(x = 5) AS x FROM refusing"
+    )
+    try:
+        for value, match in ((11, "VIOLATED_CONSTRAINT"), (5, "FUNCTION_THROW_IF_VALUE")):
+            with pytest.raises(DatabaseError, match=match):
+                writing.insert_arrow("refusing", pa.table({"x": pa.array([value], pa.uint32())}))
+        writing.insert_arrow("refusing", pa.table({"x": pa.array([3], pa.uint32())}))
+        assert int(str(writing.command("SELECT count() FROM refusing_target"))) == 1
+    finally:
+        for kind, name in (
+            ("VIEW", "refusing_view"),
+            ("TABLE", "refusing_target"),
+            ("TABLE", "refusing"),
+        ):
+            writing.command(f"DROP {kind} {name}")

@@ -15,6 +15,7 @@ from tests.warehouse.opened_store import FROM_AT, PERIOD_START_AT, UNTIL_AT, kno
 from tests.warehouse.records_made import MINUTE, rated, rated_rows
 from warehouse import queries
 from warehouse.connect import WarehouseClient
+from warehouse.intents import Source
 from warehouse.queries import Query
 from warehouse.sink import rated_frame
 from warehouse.store import Store, open_writer
@@ -116,7 +117,7 @@ def test_reclassified_octets_leave_no_spike_in_a_quarter_hours_first_minute(
         for name, octets in (("unclassified", -15_000), ("cdn", 5_000), ("world", 10_000))
     ]  # fmt: skip
     writer = open_writer(store.engine, store.config)
-    frame = rated_frame([(10_000, rated_rows(rows))], 0)
+    frame = rated_frame([(10_000, rated_rows(rows))], Source(1, "usage.rated", 0))
     writer.insert_arrow("usage_rated_1", frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
     writer.close()
     until = {"from_at": first * 60_000, "until_at": (first + 15) * 60_000}
@@ -246,3 +247,28 @@ def test_a_subscribers_month_reads_few_granules(reading: WarehouseClient) -> Non
     text = "\n".join(str(row[0]) for row in explained.result_rows)
     assert "usage_rated_1" in text
     assert "subscriber_id" in text
+
+
+@pytest.mark.parametrize("unit", ["minute", "hour", "day"])
+def test_a_subscribers_rollups_sum_to_what_the_base_has(
+    reading: WarehouseClient, unit: str
+) -> None:
+    asked = {"subscriber_id": "s1", "from_at": FROM_AT, "until_at": UNTIL_AT}
+    points = queries.subscriber_usage(unit).rows(reading, **asked)
+    base = reading.query(
+        "SELECT sum(octets_up), sum(octets_down) FROM usage_rated"
+        " WHERE subscriber_id = 's1' AND meter_id = 'volume'"
+    ).result_rows[0]
+    assert (sum(p.octets_up for p in points), sum(p.octets_down for p in points)) == base
+    assert {p.traffic_class for p in points} == {"local", "cdn", "world"}
+    width = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}[unit]
+    assert all(p.at % width == 0 for p in points)
+
+
+def test_sessions_that_ended_and_invoices_are_found(reading: WarehouseClient) -> None:
+    sessions = queries.SESSION_HISTORY.rows(
+        reading, subscriber_id="s0", from_at=FROM_AT, until_at=UNTIL_AT, limit=10
+    )
+    assert [(s.session_id, s.ended_at is None) for s in sessions] == [("session-0", False)]
+    (invoice,) = queries.INVOICES.rows(reading, from_at=FROM_AT, until_at=UNTIL_AT + 1, limit=10)
+    assert (invoice.number, invoice.total_minor, invoice.status) == ("N-1", 1_200, "finalized")

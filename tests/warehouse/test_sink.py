@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 
 from tests.warehouse.records_made import MemoryTopic, random_frame, rated, rated_rows
 from warehouse.config import SinkConfig
-from warehouse.intents import Intent, IntentStore, Source, committed_position
+from warehouse.intent_tables import SqliteIntentStore
+from warehouse.intents import Intent, Source, committed_position
 from warehouse.metrics import Counters
 from warehouse.sink import DivergenceError, Sink, rated_frame
 from warehouse.store import Store, open_writer
@@ -46,8 +46,8 @@ class MemoryTable:
 
 
 @pytest.fixture
-def intents(tmp_path: Path) -> Iterator[IntentStore]:
-    opened = IntentStore(tmp_path / "store.sqlite")
+def intents(tmp_path: Path) -> Iterator[SqliteIntentStore]:
+    opened = SqliteIntentStore(tmp_path / "store.sqlite")
     yield opened
     opened.close()
 
@@ -56,11 +56,15 @@ def one_row(position: int) -> tuple[int, pl.DataFrame]:
     return position, rated_rows([rated(octets_down=position)])
 
 
-def sink_of(topic: MemoryTopic, table: MemoryTable, intents: IntentStore, rows: int = 3) -> Sink:
+def sink_of(
+    topic: MemoryTopic, table: MemoryTable, intents: SqliteIntentStore, rows: int = 3
+) -> Sink:
     return Sink(SinkConfig(batch_rows=rows), 1, topic, table, intents, Counters())
 
 
-def test_a_batch_takes_what_is_there_up_to_its_rows(intents: IntentStore, tmp_path: Path) -> None:
+def test_a_batch_takes_what_is_there_up_to_its_rows(
+    intents: SqliteIntentStore, tmp_path: Path
+) -> None:
     table = MemoryTable()
     sink = sink_of(MemoryTopic([one_row(p) for p in (2, 4, 9, 11)]), table, intents)
     assert [sink.step(), sink.step(), sink.step()] == [3, 1, 0]
@@ -69,7 +73,7 @@ def test_a_batch_takes_what_is_there_up_to_its_rows(intents: IntentStore, tmp_pa
     assert committed_position(tmp_path / "store.sqlite", SOURCE) == 11
 
 
-def test_a_record_without_rows_moves_the_position_only(intents: IntentStore) -> None:
+def test_a_record_without_rows_moves_the_position_only(intents: SqliteIntentStore) -> None:
     table = MemoryTable()
     sink = sink_of(MemoryTopic([(5, rated_rows([]))]), table, intents)
     assert sink.step() == 0
@@ -77,14 +81,16 @@ def test_a_record_without_rows_moves_the_position_only(intents: IntentStore) -> 
     assert intents.position(SOURCE) == 5
 
 
-def test_a_failed_insert_is_replayed_as_recorded_though_more_came(intents: IntentStore) -> None:
+def test_a_failed_insert_is_replayed_as_recorded_though_more_came(
+    intents: SqliteIntentStore,
+) -> None:
     table = MemoryTable()
     topic = MemoryTopic([one_row(1), one_row(2)])
     sink = sink_of(topic, table, intents)
     table.fail_after_rows = 1
     with pytest.raises(OSError, match="disk full"):
         sink.step()
-    assert intents.intent(SOURCE) == Intent(1, 2, 2)
+    assert intents.intent(SOURCE) == Intent(1, 2, 2, 20)
     assert intents.position(SOURCE) == 0
     topic.records.append(one_row(3))
     table.fail_after_rows = None
@@ -94,7 +100,7 @@ def test_a_failed_insert_is_replayed_as_recorded_though_more_came(intents: Inten
     assert sorted(row["octets_down"] for row in table.rows()) == [1, 2, 3]
 
 
-def test_a_trimmed_intent_stops_with_an_alarm(intents: IntentStore) -> None:
+def test_a_trimmed_intent_stops_with_an_alarm(intents: SqliteIntentStore) -> None:
     intents.begin(SOURCE, Intent(1, 2, 2))
     sink = sink_of(MemoryTopic([one_row(2)]), MemoryTable(), intents)
     with pytest.raises(DivergenceError, match=r"no longer has the records of usage\.rated:0:1-2"):
@@ -102,7 +108,7 @@ def test_a_trimmed_intent_stops_with_an_alarm(intents: IntentStore) -> None:
     assert intents.intent(SOURCE) is not None
 
 
-def test_rows_that_do_not_add_up_stop_with_an_alarm(intents: IntentStore) -> None:
+def test_rows_that_do_not_add_up_stop_with_an_alarm(intents: SqliteIntentStore) -> None:
     intents.begin(SOURCE, Intent(1, 1, 1))
     table = MemoryTable()
     table.parts["another token"] = [{"log_position": 1}]
@@ -111,9 +117,9 @@ def test_rows_that_do_not_add_up_stop_with_an_alarm(intents: IntentStore) -> Non
         sink.recover()
 
 
-def test_two_intents_at_once_are_refused(intents: IntentStore) -> None:
+def test_two_intents_at_once_are_refused(intents: SqliteIntentStore) -> None:
     intents.begin(SOURCE, Intent(1, 1, 1))
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(ValueError, match="open already"):
         intents.begin(SOURCE, Intent(2, 2, 1))
 
 
@@ -126,7 +132,7 @@ def test_a_repeated_token_fills_what_a_crash_left_out(store: Store) -> None:
     writer = open_writer(store.engine, store.config)
     tables = (USAGE_RATED, USAGE_MINUTE, USAGE_CELL, CHARGE_CELL)
     frame = random_frame(1, 500)
-    arrow = rated_frame([(1, frame)], 0).to_arrow(compat_level=pl.CompatLevel.oldest())
+    arrow = rated_frame([(1, frame)], SOURCE).to_arrow(compat_level=pl.CompatLevel.oldest())
     volume = frame.filter(pl.col("meter_id") == "volume")
 
     def insert(token: str) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from warehouse.config import EndpointConfig, WarehouseConfig
 from warehouse.connect import WarehouseError, client
-from warehouse.intents import Intent, IntentStore, Source, committed_position
+from warehouse.intent_tables import SqliteIntentStore
+from warehouse.intents import Intent, Source, committed_position
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +89,7 @@ def test_a_diverged_sink_stops_while_the_endpoint_serves(tmp_path: Path) -> None
     config = WarehouseConfig(
         reader_password="read-secret", endpoint=EndpointConfig(port=free_port())
     )
-    intents = IntentStore(tmp_path / "store.sqlite")
+    intents = SqliteIntentStore(tmp_path / "store.sqlite")
     intents.begin(Source(1, "usage.rated", 0), Intent(1, 3, 7))
     intents.close()
     process = start(tmp_path, config.endpoint.port)

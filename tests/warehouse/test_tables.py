@@ -9,7 +9,7 @@ import pytest
 
 from rating.records import RatedUsage, schema_of
 from warehouse.connect import WarehouseClient
-from warehouse.migrations import MIGRATIONS, migrate
+from warehouse.migrations import MIGRATIONS, drop, migrate
 from warehouse.store import Store, open_writer
 from warehouse.tables import SNAPSHOTS, TABLES, USAGE_RATED, columns_of
 
@@ -33,7 +33,13 @@ def test_the_base_table_has_every_field_of_the_record(reading: WarehouseClient) 
         "SELECT name FROM system.columns WHERE table = 'usage_rated_1' ORDER BY position"
     )
     names = [row[0] for row in found.result_rows]
-    assert names == [*schema_of(RatedUsage), "log_partition", "log_position"]
+    assert names == [
+        *schema_of(RatedUsage),
+        "log_partition",
+        "log_position",
+        "log_generation",
+        "insert_before",
+    ]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
@@ -58,17 +64,12 @@ def test_another_generation_stands_beside_and_takes_the_plain_name(store: Store)
     writer = open_writer(store.engine, store.config)
     try:
         before = writer.command("SELECT count() FROM usage_rated")
-        assert migrate(writer, 2, 99) == (1,)
+        assert migrate(writer, 2, 99) == (1, 2)
         assert writer.command("SELECT count() FROM usage_rated") == 0
         assert writer.command("SELECT count() FROM usage_rated_1") == before
     finally:
         migrate(writer, 1, 99)
-        for table in TABLES:
-            writer.command(f"DROP TABLE IF EXISTS {table.physical(2)}_fill")
-            writer.command(f"DROP TABLE {table.physical(2)}")
-        writer.command(
-            "ALTER TABLE schema_migration DELETE WHERE generation = 2 SETTINGS mutations_sync = 2"
-        )
+        drop(writer, 2)
         writer.close()
     assert before > 0
 
