@@ -163,7 +163,7 @@ STAGES: tuple[Panel, ...] = (
     ),
     Panel(
         "Time of a round, by stage",
-        "95th percentile, with the transaction.",
+        "95th percentile, with the transaction; and of Kafka's acknowledgement.",
         8,
         8,
         [
@@ -172,8 +172,8 @@ STAGES: tuple[Panel, ...] = (
                 "{{stage}}",
             ),
             Expression(
-                quantile(0.95, "flowrate_stream_commit_seconds", by="stage"),
-                "{{stage}}, transaction",
+                quantile(0.95, "flowrate_stream_publish_seconds"),
+                "acknowledgement by Kafka",
             ),
         ],
         lines(units.Seconds),

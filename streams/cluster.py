@@ -27,17 +27,20 @@ from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks
 from streams.adapters.kafka_relay import KafkaRelay, ssl_context
 from streams.adapters.postgres_outbox import OutboxRow
 from streams.config import WorkerConfig
-from streams.rounds import Message, Round, Rounds, marked_topics
-from streams.stage import Stage
-from streams.topics import STORED, physical_topic
+from streams.progress import SequenceGapError
+from streams.rounds import Message, OutgrownError, Round, Rounds, marked_topics
+from streams.stage import Stage, inputs_of
+from streams.topics import consumer_group, physical_topic
+from streams.worker_observation import WorkerObservation
 
 LOG = logging.getLogger(__name__)
 
 _ROUNDS_WAITING = 2
 """Committed rounds of a stage that may wait for the relay before its next one begins."""
 _POLL_SECONDS = 0.1
+_IDLE_SECONDS = 1.0
+"""A stage without a round for so long deletes what Kafka has of its outbox in one of its own."""
 
-OnRound = Callable[[str, Round], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -59,7 +62,7 @@ class _App(faust.App):
 class Worker:
     """Runs the stages of the partitions that Kafka assigns to it, until told to stop.
 
-    on_round is told of each committed round by stage, in the rounds' thread.
+    watch is told of everything that its metrics read.
     """
 
     def __init__(
@@ -69,14 +72,14 @@ class Worker:
         kafka: KafkaConfig,
         config: WorkerConfig,
         topics: tuple[int, int],
-        on_round: OnRound = lambda stage, done: None,
+        watch: WorkerObservation,
     ) -> None:
         """Connect to nothing yet. topics: generation and number of partitions."""
         self._rounds = rounds
         self._stages = tuple(stages)
         self._config = config
         self._generation, self._partitions = topics
-        self._on_round = on_round
+        self._observation = watch
         self._relay = KafkaRelay(kafka, self._generation)
         self._kafka = kafka
         self._names = {
@@ -86,6 +89,8 @@ class Worker:
         }
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rounds")
         self._moved_at = time.monotonic()
+        self._round_at: dict[str, float] = {}
+        self._is_outgrown = False
 
     def run(self, stop: threading.Event) -> None:
         """Work until stop is set. Raises whatever ended an agent; then the process must end."""
@@ -104,7 +109,7 @@ class Worker:
         background = [asyncio.create_task(self._guarded(work)) for work in self._background()]
         await self._app.start()
         try:
-            while not stop.is_set():
+            while not (stop.is_set() or self._is_outgrown):
                 self._check_app()
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
@@ -131,7 +136,7 @@ class Worker:
     def _make_app(self) -> _App:
         config = self._config
         app = _App(
-            config.application_id,
+            consumer_group(config.application_id, self._generation),
             broker=[f"kafka://{server}" for server in self._kafka.bootstrap_servers],
             broker_credentials=self._credentials(),
             store="memory://",
@@ -178,6 +183,7 @@ class Worker:
         """
         async with self._turn:
             self._rounds.release()
+            self._observation.look()
 
     async def _assigned(self, assigned: set[TP]) -> None:
         """Become the owner of what was assigned, and begin where PostgreSQL says."""
@@ -190,9 +196,11 @@ class Worker:
                 raise RuntimeError(f"topics were not assigned alike: {by_topic}")
             async with self._turn:
                 left_over = await self._in_thread(self._rounds.take_over, partitions)
+                self._observation.outbox.forget()
+                self._observation.look()
                 progress = self._rounds.watermarks()
                 offsets = self._rounds.offsets()
-            await self._relay.publish([_message(row) for row in left_over])
+            await self._publish([_message(row) for row in left_over])
             for stage in self._stages:
                 rows = [row for row in left_over if row.task.startswith(f"{stage.name}/")]
                 self._rounds.acknowledge(stage.name, rows)
@@ -258,27 +266,48 @@ class Worker:
     async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> None:
         if not messages:
             return
+        began = time.monotonic()
         done = await self._in_thread(self._rounds.run, stage, messages)
-        self._moved_at = time.monotonic()
-        self._on_round(stage, done)
+        self._moved_at = self._round_at[stage] = time.monotonic()
+        self._observation.measures.observe("stream_round_seconds", self._moved_at - began, stage)
+        self._observation.on_round(stage, done)
         await self._waiting[stage].put(done)
 
     async def _look_for_appended(self) -> None:
-        """Take rows that the API appended for partitions that Kafka brings nothing for."""
+        """Take rows that the API appended for partitions that Kafka brings nothing for.
+
+        Also notices that the topics have grown: then there is nothing more to be done here.
+        """
         while True:
             await asyncio.sleep(self._config.idle_interval_milliseconds / 1000)
             async with self._turn:
-                appended = await self._in_thread(self._rounds.appended)
-                for stage, partitions in appended.items():
+                try:
+                    appended = await self._in_thread(self._rounds.appended)
+                except OutgrownError as error:
+                    LOG.warning("worker ends, to start on the topics that have grown: %s", error)
+                    self._is_outgrown = True
+                    return
+                for stage, partitions in (self._tidied() | appended).items():
                     await self._take(stage, {partition: [] for partition in partitions})
+
+    def _tidied(self) -> dict[str, list[int]]:
+        """Return the partitions of idle stages whose outbox still has what Kafka has."""
+        before = time.monotonic() - _IDLE_SECONDS
+        return {
+            stage: [partition for name, partition in self._rounds.tasks if name == stage]
+            for stage in self._rounds.acknowledged()
+            if self._round_at.get(stage, 0.0) < before
+        }
 
     # -- relay ---------------------------------------------------------------------------------
 
     async def _publish_rounds(self, stage: str) -> None:
         while True:
             done = await self._waiting[stage].get()
-            await self._relay.publish([_message(row) for row in done.outputs])
+            await self._publish([_message(row) for row in done.outputs])
             self._rounds.acknowledge(stage, done.outputs)
+            self._rounds.counters["stream_messages_published"] += len(done.outputs)
+            self._observation.outbox.published(stage)
             self._ready[stage].update(done.watermarks)
 
     async def _send_marks(self) -> None:
@@ -297,9 +326,18 @@ class Worker:
                         for partition in range(self._partitions):
                             mark = Mark(task, numbers.get(partition, 0), at)
                             messages.setdefault((topic, partition), []).append(mark)
-            await self._relay.publish(
+            await self._publish(
                 [(topic, p, encode_marks(marks)) for (topic, p), marks in messages.items()]
             )
+
+    async def _publish(self, messages: Sequence[tuple[str, int, bytes]]) -> None:
+        for first in range(0, len(messages), self._config.relay_messages_max):
+            part = messages[first : first + self._config.relay_messages_max]
+            began = time.monotonic()
+            self._observation.in_flight += len(part)
+            await self._relay.publish(part)
+            self._observation.in_flight -= len(part)
+            self._observation.measures.observe("stream_publish_seconds", time.monotonic() - began)
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -331,6 +369,10 @@ class Worker:
     def _fail(self, error: BaseException) -> None:
         """End the process at once: at an orderly stop Faust acknowledges what was not taken."""
         LOG.critical("worker ends", exc_info=error)
+        if isinstance(error, SequenceGapError):
+            # Nobody may skip what is missing, and a restart changes nothing: be seen to stand.
+            self._observation.is_at_gap = True
+            time.sleep(self._config.gap_pause_seconds)
         logging.shutdown()
         os._exit(1)
 
@@ -338,12 +380,6 @@ class Worker:
         """Run blocking work in the one thread of rounds, so that heartbeats go on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, functools.partial(call, *arguments))
-
-
-def inputs_of(stage: Stage) -> tuple[str, ...]:
-    """Return the topics that a stage reads from Kafka."""
-    logs = (stage.raw_log,) if stage.raw_log else ()
-    return (*logs, *(topic for topic in stage.topics if topic not in STORED))
 
 
 def _message(row: OutboxRow) -> tuple[str, int, bytes]:

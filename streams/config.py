@@ -90,6 +90,9 @@ class WorkerConfig:
     """How often a worker without messages looks for rows that the API has appended."""
     relay_messages_max: int = 512
     """Most outbox rows that are on their way to Kafka at once."""
+    gap_pause_seconds: float = 30.0
+    """How long a worker that met a gap in a producer's numbers stands, seen by the metrics, before
+    it ends."""
     stalled_after_seconds: float = 60.0
     """A worker whose positions stand still this long while its input grows ends itself."""
 

@@ -45,7 +45,6 @@ GAUGES: dict[str, Gauge] = {
 HISTOGRAMS: dict[str, Histogram] = {
     **LATENCY_HISTOGRAMS,
     "stream_round_seconds": Histogram("time of one round, commit included", ("stage",)),
-    "stream_commit_seconds": Histogram("time of a round's transaction alone", ("stage",)),
     "stream_publish_seconds": Histogram("time from sending to Kafka until its acknowledgement"),
 }
 """Durations of the runners."""

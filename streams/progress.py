@@ -87,12 +87,13 @@ class Standing(msgspec.Struct, array_like=True):
 
     def collectors_watermark(self, log: str) -> int:
         """Return the least watermark (ms) of the collectors that are waited for; 0 without any."""
-        live = [
-            seen.watermark_at
-            for seen in self.seen.get(log, {}).values()
-            if seen.is_marked and seen.state == LIVE
-        ]
-        return min(live, default=0)
+        live = self.collectors_live(log)
+        return min((self.watermark_of(log, name) for name in live), default=0)
+
+    def collectors_live(self, log: str) -> set[str]:
+        """Return the collectors that are waited for."""
+        seen = self.seen.get(log, {})
+        return {name for name, each in seen.items() if each.is_marked and each.state == LIVE}
 
     def issue(self, topic: str, partition: int) -> int:
         """Return the next number of an output."""

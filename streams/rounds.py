@@ -24,11 +24,14 @@ from rating.envelopes import EXPIRED, Envelope, decode_message
 from rating.ports import Batch, Block, Output, StepResult
 from rating.records import schema_of
 from rating.rows import CollectorOutage
+from rating.traces import NoSpans, active
 from streams.adapters import postgres_topics
 from streams.adapters.postgres_outbox import OutboxRow, delete_rows, insert_rows, load_rows
 from streams.adapters.postgres_state import PostgresState, StateWrites
+from streams.adapters.postgres_tables import current_generation
 from streams.adapters.postgres_tasks import load_standing, save_standings, take_epochs
 from streams.codec import decode_frame, encode_frame
+from streams.observation import RoundTraces
 from streams.progress import Standing
 from streams.stage import Stage, consumers_of
 from streams.topics import RAW_LOGS, STORED, TOPICS, route
@@ -51,6 +54,7 @@ class RoundConfig:
     state_cache_entries_max: int
     rows_max: int
     message_octets_max: int
+    generation: int = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +69,6 @@ class Round:
         default_factory=dict
     )
     rated: Sequence[pl.DataFrame] = ()
-    traces: Sequence[bytes] = ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,6 +94,10 @@ class _Taken:
     outages: list[CollectorOutage] = dataclasses.field(default_factory=list)
 
 
+class OutgrownError(RuntimeError):
+    """The topics have a new generation: this worker may take nothing more of its own."""
+
+
 class BrokenError(RuntimeError):
     """A round failed before, so that memory is ahead of the database: the process must end."""
 
@@ -102,8 +109,7 @@ class Rounds:
     memory was not committed, and a round on top of it would be.
 
     begin opens a transaction and commits or rolls back at its end; write_rows upserts
-    `rating.rows` instances; trace_of gives the context of a step's outputs, from those of its
-    inputs and the task's name.
+    `rating.rows` instances; traces follows the traced records through the tasks.
     """
 
     def __init__(
@@ -112,14 +118,14 @@ class Rounds:
         stages: Sequence[Stage],
         write_rows: Callable[[Connection, Sequence[Any]], object],
         config: RoundConfig,
-        trace_of: Callable[[Sequence[bytes], str], bytes] = lambda traces, task: b"",
+        traces: RoundTraces | None = None,
     ) -> None:
         """Own nothing yet; `take_over` does."""
         self._begin = begin
         self._stages = {stage.name: stage for stage in stages}
         self._write_rows = write_rows
         self._config = config
-        self._trace_of = trace_of
+        self._traces = traces or RoundTraces(NoSpans(), lambda: 0)
         self._writes = StateWrites()
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
         self._is_broken = False
@@ -141,7 +147,8 @@ class Rounds:
     def take_over(self, partitions: Collection[int]) -> list[OutboxRow]:
         """Own the tasks of these partitions and no others; return their outbox, oldest first.
 
-        What the former owner committed stands; it can commit nothing more.
+        What the former owner committed stands; it can commit nothing more. OutgrownError where
+        another generation of topics is current.
         """
         with self._crash_only():
             return self._take_over(partitions)
@@ -168,6 +175,8 @@ class Rounds:
         self._acknowledged = {name: [] for name in self._stages}
         epochs = take_epochs(self._begin, list(names))
         with self._begin() as connection:
+            # Behind the epochs: a growth that comes now takes the tasks away again.
+            self._check_generation(connection)
             standings = load_standing(connection, list(names))
             left_over = load_rows(connection, list(names))
         for name, (stage, partition) in names.items():
@@ -187,6 +196,11 @@ class Rounds:
                 watermark_at,
             )
         return left_over
+
+    def _check_generation(self, connection: Connection) -> None:
+        generation, _ = current_generation(connection)
+        if generation != self._config.generation:
+            raise OutgrownError(f"generation {generation} of the topics is current")
 
     def offsets(self) -> dict[tuple[str, int], int]:
         """Return the offset to go on from, per (topic, partition) that was read before."""
@@ -216,7 +230,7 @@ class Rounds:
         with self._begin() as connection:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
             results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
-            outputs = [row for rows, _, _ in results for row in rows]
+            outputs = [row for rows, _ in results for row in rows]
             # The fence first: who was taken over learns it before any row of the new owner's.
             save_standings(
                 connection,
@@ -230,17 +244,23 @@ class Rounds:
             delete_rows(connection, acknowledged)
         self.counters["stream_commits"] += 1
         moved = {task.name: _progress_of(task) for task in tasks}
-        rated = [frame for _, frames, _ in results for frame in frames]
-        traces = [trace for _, _, found in results for trace in found]
-        return Round(outputs, moved, rated, traces)
+        return Round(outputs, moved, [frame for _, frames in results for frame in frames])
 
     def acknowledge(self, stage: str, rows: Iterable[OutboxRow]) -> None:
         """Remember that Kafka has these rows; the stage's next round deletes them."""
         self._acknowledged[stage].extend(rows)
 
+    def acknowledged(self) -> list[str]:
+        """Return the stages of which the next round deletes rows that Kafka has."""
+        return [stage for stage, rows in self._acknowledged.items() if rows]
+
     def appended(self) -> dict[str, list[int]]:
-        """Return the partitions of each stage for which the API has appended something new."""
+        """Return the partitions of each stage for which the API has appended something new.
+
+        OutgrownError as `take_over`.
+        """
         with self._begin() as connection:
+            self._check_generation(connection)
             newest = postgres_topics.newest_numbers(connection)
         found: dict[str, list[int]] = {}
         for (name, partition), task in self.tasks.items():
@@ -253,9 +273,10 @@ class Rounds:
 
     def _advance(
         self, connection: Connection, task: Task, messages: Sequence[Message]
-    ) -> tuple[list[OutboxRow], list[pl.DataFrame], list[bytes]]:
+    ) -> tuple[list[OutboxRow], list[pl.DataFrame]]:
         task.state.bind(connection)
         taken = self._take(task, messages)
+        self._traces.take(task.name, taken.traces)
         self._read_stored(connection, task, taken)
         watermark_at = max(task.watermark_at, self._watermark(task))
         has_data = bool(taken.blocks) or any(taken.frames.values())
@@ -266,13 +287,14 @@ class Rounds:
         rated: list[pl.DataFrame] = []
         if has_data or watermark_at > task.watermark_at:
             batch = Batch(frames=taken.frames, blocks=taken.blocks)
-            result = task.stage.step(task.state, batch, watermark_at=watermark_at)
-            rows = self._commit(connection, task, result, taken.traces)
+            with active(next(iter(taken.traces), b"")):
+                result = task.stage.step(task.state, batch, watermark_at=watermark_at)
+            rows = self._commit(connection, task, result, watermark_at)
             rated = [o.frame for o in result.outputs if o.topic == "usage.rated"]
             self.counters["stream_steps"] += 1
         task.watermark_at = watermark_at
         self.counters["stream_state_evicted"] += task.state.take_evicted()
-        return rows, rated, taken.traces
+        return rows, rated
 
     def _take(self, task: Task, messages: Sequence[Message]) -> _Taken:
         taken = _Taken()
@@ -337,13 +359,13 @@ class Rounds:
     # -- outputs -------------------------------------------------------------------------------
 
     def _commit(
-        self, connection: Connection, task: Task, result: StepResult, traces: Sequence[bytes]
+        self, connection: Connection, task: Task, result: StepResult, watermark_at: int
     ) -> list[OutboxRow]:
         task.state.apply(result.changes)
         if result.rows:
             self._write_rows(connection, result.rows)
         self.counters.update(result.counters)
-        trace = self._trace_of(traces, task.name) if traces else b""
+        trace = self._traces.give(task.name, result.outputs, watermark_at)
         return self._outbox(task, result.outputs, trace)
 
     def _outbox(self, task: Task, outputs: Sequence[Output], trace: bytes) -> list[OutboxRow]:

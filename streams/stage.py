@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rating.ports import Step
+from streams.topics import STORED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,3 +41,9 @@ def producers_of(topic: str, stages: tuple[Stage, ...], partitions: int) -> tupl
 def consumers_of(topic: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Return the stages that read a topic."""
     return tuple(stage for stage in stages if topic in stage.topics)
+
+
+def inputs_of(stage: Stage) -> tuple[str, ...]:
+    """Return the topics that a stage reads from Kafka."""
+    logs = (stage.raw_log,) if stage.raw_log else ()
+    return (*logs, *(topic for topic in stage.topics if topic not in STORED))

@@ -74,6 +74,11 @@ def physical_topic(topic: str, generation: int) -> str:
     return f"{topic}.g{generation}"
 
 
+def consumer_group(application_id: str, generation: int) -> str:
+    """Return the group of the workers of a generation: those of two generations never share."""
+    return application_id if generation == 1 else f"{application_id}.g{generation}"
+
+
 def key_partition(key: str, partitions: int) -> int:
     """Return the partition of a key: CRC-32 of its UTF-8, so every process and run agrees."""
     return zlib.crc32(key.encode()) % partitions
@@ -90,7 +95,8 @@ def block_partition(address: bytes, partitions: int) -> int:
     return zlib.crc32(block_of(address)) % partitions
 
 
-def _is_wider_than_block(address: bytes, prefix_length: int) -> bool:
+def is_wider_than_block(address: bytes, prefix_length: int) -> bool:
+    """Return whether a prefix (of 128 bits at most) holds addresses of several routing blocks."""
     is_ipv4 = address.startswith(IPV4_MAPPED)
     return prefix_length < 8 * (IPV4_BLOCK_OCTETS if is_ipv4 else IPV6_BLOCK_OCTETS)
 
@@ -131,7 +137,7 @@ def route(topic: Topic, frame: pl.DataFrame, partitions: int) -> Sequence[tuple[
     if "prefix_length" in frame.columns:
         is_wide = pl.Series(
             [
-                _is_wider_than_block(address, length)
+                is_wider_than_block(address, length)
                 for address, length in frame.select("address", "prefix_length").iter_rows()
             ],
             dtype=pl.Boolean,

@@ -35,7 +35,13 @@ class OutboxAge:
     def published(self, stage: str) -> None:
         """Take note that Kafka has acknowledged the stage's oldest round."""
         with self._lock:
-            self._waiting[stage].popleft()
+            if self._waiting.get(stage):
+                self._waiting[stage].popleft()
+
+    def forget(self) -> None:
+        """Take note that somebody else publishes from here on."""
+        with self._lock:
+            self._waiting.clear()
 
     def gauges(self) -> dict[tuple[str, Labels], float]:
         """Return the gauges stream_outbox_oldest_seconds, _rows and _octets."""
@@ -60,16 +66,19 @@ class WorkerObservation:
         self.outbox = OutboxAge(now_ms)
         self._rounds = rounds
         self._generation = generation
-        self._measures = measures
+        self.measures = measures
+        self.is_at_gap = False
+        self.in_flight = 0
         self._now_ms = now_ms
         self._watermarks: Mapping[str, int] = {}
         self._positions: Mapping[tuple[str, int], int] = {}
+        self._collectors: Mapping[str, set[str]] = {}
 
     def on_round(self, stage: str, done: Round) -> None:
         """Take note of a committed round, before the stage's next one begins."""
         committed_at = self._now_ms()
         for frame in done.rated:
-            observe_rated(self._measures, RATED_TOPIC, frame, committed_at)
+            observe_rated(self.measures, RATED_TOPIC, frame, committed_at)
         self.outbox.committed(stage, done.outputs)
         self.look()
 
@@ -89,6 +98,12 @@ class WorkerObservation:
             if topic and topic not in STORED
         }
 
+        self._collectors = {
+            task.stage.raw_log: task.standing.collectors_live(task.stage.raw_log)
+            for task in tasks
+            if task.stage.raw_log
+        }
+
     def positions(self) -> Mapping[tuple[str, int], int]:
         """Return the next offset of each topic partition that this worker reads, as committed."""
         return self._positions
@@ -99,6 +114,12 @@ class WorkerObservation:
             **watermark_ages(self._watermarks, self._now_ms()),
             **self.outbox.gauges(),
             ("stream_tasks", ()): float(len(self._watermarks)),
+            ("stream_at_gap", ()): float(self.is_at_gap),
+            ("stream_relay_in_flight_messages", ()): float(self.in_flight),
+            **{
+                ("stream_collectors_live", (log,)): float(len(live))
+                for log, live in self._collectors.items()
+            },
         }
 
     def readiness(self) -> list[str]:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 
 _SCHEMA_LOCK = 0x466C6F77_53747265
 """Advisory lock under which tables are made: "FlowStre"."""
+GENERATION_LOCK = 0x466C6F77_47656E65
+"""Advisory lock of whoever relies on which generation is current: "FlowGene"."""
 
 _DDL = (
     "create table if not exists topic_generation("
@@ -44,9 +46,19 @@ _DDL = (
     "create table if not exists collector_lease("
     ' collector_id text collate "C" not null, log text collate "C" not null,'
     " renewed_at bigint not null, state text not null, primary key(collector_id, log))",
+    "alter table collector_lease add column if not exists generation integer not null default 1",
+    "create table if not exists drained_log("
+    ' generation integer not null, log text collate "C" not null,'
+    ' producer text collate "C" not null, partition integer not null, number bigint not null,'
+    " primary key(generation, log, producer, partition))",
 )
 """stage_task.owner is the process id of the owner's server connection.
-topic_generation.state is ``running``, ``draining`` (its workers stop at the marker) or ``done``.
+topic_generation.state is, in this order, ``planned`` (its topics are being made), ``preparing``
+(collectors append to it, nobody reads yet), ``running``, ``draining`` (collectors have turned to
+the next one, workers take what is left), ``done``, ``dropped`` (its topics are deleted).
+collector_lease.generation is the oldest one that the collector may still append to.
+drained_log.number is the last one of a collector's data that was taken of a generation that is
+done: what it has beyond was never taken, and goes to the next generation.
 In topic_record the partition of a topic that every partition gets is -1: it is kept once."""
 
 
@@ -66,16 +78,38 @@ def create_tables(connection: Connection, *, partitions: int) -> None:
 
 
 def current_generation(connection: Connection) -> tuple[int, int]:
-    """Return number and partitions of the newest generation of topics that is in use.
+    """Return number and partitions of the generation of topics that the workers take.
 
     LookupError where the tables are not there: `flowrate migrate` has not run.
     """
+    return _newest(connection, ("running", "draining"))
+
+
+def collecting_generation(connection: Connection) -> tuple[int, int]:
+    """Return number and partitions of the generation of topics that collectors append to.
+
+    LookupError as `current_generation`.
+    """
+    return _newest(connection, ("preparing", "running", "draining"))
+
+
+def hold_generation(connection: Connection) -> tuple[int, int]:
+    """Return `current_generation`, which then stays so until the transaction ends.
+
+    For whoever chooses partitions inside a transaction; growth waits for it, and it for growth.
+    """
+    connection.exec_driver_sql("select pg_advisory_xact_lock_shared(%s)", (GENERATION_LOCK,))
+    return current_generation(connection)
+
+
+def _newest(connection: Connection, states: tuple[str, ...]) -> tuple[int, int]:
     made = connection.exec_driver_sql("select to_regclass('topic_generation')").scalar()
     row = (
         made
         and connection.exec_driver_sql(
-            "select generation, partitions from topic_generation where state = 'running'"
-            " order by generation desc limit 1"
+            "select generation, partitions from topic_generation where state = any(%s)"
+            " order by generation desc limit 1",
+            (list(states),),
         ).first()
     )
     if not row:
