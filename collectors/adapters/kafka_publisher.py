@@ -47,13 +47,17 @@ _METADATA_MILLISECONDS = 5_000
 _CLOSE_SECONDS = 2.0
 
 
+def _untraced(part: tuple[int, int], body: bytes) -> bytes:
+    return b""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawTopic:
     """Where the blocks of one collector go.
 
     name is the topic's physical one; producer as in the envelopes, ``flows@ams1``. split is
     `collectors.partitioning.split_flows` or `split_packets`. waits_for_kafka: an append returns
-    when Kafka has it.
+    when Kafka has it. start_trace gives the envelope's trace for (number, partition) and body.
     """
 
     name: str
@@ -61,6 +65,7 @@ class RawTopic:
     producer: str
     split: Callable[[bytes, int, int], Sequence[Part]]
     waits_for_kafka: bool = False
+    start_trace: Callable[[tuple[int, int], bytes], bytes] = _untraced
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -248,8 +253,9 @@ class KafkaPublisher(threading.Thread):
             self._send_part(opened, row.received_at, part)
 
     def _send_part(self, opened: _OpenRow, received_at: int, part: NumberedPart) -> None:
+        trace = self._topic.start_trace((part.number, part.partition), part.body)
         message = encode_envelope(
-            Envelope(self._topic.producer, part.number, received_at, part.body)
+            Envelope(self._topic.producer, part.number, received_at, part.body, trace)
         )
         future = self._producer.send(self._topic.name, message, partition=part.partition)
         future.add_callback(self._taken, self._epoch, opened, part, len(message))

@@ -9,6 +9,7 @@ import logging
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from collectors.adapters.spool import SpoolingWriter, unpublished
 from collectors.leases import producer_of
 from collectors.metrics import Counters
 from collectors.partitioning import split_flows, split_packets
+from collectors.tracing import start_trace
 from infra.files import replace_whole
 from infra.process import Context
 from infra.settings import Settings
@@ -72,6 +74,8 @@ def _spooling(
         SPLITS[log],
         waits_for_kafka=log == ACCOUNTING_LOG and spool.radius_ack_after == "log",
     )
+    if settings.traces.is_enabled:
+        topic = dataclasses.replace(topic, start_trace=_tracer(context))
     directory = spool_root(settings) / topic.name
     writer = SpoolingWriter(directory, topic, spool, settings.cluster.kafka, counters)
     renewal = LeaseRenewal(
@@ -86,6 +90,11 @@ def _spooling(
     finally:
         has_left = writer.close()
         renewal.finish(has_left=has_left)
+
+
+def _tracer(context: Context) -> Callable[[tuple[int, int], bytes], bytes]:
+    spans = context.traces.spans
+    return lambda part, body: start_trace(spans, part, body, time.time_ns())
 
 
 class _Nowhere:
