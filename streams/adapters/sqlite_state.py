@@ -77,6 +77,14 @@ class TaskState(CachedState):
         )
         return [(key, value) for key, value in rows]
 
+    def load_first(self, collection: str, low: str) -> Sequence[str]:
+        """Return the least key from low on, nothing where there is none."""
+        rows = self.connection.exec_driver_sql(
+            "select key from stage_state where space_id = ? and key >= ? order by key limit 1",
+            (self._space_ids[collection], low),
+        )
+        return [str(key) for (key,) in rows]
+
     def write(
         self, puts: Sequence[tuple[str, str, bytes]], deletes: Sequence[tuple[str, str]]
     ) -> None:

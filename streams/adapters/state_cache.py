@@ -15,6 +15,10 @@ from rating.ports import Delete, Put
 from streams.codec import decode_value, encode_value
 
 _KEYS_PER_QUERY = 500
+_ABOVE_ALL = "\U0010ffff"
+"""Above any key."""
+_WHOLE_ENTRIES_MAX = 4_096
+"""Entries up to which a collection that was read as a whole stays in memory as a whole."""
 
 
 class CachedState(abc.ABC):
@@ -31,6 +35,10 @@ class CachedState(abc.ABC):
         self._entries_max = entries_max
         self._cache: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._evicted = 0
+        # Collections known completely, and for others a key below which they hold nothing: steps
+        # ask each time for their timers and for what they keep a little of.
+        self._whole: dict[str, dict[str, Any]] = {}
+        self._least: dict[str, str] = {}
 
     @abc.abstractmethod
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
@@ -41,6 +49,10 @@ class CachedState(abc.ABC):
         self, collection: str, low: str, high: str | None
     ) -> Iterable[tuple[str, bytes]]:
         """Return (key, encoded value) with low <= key < high, ascending by octets."""
+
+    @abc.abstractmethod
+    def load_first(self, collection: str, low: str) -> Sequence[str]:
+        """Return the least key from low on, nothing where there is none."""
 
     @abc.abstractmethod
     def write(
@@ -91,10 +103,43 @@ class CachedState(abc.ABC):
 
     def scan(self, collection: str, low: str = "", high: str | None = None) -> Iterator[Any]:
         """Yield (key, value) with low <= key < high in ascending key order."""
+        whole = self._whole.get(collection)
+        if whole is not None:
+            found = [k for k in whole if low <= k and (high is None or k < high)]
+            yield from [(key, whole[key]) for key in sorted(found)]
+        elif high is None or self._least.get(collection, "") < high:
+            yield from self._scan(collection, low, high)
+
+    def _scan(self, collection: str, low: str, high: str | None) -> list[tuple[str, Any]]:
         kind = self._collections[collection]
+        found = []
         for key, value in self.load_range(collection, low, high):
             cached = self._cache.get((collection, key))
-            yield key, (cached if cached is not None else decode_value(value, kind))
+            found.append((key, cached if cached is not None else decode_value(value, kind)))
+        if low == "" and high is not None:
+            # Else the next look, a moment later, would be just above this one.
+            self._least[collection] = found[0][0] if found else self._first_key(collection, high)
+        elif low == "" and len(found) <= _WHOLE_ENTRIES_MAX:
+            self._whole[collection] = dict(found)
+        return found
+
+    def _first_key(self, collection: str, low: str) -> str:
+        return next(iter(self.load_first(collection, low)), _ABOVE_ALL)
+
+    def _follow(self, change: Put | Delete) -> None:
+        """Keep what is known of a change's collection true."""
+        collection, key = change.collection, change.key
+        if collection in self._least and isinstance(change, Put):
+            self._least[collection] = min(self._least[collection], key)
+        whole = self._whole.get(collection)
+        if whole is None:
+            return
+        if isinstance(change, Put):
+            whole[key] = change.value
+        else:
+            whole.pop(key, None)
+        if len(whole) > _WHOLE_ENTRIES_MAX:
+            del self._whole[collection]
 
     def apply(self, changes: Iterable[Put | Delete]) -> None:
         """Write one step's changes; the last change of a key stands."""
@@ -102,6 +147,7 @@ class CachedState(abc.ABC):
         puts: list[tuple[str, str, bytes]] = []
         deletes: list[tuple[str, str]] = []
         for slot, change in final.items():
+            self._follow(change)
             if isinstance(change, Put):
                 puts.append((*slot, encode_value(change.value)))
                 self._remember(slot, change.value)
