@@ -39,7 +39,7 @@ def free_port() -> int:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_the_starter() -> None:
+def die_with_the_starter() -> None:
     """Runs in the child: Linux kills it once the thread that started it is gone."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -92,7 +92,7 @@ class ServerProcess:
                 env=None if environment is None else {**os.environ, **environment},
                 # Away from the terminal's group: Ctrl-C is the test's to handle.
                 start_new_session=True,
-                preexec_fn=_die_with_the_starter,
+                preexec_fn=die_with_the_starter,
                 **as_user(self._user),
             )
         deadline = time.monotonic() + timeout_seconds

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psycopg
@@ -34,10 +34,10 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 controller.listener.names=CONTROLLER
 listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners={listeners}
+advertised.listeners={advertised}
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
-SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL{further_protocols}
 log.dirs={directory}/kafka
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
@@ -73,15 +73,23 @@ class Kafka:
     """One broker that is its own controller."""
 
     def __init__(
-        self, directory: Path, listeners: Sequence[str] = (), properties: str = ""
+        self,
+        directory: Path,
+        listeners: Sequence[str] = (),
+        properties: str = "",
+        advertised: Mapping[str, str] | None = None,
     ) -> None:
         """Keep everything under directory.
 
         listeners are security protocols to speak beside PLAINTEXT, each on a port of its own;
-        properties are further lines of server.properties.
+        properties are further lines of server.properties. advertised are further PLAINTEXT
+        listeners by name, with the host:port that clients are sent to: a path to the broker that
+        a test may cut.
         """
         self.directory = directory
-        self.ports = {protocol: free_port() for protocol in ("PLAINTEXT", *listeners)}
+        self._advertised = dict(advertised or {})
+        names = ("PLAINTEXT", *listeners, *self._advertised)
+        self.ports = {name: free_port() for name in names}
         self._properties = properties
         self._process = ServerProcess("kafka", directory)
 
@@ -91,7 +99,7 @@ class Kafka:
         return self.address("PLAINTEXT")
 
     def address(self, protocol: str) -> str:
-        """Return host:port where the broker speaks a security protocol."""
+        """Return host:port where the broker listens, by security protocol or listener."""
         return f"127.0.0.1:{self.ports[protocol]}"
 
     @property
@@ -140,6 +148,10 @@ class Kafka:
         self.directory.mkdir(parents=True, exist_ok=True)
         text = KAFKA_PROPERTIES.format(
             listeners=",".join(f"{name}://{self.address(name)}" for name in self.ports),
+            advertised=",".join(
+                f"{name}://{self._advertised.get(name, self.address(name))}" for name in self.ports
+            ),
+            further_protocols="".join(f",{name}:PLAINTEXT" for name in self._advertised),
             controller_port=free_port(),
             directory=self.directory,
         )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cluster.processes import die_with_the_starter
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -36,6 +38,7 @@ class Workers:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=die_with_the_starter,
             )
 
     def look_after(self) -> None:

@@ -41,7 +41,7 @@ class Installation:
         self.directory = directory
         self.truth_file = directory / "truth.jsonl"
         self._process: subprocess.Popen[bytes] | None = None
-        ports = _free_ports()
+        ports = free_ports()
         self._api_port, self._store_port = ports["page"], ports["store"]
         directory.mkdir(mode=0o700)
         text = settings_text(ports, lines=lines)
@@ -197,7 +197,7 @@ session_mean_seconds = 15
 """
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
     """Return a free port per use; all are open at once, so that they differ."""
     opened = []
     try:
