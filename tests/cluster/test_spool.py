@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -37,11 +38,11 @@ def to_every(body: bytes, partitions: int, octets_max: int) -> list[Part]:
     return [(partition, body) for partition in range(partitions)]
 
 
-def client(kafka: Kafka, **settings: int) -> KafkaConfig:
+def client(kafka: Kafka) -> KafkaConfig:
     return KafkaConfig(
         bootstrap_servers=(kafka.bootstrap,),
-        **{"request_timeout_milliseconds": 3_000, "delivery_timeout_milliseconds": 6_000}  # type: ignore[arg-type]
-        | settings,
+        request_timeout_milliseconds=3_000,
+        delivery_timeout_milliseconds=6_000,
     )
 
 
@@ -62,10 +63,10 @@ class Collector:
 
 @contextlib.contextmanager
 def collecting(
-    kafka: Kafka, directory: Path, topic: RawTopic, config: SpoolConfig = CONFIG, **settings: int
+    kafka: Kafka, directory: Path, topic: RawTopic, config: SpoolConfig = CONFIG
 ) -> Iterator[Collector]:
     counters = Counters()
-    writer = SpoolingWriter(directory, topic, config, client(kafka, **settings), counters)
+    writer = SpoolingWriter(directory, topic, config, client(kafka), counters)
     yield Collector(writer, counters)
 
 
@@ -84,6 +85,10 @@ def broker(own_broker: Kafka) -> Iterator[Kafka]:
     yield own_broker
     own_broker.kill()
     own_broker.start()
+
+
+def have_left(reader: Reader, marks: int) -> bool:
+    return [mark.state for mark in reader.marks()].count(LEFT) == marks
 
 
 def test_blocks_arrive_once_in_order_with_dense_numbers(kafka: Kafka, tmp_path: Path) -> None:
@@ -118,7 +123,7 @@ def test_an_orderly_end_says_that_it_left_and_a_start_goes_on(kafka: Kafka, tmp_
             collector.writer.append("data", run, b"run %d" % run)
             collector.writer.append("marker", 100 * run, b"")
             assert collector.writer.close()
-        assert reader.until(lambda: len([m for m in reader.marks() if m.state == LEFT]) == 2 * run)  # noqa: B023
+        assert reader.until(functools.partial(have_left, reader, 2 * run))
         for received in partitions:
             assert received.marks[-1].state == LEFT
             assert received.marks[-1].number == run
