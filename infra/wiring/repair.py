@@ -24,7 +24,7 @@ from streams.adapters.kafka_ranges import KafkaRanges
 from streams.adapters.kafka_relay import KafkaRelay
 from streams.adapters.postgres_outbox import OutboxRow, delete_rows
 from streams.adapters.postgres_state import PostgresState, StateWrites
-from streams.adapters.postgres_tables import current_generation
+from streams.adapters.postgres_tables import current_generation, hold_generation
 from streams.codec import decode_frame
 from streams.repair import RepairRange, ReplayLog, binding_rows, differences, run_again
 from streams.stage import Stage
@@ -96,6 +96,8 @@ class RepairShop:
     def post(self, repair: postgres_repairs.Repair, usage: pl.DataFrame) -> None:
         """Record the repair and send its usage; IntegrityError where its id was posted before."""
         with writing(self._database) as connection:
+            if hold_generation(connection) != (self._generation, self._partitions):
+                raise RuntimeError("the topics have grown meanwhile: begin again")
             postgres_repairs.post(connection, repair, usage, self._partitions)
 
     def publish(self, repair_id: str) -> int:

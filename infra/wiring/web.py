@@ -133,7 +133,7 @@ def _append_in_cluster(
     connection: Connection, topic: str, producer: str, frame: pl.DataFrame
 ) -> None:
     """Append to the partitions of the generation that is in force in this transaction."""
-    _, partitions = postgres_tables.current_generation(connection)
+    _, partitions = postgres_tables.hold_generation(connection)
     postgres_topics.append_rows(connection, topic, producer, frame, partitions=partitions)
 
 
