@@ -12,7 +12,7 @@ from infra.secrets import open_secrets
 from infra.settings import Settings, find_file, load_settings
 from infra.wiring import rebuild as wiring
 from infra.wiring.store import warehouse_config
-from warehouse.checking import Checker
+from warehouse.checking import Checker, CheckRules
 from warehouse.connect import WarehouseError
 from warehouse.ddl import ClusterShape, cluster_statements
 from warehouse.intents import current_generation
@@ -46,10 +46,12 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
             intents,
             generation,
             Counters(),
-            base_days=config.retention.rated_days,
-            now_ms=_now_ms(),
-            hold_seconds=config.sink.hold_seconds,
-            holder="flowrate warehouse check",
+            CheckRules(
+                base_days=config.retention.rated_days,
+                now_ms=_now_ms(),
+                hold_seconds=config.sink.hold_seconds,
+                holder="flowrate warehouse check",
+            ),
         ).run([options.month] if options.month else (), is_repairing=not options.dry_run)
     for finding in report.findings:
         print(finding)

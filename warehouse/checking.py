@@ -40,6 +40,19 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CheckRules:
+    """How a check goes: how long the base keeps rows (days, 0 for ever), now, and its hold.
+
+    holder is the name under which inserts are held off, for at most hold_seconds at a time.
+    """
+
+    base_days: int = 0
+    now_ms: int = 0
+    hold_seconds: float = 120.0
+    holder: str = "check"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """What a check compared and found."""
 
@@ -59,13 +72,19 @@ def day_condition(table: Table, day: int) -> str:
 
 
 def differing_keys(client: Commands, table: Table, generation: int, day: int) -> int:
-    """Return how many keys of one UTC day differ between a rollup and the base."""
+    """Return how many keys of one UTC day differ between a rollup and the base.
+
+    The greatest of an insert's no values is 0 and stays in the rollup, so that greatest values are
+    compared from 0 on: usage received within its own minute has a lag below.
+    """
     keys = ", ".join(table.order_by)
     values = (*table.sums, *table.maxima)
     names = ", ".join((*table.order_by, *values))
     sums = "".join(f", sum(t.{n} * side) AS d_{n}" for n in table.sums)
     tops = "".join(
-        f", maxIf(t.{n}, side = 1) AS a_{n}, maxIf(t.{n}, side = -1) AS b_{n}" for n in table.maxima
+        f", greatest(0, maxIf(t.{n}, side = 1)) AS a_{n},"
+        f" greatest(0, maxIf(t.{n}, side = -1)) AS b_{n}"
+        for n in table.maxima
     )
     differs = " OR ".join(
         (*(f"d_{n} != 0" for n in table.sums), *(f"a_{n} != b_{n}" for n in table.maxima))
@@ -92,21 +111,18 @@ class Checker:
         intents: IntentStore,
         generation: int,
         counters: Counters,
-        *,
-        base_days: int = 0,
-        now_ms: int = 0,
-        hold_seconds: float = 120.0,
-        holder: str = "check",
+        rules: CheckRules,
     ) -> None:
-        """Take what to compare; base_days is how long the base keeps its rows (0: for ever)."""
+        """Take what to compare, and how."""
         self._client = client
         self._intents = intents
         self._generation = generation
         self._counters = counters
         # The day on the edge is half gone: what the base keeps whole begins two days behind it.
-        self._first_day = now_ms // 86_400_000 - base_days + 2 if base_days else 0
-        self._hold_seconds = hold_seconds
-        self._holder = holder
+        today = rules.now_ms // 86_400_000
+        self._first_day = today - rules.base_days + 2 if rules.base_days else 0
+        self._hold_seconds = rules.hold_seconds
+        self._holder = rules.holder
 
     def run(
         self,

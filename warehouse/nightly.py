@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from warehouse.checking import Checker
+from warehouse.checking import Checker, CheckRules
 from warehouse.config import WarehouseConfig
 from warehouse.metrics import Counters
 
@@ -72,9 +72,11 @@ class NightlyCheck:
                     intents,
                     generation,
                     self._counters,
-                    base_days=self._config.retention.rated_days,
-                    now_ms=self._ports.now_ms(),
-                    hold_seconds=self._config.sink.hold_seconds,
+                    CheckRules(
+                        base_days=self._config.retention.rated_days,
+                        now_ms=self._ports.now_ms(),
+                        hold_seconds=self._config.sink.hold_seconds,
+                    ),
                 ).run(newest_months=self._config.sink.check_months)
                 intents.note_step(generation, STEP, str(day))
         except Exception:

@@ -415,7 +415,7 @@ LAG = Query(
     sql=(
         f"SELECT {_step('minute')} AS at,\n"
         "  sum(t.lag_ms_sum) / sum(t.lag_rows) / 1000 AS mean_seconds,\n"
-        "  max(t.lag_ms_max) / 1000 AS max_seconds,\n"
+        "  greatest(0, max(t.lag_ms_max)) / 1000 AS max_seconds,\n"
         "  sum(t.octets_late) AS octets_late\n"
         f"FROM usage_minute AS t WHERE {_MINUTE_RANGE}\n"
         "GROUP BY at HAVING sum(t.lag_rows) > 0 ORDER BY at"

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from warehouse.checking import Checker, Report
+from warehouse.checking import Checker, CheckRules, Report
 from warehouse.config import WarehouseConfig
 from warehouse.filling import DAY_SECONDS, NO_TOKENS, days_of, numbers, of_day
 from warehouse.intents import (
@@ -272,9 +272,9 @@ class Rebuild:
             self._intents,
             self.new,
             self._counters,
-            base_days=self._config.retention.rated_days,
-            now_ms=now_ms,
-            holder="rebuild",
+            CheckRules(
+                base_days=self._config.retention.rated_days, now_ms=now_ms, holder="rebuild"
+            ),
         ).run(is_repairing=False)
 
     def _sums(self, generation: int, condition: str) -> dict[Key, Sums]:

@@ -145,15 +145,15 @@ class SnapshotCopies:
                 continue
             names = [name for name in SNAPSHOTS if (name in SLOW) == is_slow]
             try:
-                copy_snapshots(
+                copied = copy_snapshots(
                     self._reader,
                     writer,
                     generation,
-                    self._counters,
                     since_at=since_at,
                     now_ms=now_ms,
                     names=names,
                 )
+                self._counters.add("warehouse_snapshot_rows", copied)
                 self._copied_at[is_slow] = now_ms
             except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
                 self._counters.add("warehouse_snapshot_failures")
@@ -164,7 +164,6 @@ def copy_snapshots(
     reader: SnapshotReader,
     writer: TableWriter,
     generation: int,
-    counters: Counters,
     *,
     since_at: int,
     now_ms: int,
@@ -186,5 +185,4 @@ def copy_snapshots(
                 stamped.to_arrow(compat_level=pl.CompatLevel.oldest()),
             )
             copied += frame.height
-    counters.add("warehouse_snapshot_rows", copied)
     return copied

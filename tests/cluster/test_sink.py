@@ -31,7 +31,7 @@ from tests.cluster.servers import Kafka
 from tests.cluster.test_intents import prepare
 from tests.warehouse.endpoint_process import config_of
 from tests.warehouse.records_made import random_frame
-from warehouse.checking import Checker
+from warehouse.checking import Checker, CheckRules
 from warehouse.connect import WarehouseError, client
 from warehouse.intent_tables import PostgresIntentStore
 from warehouse.intents import Source
@@ -230,7 +230,7 @@ def assert_exact(cluster: Cluster, numbers: list[int], generation: int = 1) -> N
     reading.close()
     writing = client(cluster.config, may_write=True)
     intents = PostgresIntentStore(cluster.url)
-    report = Checker(writing, intents, generation, Counters()).run(is_repairing=False)
+    report = Checker(writing, intents, generation, Counters(), CheckRules()).run(is_repairing=False)
     assert report.findings == ()
     assert report.partitions == 2 * len(ROLLUPS)
     writing.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.warehouse.records_made import MemoryTopic, random_frame
-from warehouse.checking import Checker, Report
+from warehouse.checking import Checker, CheckRules, Report
 from warehouse.config import SinkConfig
 from warehouse.intent_tables import SqliteIntentStore
 from warehouse.intents import IntentStore
@@ -49,7 +49,7 @@ def check(
     writer: Any, intents: IntentStore, generation: int, *, is_repairing: bool = False
 ) -> Report:
     """Compare every rollup of a generation with its base."""
-    checker = Checker(writer, intents, generation, Counters(), hold_seconds=10.0)
+    checker = Checker(writer, intents, generation, Counters(), CheckRules(hold_seconds=10.0))
     return checker.run(is_repairing=is_repairing)
 
 

@@ -169,7 +169,7 @@ def _fill(store: Store) -> None:
     sink = Sink(SinkConfig(batch_rows=1500), 1, topic, writer, intents, Counters())
     while sink.step():
         pass
-    copy_snapshots(KnownSnapshots(), writer, 1, Counters(), since_at=0, now_ms=FROM_AT)
+    copy_snapshots(KnownSnapshots(), writer, 1, since_at=0, now_ms=FROM_AT)
     intents.close()
     writer.close()
 
