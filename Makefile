@@ -9,6 +9,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 SEEDS ?= 20
+SECONDS ?= 600
+SEED ?= 1
 PACKAGES := rating billing collectors streams warehouse api dashboards infra
 
 # The stamp carries the lock file's checksum: another lock is another stamp, whatever the clock says.
@@ -16,7 +18,7 @@ LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 .PHONY: help run serve test check check-format check-lint check-types check-imports check-style \
-  bench simulate format example lock venv clean
+  bench simulate prove-cluster chaos format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,12 @@ bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
 
 simulate: $(STAMP) ## run SEEDS=N simulated networks against the auditor
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+prove-cluster: $(STAMP) ## the same books embedded and through a real cluster, also amid kills
+	@$(BIN)/python -m tests.cluster.prove
+
+chaos: $(STAMP) ## hurt a whole cluster for SECONDS=N as SEED=N says, then audit it
+	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(SEED)
 
 format: $(STAMP) ## format the code and apply lint's safe fixes
 	$(BIN)/ruff check --fix-only .

@@ -19,6 +19,7 @@ from infra.settings import Settings
 from infra.wiring.databases import business_database
 from rating.records import DirectoryEntry, frame_of
 from streams.adapters import postgres_tables, postgres_topics, sqlite_topics
+from warehouse import intent_tables
 
 SETTINGS_PRODUCER = "settings"
 """Who writes own prefixes and class rules to `directory`."""
@@ -71,6 +72,7 @@ def prepare_cluster(settings: Settings) -> list[str]:
             done = upgrade(connection)
             api.tables.metadata.create_all(connection)
             postgres_tables.create_tables(connection, partitions=partitions)
+            intent_tables.create_tables(connection)
             generation, standing = postgres_tables.current_generation(connection)
             rows = _follow_network_settings(connection, settings, now_ms)
     finally:

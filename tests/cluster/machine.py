@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import polars as pl
-from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from sqlalchemy import Connection, Engine
 
@@ -21,17 +20,15 @@ from billing.adapters.databases import open_database, reading, writing
 from infra.migrate import migrate
 from infra.settings import load_settings
 from rating.connections import client_arguments
-from rating.envelopes import Envelope, decode_message
-from rating.records import RatedUsage, schema_of
 from streams.adapters import postgres_tables, postgres_topics
 from streams.adapters.kafka_admin import open_topics
-from streams.codec import decode_frame
 from streams.progress import Standing
 from streams.topic_plan import wanted_topics
 from streams.topics import physical_topic
 from streams.topology import StageConfigs
 from tests.cluster.collector import Collector
 from tests.cluster.faults import Faults
+from tests.cluster.rated_topic import read_rated
 from tests.cluster.workers import Workers
 from tests.simulation.machine import Machine
 
@@ -64,7 +61,7 @@ class ClusterMachine(Machine):
         self.faults = faults
         self._second_lasts = second_lasts
         self._is_collector_to_die = False
-        self._bootstrap = bootstrap
+        self.bootstrap = bootstrap
         self._partitions = partitions
         url = database_url.replace("postgresql://", "postgresql+psycopg://")
         migrate(url)
@@ -171,24 +168,10 @@ class ClusterMachine(Machine):
 
     def rated(self) -> pl.DataFrame:
         """Return every row of `usage.rated`, from Kafka, each number once."""
-        name = physical_topic("usage.rated", GENERATION)
-        partitions = [TopicPartition(name, partition) for partition in range(self._partitions)]
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap, auto_offset_reset="earliest", group_id=None
-        )
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        frames: dict[tuple[str, int], pl.DataFrame] = {}
-        schema = schema_of(RatedUsage)
-        while any(consumer.position(p) < ends[p] for p in partitions):
-            for records in consumer.poll(1000).values():
-                for record in records:
-                    decoded = decode_message(record.value)
-                    if isinstance(decoded, Envelope):
-                        frame = decode_frame(decoded.body, schema)
-                        frames[decoded.producer, decoded.number] = frame
-        consumer.close()
-        return pl.concat(frames.values()) if frames else pl.DataFrame()
+        topic = physical_topic("usage.rated", GENERATION)
+        rated = read_rated(self.bootstrap, topic, self._partitions)
+        assert rated.problems == []
+        return rated.rows
 
     def close(self) -> None:
         """Stop every process and delete the topics, so that the next test has its own."""
