@@ -7,10 +7,13 @@ by the routing block of an address. `every` copies a row to all partitions.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rating.records import (
     AccountEvent,
@@ -27,6 +30,7 @@ IPV4_BLOCK_OCTETS = 15
 """A /24 in the 16-octet form."""
 IPV6_BLOCK_OCTETS = 5
 """A /40."""
+_JOINED_FROM_ROWS = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,18 +108,32 @@ def is_wider_than_block(address: bytes, prefix_length: int) -> bool:
 def _split(
     frame: pl.DataFrame, column: str, partition_of: Callable[[str], int] | Callable[[bytes], int]
 ) -> list[tuple[int, pl.DataFrame]]:
-    keys = frame[column].unique().to_list()
+    if frame.height == 0:
+        return []
+    chosen = _partitions_of(frame[column], partition_of)
+    if (chosen == chosen[0]).all():
+        return [(int(chosen[0]), frame)]
+    order = np.argsort(chosen, kind="stable")
+    chosen, moved = chosen[order], frame[order]
+    bounds = [0, *(np.flatnonzero(np.diff(chosen)) + 1).tolist(), frame.height]
+    return [(int(chosen[first]), moved[first:end]) for first, end in itertools.pairwise(bounds)]
+
+
+def _partitions_of(
+    keys: pl.Series, partition_of: Callable[[str], int] | Callable[[bytes], int]
+) -> NDArray[np.int64]:
+    """Return each key's partition. A join of few rows takes ten times as long as a dict."""
+    if len(keys) < _JOINED_FROM_ROWS:
+        listed = keys.to_list()
+        found = {key: partition_of(key) for key in set(listed)}
+        return np.array([found[key] for key in listed], np.int64)
+    unique = keys.unique().to_list()
     table = pl.DataFrame(
-        {column: keys, "_partition": [partition_of(key) for key in keys]},
-        schema={column: frame.schema[column], "_partition": pl.Int64},
+        {"key": unique, "partition": [partition_of(key) for key in unique]},
+        schema={"key": keys.dtype, "partition": pl.Int64},
     )
-    split = frame.join(table, on=column, how="left", maintain_order="left")
-    parts = split.partition_by("_partition", as_dict=True, maintain_order=True)
-    return sorted(((key[0], part.drop("_partition")) for key, part in parts.items()), key=_first)
-
-
-def _first(item: tuple[int, pl.DataFrame]) -> int:
-    return item[0]
+    joined = keys.alias("key").to_frame().join(table, on="key", how="left", maintain_order="left")
+    return joined["partition"].to_numpy()
 
 
 def route(topic: Topic, frame: pl.DataFrame, partitions: int) -> Sequence[tuple[int, pl.DataFrame]]:
