@@ -3,8 +3,9 @@
 Faust shares the partitions out among workers, fetches and hands over. It keeps nothing: positions,
 state and outbox are one PostgreSQL transaction (`streams.rounds`), and the relay below publishes
 what was committed. Workers are crash-only. Faust acknowledges what an agent held even when the
-agent raises, and an agent that was restarted would skip input: so any exception ends the process,
-and whoever is given the partitions next goes on from PostgreSQL, not from Faust's offsets.
+agent raises, and what it skips at a rebalance, and an agent that was restarted would skip input: so
+its acknowledgements are switched off, any exception ends the process, and whoever is given the
+partitions next goes on from PostgreSQL, where Kafka's offsets are set to before it begins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import functools
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -38,6 +40,8 @@ LOG = logging.getLogger(__name__)
 _ROUNDS_WAITING = 2
 """Committed rounds of a stage that may wait for the relay before its next one begins."""
 _POLL_SECONDS = 0.1
+_COMMIT_SECONDS = 5.0
+"""Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
 _IDLE_SECONDS = 1.0
 """A stage without a round for so long deletes what Kafka has of its outbox in one of its own."""
 
@@ -94,7 +98,10 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until stop is set. Raises whatever ended an agent; then the process must end."""
-        asyncio.run(self._run(stop))
+        # Faust wants a folder for tables; there are none.
+        with tempfile.TemporaryDirectory(prefix="flowrate-worker-") as folder:
+            self._folder = folder
+            asyncio.run(self._run(stop))
 
     async def _run(self, stop: threading.Event) -> None:
         self._turn = asyncio.Lock()
@@ -124,6 +131,7 @@ class Worker:
             *[functools.partial(self._publish_rounds, stage.name) for stage in self._stages],
             self._send_marks,
             self._look_for_appended,
+            self._commit_positions,
             self._watch,
         ]
 
@@ -138,9 +146,9 @@ class Worker:
         app = _App(
             consumer_group(config.application_id, self._generation),
             broker=[f"kafka://{server}" for server in self._kafka.bootstrap_servers],
-            broker_credentials=self._credentials(),
+            broker_credentials=faust_credentials(self._kafka),
             store="memory://",
-            datadir=".faust-unused",
+            datadir=self._folder,
             web_enabled=False,
             autodiscover=False,
             topic_disable_leader=True,
@@ -152,28 +160,16 @@ class Worker:
             consumer_max_fetch_size=self._kafka.message_octets_max + 65_536,
             stream_buffer_maxsize=config.queue_messages_max,
             stream_wait_empty=False,
-            broker_commit_interval=5.0,
         )
         app.on_assigned = self._assigned
         app.on_revoked = self._revoked
         for stage in self._stages:
             names = [physical_topic(topic, self._generation) for topic in inputs_of(stage)]
-            topic = app.topic(*names, key_serializer="raw", value_serializer="raw")
+            # Faust may acknowledge nothing: it would also what it skips at a rebalance.
+            topic = app.topic(*names, key_serializer="raw", value_serializer="raw", acks=False)
             agent = functools.partial(self._agent, stage.name)
             app.agent(topic, name=stage.name, concurrency=1)(agent)
         return app
-
-    def _credentials(self) -> Any:
-        kafka = self._kafka
-        context = ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
-        if kafka.security_protocol.startswith("SASL"):
-            return faust.SASLCredentials(
-                username=kafka.sasl_username,
-                password=kafka.sasl_password,
-                mechanism=kafka.sasl_mechanism,
-                ssl_context=context,
-            )
-        return faust.SSLCredentials(context) if context is not None else None
 
     async def _revoked(self) -> None:
         """Finish the round under way; nothing more is taken until the next assignment.
@@ -207,14 +203,7 @@ class Worker:
                 self._ready[stage.name] = {
                     task: at for task, at in progress.items() if task.startswith(f"{stage.name}/")
                 }
-            consumer: Any = self._app.consumer
-            await consumer._commit(
-                {
-                    TP(name, partition): offsets.get((topic, partition), 0)
-                    for name, topic in self._names.items()
-                    for partition in partitions
-                }
-            )
+            await self._commit(offsets, partitions)
             self._moved_at = time.monotonic()
             LOG.info(
                 "partitions taken over",
@@ -224,6 +213,26 @@ class Worker:
             self._fail(error)
             raise
 
+    async def _commit(self, offsets: Mapping[tuple[str, int], int], partitions: set[int]) -> None:
+        """Tell Kafka where the tasks of partitions are: for the next seek, and for who watches."""
+        consumer: Any = self._app.consumer
+        await consumer._commit(
+            {
+                TP(name, partition): offsets.get((topic, partition), 0)
+                for name, topic in self._names.items()
+                for partition in partitions
+            }
+        )
+
+    async def _commit_positions(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMIT_SECONDS)
+            async with self._turn:
+                offsets = self._rounds.offsets()
+                partitions = {partition for _, partition in self._rounds.tasks}
+                if partitions:
+                    await self._commit(offsets, partitions)
+
     # -- rounds --------------------------------------------------------------------------------
 
     async def _agent(self, stage: str, stream: Any) -> None:
@@ -231,7 +240,7 @@ class Worker:
         try:
             events: list[Any] = []
             octets = 0
-            async for event in stream.noack().events():
+            async for event in stream.events():
                 events.append(event)
                 octets += len(event.message.value)
                 has_more = not stream.channel.queue.empty()
@@ -242,8 +251,6 @@ class Worker:
                 if has_more and not is_full:
                     continue
                 await self._round(stage, events)
-                for taken in events:
-                    taken.ack()
                 events, octets = [], 0
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
@@ -380,6 +387,19 @@ class Worker:
         """Run blocking work in the one thread of rounds, so that heartbeats go on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, functools.partial(call, *arguments))
+
+
+def faust_credentials(kafka: KafkaConfig) -> Any:
+    """Return how Faust logs in at the brokers; None where nothing is asked."""
+    context = ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=kafka.sasl_password,
+            mechanism=kafka.sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None
 
 
 def _message(row: OutboxRow) -> tuple[str, int, bytes]:

@@ -128,6 +128,7 @@ class Rounds:
         self._traces = traces or RoundTraces(NoSpans(), lambda: 0)
         self._writes = StateWrites()
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
+        self._business: list[Any] = []
         self._is_broken = False
         self.tasks: dict[tuple[str, int], Task] = {}
         self.counters: Counter[str] = Counter()
@@ -242,6 +243,11 @@ class Rounds:
             self._writes.flush(connection)
             insert_rows(connection, outputs)
             delete_rows(connection, acknowledged)
+            # All at once and last: rows that several workers add to are locked in one order, and
+            # not for longer than the commit takes.
+            if self._business:
+                self._write_rows(connection, self._business)
+                self._business = []
         self.counters["stream_commits"] += 1
         moved = {task.name: _progress_of(task) for task in tasks}
         return Round(outputs, moved, [frame for _, frames in results for frame in frames])
@@ -281,7 +287,7 @@ class Rounds:
         watermark_at = max(task.watermark_at, self._watermark(task))
         has_data = bool(taken.blocks) or any(taken.frames.values())
         if taken.outages:
-            self._write_rows(connection, taken.outages)
+            self._business.extend(taken.outages)
             self.counters["stream_collector_outages"] += len(taken.outages)
         rows: list[OutboxRow] = []
         rated: list[pl.DataFrame] = []
@@ -289,7 +295,7 @@ class Rounds:
             batch = Batch(frames=taken.frames, blocks=taken.blocks)
             with active(next(iter(taken.traces), b"")):
                 result = task.stage.step(task.state, batch, watermark_at=watermark_at)
-            rows = self._commit(connection, task, result, watermark_at)
+            rows = self._commit(task, result, watermark_at)
             rated = [o.frame for o in result.outputs if o.topic == "usage.rated"]
             self.counters["stream_steps"] += 1
         task.watermark_at = watermark_at
@@ -358,12 +364,9 @@ class Rounds:
 
     # -- outputs -------------------------------------------------------------------------------
 
-    def _commit(
-        self, connection: Connection, task: Task, result: StepResult, watermark_at: int
-    ) -> list[OutboxRow]:
+    def _commit(self, task: Task, result: StepResult, watermark_at: int) -> list[OutboxRow]:
         task.state.apply(result.changes)
-        if result.rows:
-            self._write_rows(connection, result.rows)
+        self._business.extend(result.rows)
         self.counters.update(result.counters)
         trace = self._traces.give(task.name, result.outputs, watermark_at)
         return self._outbox(task, result.outputs, trace)

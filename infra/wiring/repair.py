@@ -144,9 +144,7 @@ class RepairShop:
 
     def _directory(self) -> list[pl.DataFrame]:
         with reading(self._database) as connection:
-            frames, _ = postgres_topics.read_rows(
-                connection, "directory", postgres_topics.EVERY, after=0, rows_max=2**62
-            )
+            frames = postgres_topics.read_all(connection, "directory", postgres_topics.EVERY)
         return [pl.DataFrame(schema=schema_of(DirectoryEntry)), *frames]
 
     def _bindings(self, ranges: KafkaRanges) -> list[pl.DataFrame]:

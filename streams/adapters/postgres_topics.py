@@ -7,7 +7,7 @@ counter's row is locked until the writer's commit: a reader that saw number n ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 from sqlalchemy import Connection
@@ -15,6 +15,8 @@ from sqlalchemy import Connection
 from rating.records import schema_of
 from streams.codec import decode_frame, encode_frame
 from streams.topics import TOPICS, route
+
+_RECORDS_MAX = 10_000
 
 EVERY = -1
 """Partition of rows that every partition reads."""
@@ -65,15 +67,15 @@ def read_rows(
 ) -> tuple[list[pl.DataFrame], int]:
     """Return the frames behind a number and the number of the last one taken.
 
-    Whole records, until rows_max rows are reached; the first one always counts.
+    Whole records, until rows_max rows or _RECORDS_MAX records; the first one always counts.
     """
     schema = schema_of(TOPICS[topic].record)
     frames: list[pl.DataFrame] = []
     taken, rows = after, 0
     found = connection.exec_driver_sql(
         "select number, row_count, body from topic_record"
-        " where topic = %s and partition = %s and number > %s order by number limit 10000",
-        (topic, stored, after),
+        " where topic = %s and partition = %s and number > %s order by number limit %s",
+        (topic, stored, after, _RECORDS_MAX),
     )
     for number, row_count, body in found:
         if rows and rows + row_count > rows_max:
@@ -94,9 +96,12 @@ def read_producer(connection: Connection, topic: str, producer: str) -> list[pl.
     return [decode_frame(bytes(body), schema) for (body,) in found]
 
 
-def read_all(connection: Connection, topics: Mapping[str, int]) -> dict[str, list[pl.DataFrame]]:
-    """Return every frame of topics by (topic -> stored partition), for those who start anew."""
-    return {
-        topic: read_rows(connection, topic, stored, after=0, rows_max=2**62)[0]
-        for topic, stored in topics.items()
-    }
+def read_all(connection: Connection, topic: str, stored: int) -> list[pl.DataFrame]:
+    """Return every frame of a topic's stored partition, for those who start anew."""
+    frames: list[pl.DataFrame] = []
+    after = 0
+    while True:
+        more, after = read_rows(connection, topic, stored, after=after, rows_max=2**62)
+        if not more:
+            return frames
+        frames += more

@@ -6,7 +6,10 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -15,6 +18,7 @@ from rating.connections import KafkaConfig, client_arguments
 from streams.adapters.kafka_admin import open_topics
 from streams.adapters.kafka_login import KafkaRefusedError, check_login
 from streams.adapters.kafka_relay import aiokafka_arguments
+from streams.cluster import faust_credentials
 from streams.topic_plan import TopicLayout
 from tests.cluster.conftest import require_kafka
 from tests.cluster.processes import free_port
@@ -97,6 +101,41 @@ def test_topics_are_made_and_both_clients_write_and_read_through_each_way_in(
     consumer.close()
     assert values == [b"by kafka-python", b"by aiokafka"]
     assert asyncio.run(receive(config, topic)) == b"by kafka-python"
+
+
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_a_worker_gets_in_through_each_way(secured: SecuredKafka, tmp_path: Path, way: str) -> None:
+    config = WAYS_IN[way](secured)
+    topic = f"topic-{uuid.uuid4().hex}"
+    with open_topics(config) as topics:
+        topics.create([TopicLayout(topic, 1, 1, {"retention.ms": "3600000"})])
+    asyncio.run(send(config, topic, b"for an agent"))
+    assert asyncio.run(taken_by_an_agent(config, topic, tmp_path)) == b"for an agent"
+
+
+async def taken_by_an_agent(config: KafkaConfig, topic: str, folder: Path) -> bytes:
+    app = faust.App(
+        f"app-{topic}",
+        broker=[f"kafka://{server}" for server in config.bootstrap_servers],
+        broker_credentials=faust_credentials(config),
+        datadir=str(folder / topic),
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+    )
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+
+    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"))
+    async def agent(stream: Any) -> None:
+        async for value in stream:
+            await taken.put(value)
+
+    await app.start()
+    try:
+        return await asyncio.wait_for(taken.get(), 30)
+    finally:
+        await app.stop()
 
 
 async def send(config: KafkaConfig, topic: str, value: bytes) -> None:
