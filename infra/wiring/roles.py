@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable
 
@@ -36,9 +37,13 @@ def run_role(context: Context, name: str, open_loop: Callable[[Engine], RunOnce]
     held = {"role_is_held": 0}
     context.metrics.add_source(COUNTERS, lambda: {**counts, **held})
     role = open_role(context.settings, name)
+    has_looked = threading.Event()
+    context.metrics.add_readiness_check(
+        lambda: [] if has_looked.is_set() else ["the database has not answered yet"]
+    )
     try:
         LOG.info("stands by", extra={"task": name})
-        while not role.take():
+        while not _has_taken(role, has_looked):
             if context.stop.wait(STANDBY_SECONDS):
                 return
         held["role_is_held"] = 1
@@ -49,6 +54,12 @@ def run_role(context: Context, name: str, open_loop: Callable[[Engine], RunOnce]
             context.stop.wait(TURN_SECONDS)
     finally:
         role.close()
+
+
+def _has_taken(role: Role, has_looked: threading.Event) -> bool:
+    taken = role.take()
+    has_looked.set()
+    return taken
 
 
 def open_role(settings: Settings, name: str) -> Role:
