@@ -2,7 +2,7 @@
 
 The process works through the very session that holds the lock. Who has lost the connection has
 lost the role and cannot write any more, in one and the same moment: no clock, no lease to outlive
-(docs/decisions/0503).
+(docs/decisions/0506).
 """
 
 from __future__ import annotations
