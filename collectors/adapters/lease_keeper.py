@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kafka.errors import KafkaError
 from sqlalchemy import Engine, text
@@ -33,14 +33,15 @@ _EXPIRE = text(
 class LeaseKeeper:
     """Looks at all leases and expires those that stand still.
 
-    locate gives a raw topic's physical name and its partitions; it may raise SQLAlchemyError or
-    LookupError, and then the next look tries again.
+    locate gives the physical names of a raw topic's generations that are read or appended to, each
+    with its partitions; it may raise SQLAlchemyError or LookupError, and then the next look tries
+    again.
     """
 
     def __init__(
         self,
         engine: Engine,
-        locate: Callable[[str], tuple[str, int]],
+        locate: Callable[[str], Sequence[tuple[str, int]]],
         lease_seconds: float,
         kafka: KafkaConfig,
         counters: Counters,
@@ -81,12 +82,13 @@ class LeaseKeeper:
             )
 
     def _publish(self, lease: Lease) -> None:
-        topic, partitions = self._locate(lease.log)
+        topics = self._locate(lease.log)
         message = encode_marks([expiry_mark(lease, self._lease_ms)])
         producer = open_producer(self._kafka, linger_milliseconds=0)
         try:
             futures = [
                 producer.send(topic, message, partition=partition)
+                for topic, partitions in topics
                 for partition in range(partitions)
             ]
             for future in futures:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from collectors.leases import LEFT_LEASE, LIVE_LEASE
@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 
 _RENEWALS_PER_LEASE = 3
 _RENEW = text(
-    "insert into collector_lease(collector_id, log, renewed_at, state)"
-    " values (:collector_id, :log, :renewed_at, :state)"
-    " on conflict (collector_id, log) do update"
-    " set renewed_at = excluded.renewed_at, state = excluded.state"
+    "insert into collector_lease(collector_id, log, renewed_at, state, generation)"
+    " values (:collector_id, :log, :renewed_at, :state, :generation)"
+    " on conflict (collector_id, log) do update set renewed_at = excluded.renewed_at,"
+    " state = excluded.state, generation = excluded.generation"
 )
 
 
 class LeaseRenewal(threading.Thread):
     """Renews one lease three times in its length until `finish`.
 
-    lease is (collector_id, raw topic). `also` may be set before the start: it is called in each
-    renewal's transaction, for what a collector asks the database beside.
+    lease is (collector_id, raw topic). `generation` may be set before the start: it gives the
+    oldest generation of the topic that this collector may still append to.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LeaseRenewal(threading.Thread):
         self._counters = counters
         self._stopping = threading.Event()
         self._has_failed = False
-        self.also: Callable[[Connection], None] = lambda connection: None
+        self.generation: Callable[[], int] = lambda: 1
 
     def run(self) -> None:
         """Renew until told to finish."""
@@ -66,10 +66,10 @@ class LeaseRenewal(threading.Thread):
         collector_id, topic = self._lease
         try:
             with self._engine.begin() as connection:
-                values = {"collector_id": collector_id, "log": topic, "state": state}
-                connection.execute(_RENEW, {**values, "renewed_at": self._now_ms()})
-                self.also(connection)
-        except (SQLAlchemyError, LookupError) as error:
+                which = {"collector_id": collector_id, "log": topic, "state": state}
+                renewed = {"renewed_at": self._now_ms(), "generation": self.generation()}
+                connection.execute(_RENEW, {**which, **renewed})
+        except SQLAlchemyError as error:
             self._counters.add("lease_failures")
             if not self._has_failed:
                 log.warning("%s: the lease is not renewed, receiving goes on: %s", topic, error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from collectors.adapters.kafka_publisher import (
@@ -70,25 +70,6 @@ def read_positions(reader: SegmentReader, partitions: int) -> Positions:
     return Positions(positions.published_row, tuple(next_numbers), positions.acknowledged)
 
 
-def unpublished(directory: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (received_at, block body) of what a spool that nobody writes to any more still holds.
-
-    Raises OSError. What Kafka has without our knowing is among it; decode and sessions drop what
-    comes twice.
-    """
-    reader = SegmentReader(directory)
-    marker = reader.last_marker()
-    positions = decode_positions(marker.body) if marker else None
-    row = positions.published_row if positions else 0
-    while blocks := reader.read(row, _RECOVERY_ROWS):
-        for block in blocks:
-            for part in decode_parts(block.body) if block.kind == "data" else ():
-                if not positions or part.number > positions.acknowledged[part.partition]:
-                    yield block.received_at, part.body
-        row = blocks[-1].number
-    reader.close()
-
-
 class SpoolingWriter:
     """Appends blocks durably to the spool in `directory` and publishes them to a raw topic.
 
@@ -121,6 +102,8 @@ class SpoolingWriter:
         self._through_at = marker.received_at if marker else 0
         self._marker_row = marker.number if marker else 0
         self._trimmed_at = 0
+        self.keeps_published = False
+        """Whether nothing is deleted that Kafka has, however old."""
         self._refused_octets = 0
         self._unresolved_row = 0
         self._publisher = KafkaPublisher(topic, reader, positions, kafka, counters)
@@ -140,7 +123,25 @@ class SpoolingWriter:
         if kind == "marker":
             return self._append_marker(received_at)
         self._refuse(len(body))
-        parts = self._number(body)
+        number = self.append_parts(received_at, self.number([body]))
+        if self._topic.waits_for_kafka:
+            self._wait(number)
+        return number
+
+    def number(self, bodies: Sequence[bytes]) -> list[NumberedPart]:
+        """Return blocks split over the partitions, with the numbers that the next append gives."""
+        parts = []
+        given: dict[int, int] = {}
+        for body in bodies:
+            split = self._topic.split(body, self._topic.partitions, self._part_octets_max)
+            for partition, part in split:
+                number = given.get(partition, self._next_numbers[partition])
+                given[partition] = number + 1
+                parts.append(NumberedPart(partition, number, part))
+        return parts
+
+    def append_parts(self, received_at: int, parts: Sequence[NumberedPart]) -> int:
+        """Append what `number` has just returned as one durable row; return the row's number."""
         row = encode_parts(parts)
         number = self._segments.append("data", received_at, row)
         for part in parts:
@@ -148,19 +149,16 @@ class SpoolingWriter:
         self._counters.add("spool_blocks")
         self._counters.add("spool_parts", len(parts))
         self._publisher.offer(SpoolRow(number, received_at, parts, (), len(row)))
-        if self._topic.waits_for_kafka:
-            self._wait(number)
         return number
 
-    def _number(self, body: bytes) -> list[NumberedPart]:
-        parts = []
-        given: dict[int, int] = {}
-        split = self._topic.split(body, self._topic.partitions, self._part_octets_max)
-        for partition, part in split:
-            number = given.get(partition, self._next_numbers[partition])
-            given[partition] = number + 1
-            parts.append(NumberedPart(partition, number, part))
-        return parts
+    @property
+    def next_row(self) -> int:
+        """The row that the next append becomes."""
+        return self._segments.next_number
+
+    def is_published(self) -> bool:
+        """Whether Kafka has everything that was appended."""
+        return self._publisher.is_published(self.next_row - 1)
 
     def _refuse(self, octets: int) -> None:
         """Raise OSError where a block of so many octets cannot be taken now."""
@@ -190,7 +188,7 @@ class SpoolingWriter:
         self._through_at = received_at
         self._marker_row = number
         self._publisher.offer(SpoolRow(number, received_at, (), numbers, 0))
-        if received_at >= self._trimmed_at + _TRIM_INTERVAL_MS:
+        if not self.keeps_published and received_at >= self._trimmed_at + _TRIM_INTERVAL_MS:
             self._trimmed_at = received_at
             self._trim(published_row, received_at)
         if self._refused_octets or self._unresolved_row:

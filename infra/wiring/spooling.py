@@ -6,21 +6,22 @@ import contextlib
 import dataclasses
 import json
 import logging
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from kafka.errors import KafkaError
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from billing.adapters import postgres
+from collectors.adapters.growing_spool import Generation, GrowingSpool
 from collectors.adapters.kafka_publisher import RawTopic
 from collectors.adapters.lease_keeper import LeaseKeeper
 from collectors.adapters.lease_renewal import LeaseRenewal
-from collectors.adapters.spool import SpoolingWriter, unpublished
+from collectors.adapters.spool import SpoolingWriter
 from collectors.leases import producer_of
 from collectors.metrics import Counters
 from collectors.partitioning import split_flows, split_packets
@@ -30,7 +31,11 @@ from infra.process import Context
 from infra.settings import Settings
 from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG, database_url
 from rating.ports import TopicWriter
-from streams.adapters.postgres_tables import current_generation
+from streams.adapters.postgres_tables import (
+    collecting_generation,
+    read_generations,
+    read_taken,
+)
 from streams.topics import physical_topic
 
 LOG = logging.getLogger(__name__)
@@ -40,6 +45,8 @@ SPLITS = {FLOW_LOG: split_flows, ACCOUNTING_LOG: split_packets}
 
 _GENERATION_FILE = "generation.json"
 _RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often a collector asks whether its topic has grown."""
 
 
 @contextlib.contextmanager
@@ -64,32 +71,53 @@ def open_spool(context: Context, log: str, counters: Counters) -> Iterator[Topic
 def _spooling(
     context: Context, log: str, counters: Counters, place: tuple[Engine, tuple[int, int]]
 ) -> Iterator[TopicWriter]:
-    settings, (engine, (generation, partitions)) = context.settings, place
+    settings, (engine, found) = context.settings, place
     spool = settings.cluster.spool
     collector_id = spool.collector_id or socket.gethostname()
-    topic = RawTopic(
-        physical_topic(log, generation),
-        partitions,
-        producer_of(log, collector_id),
-        SPLITS[log],
-        waits_for_kafka=log == ACCOUNTING_LOG and spool.radius_ack_after == "log",
+    root = spool_root(settings)
+    writer = GrowingSpool(
+        lambda generation: root / physical_topic(log, generation),
+        _opener(context, log, collector_id, counters),
+        replace_whole,
+        Generation(*found),
     )
-    if settings.traces.is_enabled:
-        topic = dataclasses.replace(topic, start_trace=_tracer(context))
-    directory = spool_root(settings) / topic.name
-    writer = SpoolingWriter(directory, topic, spool, settings.cluster.kafka, counters)
     renewal = LeaseRenewal(
         engine, (collector_id, log), spool.lease_seconds, context.clock.now_ms, counters
     )
-    renewal.also = _watch_generation(settings, (generation, partitions), context.stop)
+    renewal.generation = lambda: writer.generation
+    watch = _GenerationWatch(engine, root, (log, producer_of(log, collector_id)), writer)
+    watch.look()
     renewal.start()
+    watch.start()
     has_left = False
     try:
-        move_older(directory, log, writer)
         yield writer
     finally:
+        watch.finish()
         has_left = writer.close()
         renewal.finish(has_left=has_left)
+
+
+def _opener(
+    context: Context, log: str, collector_id: str, counters: Counters
+) -> Callable[[Path, Generation], SpoolingWriter]:
+    """Return how a spool of one generation of a raw topic is opened."""
+    settings = context.settings
+    spool, kafka = settings.cluster.spool, settings.cluster.kafka
+
+    def open_writer(directory: Path, generation: Generation) -> SpoolingWriter:
+        topic = RawTopic(
+            physical_topic(log, generation.number),
+            generation.partitions,
+            producer_of(log, collector_id),
+            SPLITS[log],
+            waits_for_kafka=log == ACCOUNTING_LOG and spool.radius_ack_after == "log",
+        )
+        if settings.traces.is_enabled:
+            topic = dataclasses.replace(topic, start_trace=_tracer(context))
+        return SpoolingWriter(directory, topic, spool, kafka, counters)
+
+    return open_writer
 
 
 def _tracer(context: Context) -> Callable[[tuple[int, int], bytes], bytes]:
@@ -129,7 +157,7 @@ def find_generation(root: Path, engine: Engine, stop: threading.Event) -> tuple[
     while True:
         try:
             with engine.connect() as connection:
-                found = current_generation(connection)
+                found = collecting_generation(connection)
             remember_generation(root, found)
             return found
         except (SQLAlchemyError, LookupError) as error:
@@ -160,32 +188,49 @@ def remember_generation(root: Path, found: tuple[int, int]) -> None:
         replace_whole(root / _GENERATION_FILE, json.dumps(kept) + "\n")
 
 
-def _watch_generation(
-    settings: Settings, ours: tuple[int, int], stop: threading.Event
-) -> Callable[[Connection], None]:
-    """Return what ends a collector in order once the topics have grown; it starts on the new."""
+class _GenerationWatch(threading.Thread):
+    """Tells a spool which generations of its topic there are, every LOOK_SECONDS until `finish`."""
 
-    def look(connection: Connection) -> None:
-        found = current_generation(connection)
-        remember_generation(spool_root(settings), found)
-        if found != ours and not stop.is_set():
-            LOG.warning("the topics have a new generation, ending", extra={"generation": found[0]})
-            stop.set()
+    def __init__(
+        self, engine: Engine, root: Path, names: tuple[str, str], spool: GrowingSpool
+    ) -> None:
+        """Take (raw topic, producer) and the spool; `start` looks."""
+        super().__init__(name=f"generations-{names[0]}", daemon=True)
+        self._engine = engine
+        self._root = root
+        self._log, self._producer = names
+        self._spool = spool
+        self._stopping = threading.Event()
+        self._has_failed = False
 
-    return look
+    def run(self) -> None:
+        """Look until told to finish."""
+        while not self._stopping.wait(LOOK_SECONDS):
+            self.look()
 
+    def finish(self) -> None:
+        """End."""
+        self._stopping.set()
+        self.join()
 
-def move_older(directory: Path, log: str, writer: TopicWriter) -> None:
-    """Move what a generation's spool could not publish before the topics grew into the new one."""
-    for older in sorted(directory.parent.glob(f"{log}.g*")):
-        if older == directory:
-            continue
-        moved = 0
-        for received_at, body in unpublished(older):
-            writer.append("data", received_at, body)
-            moved += 1
-        shutil.rmtree(older)
-        LOG.warning("an older spool is moved", extra={"spool": older.name, "blocks": moved})
+    def look(self) -> None:
+        """Look once; without the database or a disk the spool goes on as it is."""
+        try:
+            with self._engine.connect() as connection:
+                remember_generation(self._root, collecting_generation(connection))
+                rows = read_generations(connection)
+            known = [Generation(*row[:2], is_done=row[2] in ("done", "dropped")) for row in rows]
+            self._spool.learn(known, self._taken)
+        except (SQLAlchemyError, LookupError, OSError, KafkaError) as error:
+            if not self._has_failed:
+                LOG.warning("%s: generations are not looked after: %s", self._log, error)
+            self._has_failed = True
+            return
+        self._has_failed = False
+
+    def _taken(self, generation: int) -> dict[int, int]:
+        with self._engine.connect() as connection:
+            return read_taken(connection, generation, self._log, self._producer)
 
 
 def keep_leases(
@@ -194,10 +239,14 @@ def keep_leases(
     """Give up collectors that do not renew their lease, until told to stop (role `schedule`)."""
     engine = collector_engine(settings)
 
-    def locate(log: str) -> tuple[str, int]:
+    def locate(log: str) -> list[tuple[str, int]]:
         with engine.connect() as connection:
-            generation, partitions = current_generation(connection)
-        return physical_topic(log, generation), partitions
+            rows = read_generations(connection)
+        return [
+            (physical_topic(log, generation), partitions)
+            for generation, partitions, state in rows
+            if state in ("preparing", "running", "draining")
+        ]
 
     cluster = settings.cluster
     keeper = LeaseKeeper(engine, locate, cluster.spool.lease_seconds, cluster.kafka, counters)

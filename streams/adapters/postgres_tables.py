@@ -117,6 +117,25 @@ def _newest(connection: Connection, states: tuple[str, ...]) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def read_generations(connection: Connection) -> list[tuple[int, int, str]]:
+    """Return (number, partitions, state) of every generation whose topics are there."""
+    rows = connection.exec_driver_sql(
+        "select generation, partitions, state from topic_generation where state <> 'planned'"
+        " order by generation"
+    )
+    return [(int(row[0]), int(row[1]), str(row[2])) for row in rows]
+
+
+def read_taken(connection: Connection, generation: int, log: str, producer: str) -> dict[int, int]:
+    """Return what was taken of a collector in a generation that is done: partition -> number."""
+    rows = connection.exec_driver_sql(
+        "select partition, number from drained_log"
+        " where generation = %s and log = %s and producer = %s",
+        (generation, log, producer),
+    )
+    return {int(row[0]): int(row[1]) for row in rows}
+
+
 def read_watermarks(connection: Connection) -> dict[str, int]:
     """Return each task's watermark in ms, as last committed."""
     rows = connection.exec_driver_sql("select task, watermark_at from stage_task")

@@ -25,10 +25,11 @@ from collectors.metrics import Counters
 from collectors.partitioning import split_flows, split_packets
 from collectors.radius.log_codec import decode_packets
 from rating.envelopes import LEFT, LIVE
+from streams.adapters import postgres_growth
 from streams.adapters.postgres_tables import create_tables
 from tests.cluster.processes import free_port
 from tests.cluster.raw_topics import Reader, create_topic
-from tests.cluster.servers import Kafka, Postgres
+from tests.cluster.servers import Kafka
 from tests.cluster.test_spool import broker, client, own_broker
 from tests.collectors.adapters.running import eventually, now_ms
 from tests.collectors.radius.packets import request
@@ -123,6 +124,10 @@ def raw_topics(kafka: Kafka) -> Iterator[None]:
     for name in names:
         create_topic(kafka, name, PARTITIONS)
     yield
+    delete_topics(kafka, names)
+
+
+def delete_topics(kafka: Kafka, names: list[str]) -> None:
     admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     admin.delete_topics(names)
     admin.close()
@@ -257,31 +262,57 @@ def test_a_collector_starts_without_postgres_once_it_knows_its_topics(
 
 
 @pytest.mark.usefixtures("raw_topics")
-def test_topics_that_grow_end_a_collector_which_goes_on_in_the_new_ones(
-    kafka: Kafka, cluster: dict[str, str], postgres: Postgres, tmp_path: Path
+def test_a_collector_turns_to_topics_that_have_grown_without_a_pause(
+    kafka: Kafka, cluster: dict[str, str], tmp_path: Path
 ) -> None:
     create_topic(kafka, "flow.datagrams.g2", 5)
     role = Role(tmp_path / "a", "flows", **cluster)
     role.start()
+    assert role.process is not None
+    number = [0]
     engine = create_engine(
         cluster["database_url"].replace("postgresql://", "postgresql+psycopg://")
     )
-    with engine.begin() as connection:
-        connection.exec_driver_sql("update topic_generation set state = 'done'")
-        connection.exec_driver_sql("insert into topic_generation values (2, 5, 'running')")
-    engine.dispose()
-    assert role.process is not None
-    assert role.process.wait(40) == 0
-    reader = Reader(kafka, "flow.datagrams.g2", 5)
-    role.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+
+        def send(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                exporter.sendto(b"%08d" % number[0] + bytes(100), ("127.0.0.1", role.port))
+                number[0] += 1
+                time.sleep(0.002)
+
+        send(1.5)
+        with engine.begin() as connection:
+            postgres_growth.plan(connection, 5)
+            postgres_growth.switch(connection)
+        send(6.0)
+    readers = [Reader(kafka, f"flow.datagrams.g{g}", p) for g, p in ((1, PARTITIONS), (2, 5))]
     try:
-        assert reader.until(lambda: len({id(m) for m in reader.marks()}) >= 5)
-        assert eventually(
-            lambda: [d.name for d in role.spool.iterdir() if d.is_dir()] == ["flow.datagrams.g2"]
-        )
+        for reader in readers:
+            assert reader.until(lambda r=reader: len(r.marks()) >= 5)  # type: ignore[misc]
+        assert role.process.poll() is None
+        with engine.connect() as connection:
+            [(state, generation)] = connection.exec_driver_sql(
+                "select state, generation from collector_lease"
+            ).fetchall()
+        assert (state, generation) == ("live", 2)
     finally:
         assert role.end(signal.SIGTERM) == 0
-    reader.close()
+    engine.dispose()
+    payloads: list[list[int]] = []
+    for reader in readers:
+        reader.until(lambda: False, 2.0)
+        blocks = [decode_datagrams(body) for body in reader.bodies()]
+        payloads.append(
+            [int(block.datagram(n).payload[:8]) for block in blocks for n in range(len(block))]
+        )
+        assert {received.marks[-1].state for received in reader.partitions.values()} == {LEFT}
+        reader.close()
+    delete_topics(kafka, ["flow.datagrams.g2"])
+    assert all(payloads), "both generations got some"
+    assert max(payloads[0]) < min(payloads[1])
+    assert sorted(payloads[0] + payloads[1]) == list(range(number[0]))
 
 
 class Shells:

@@ -74,7 +74,7 @@ def test_a_silent_collector_is_told_to_every_partition_once(kafka: Kafka, engine
         ).scalar_one()
     keeper = LeaseKeeper(
         engine,
-        lambda log: ("leases.expired", 3),
+        lambda log: [("leases.expired", 3)],
         LEASE_SECONDS,
         KafkaConfig(bootstrap_servers=(kafka.bootstrap,)),
         counters,
