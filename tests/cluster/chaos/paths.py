@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from typing import Any, Literal
@@ -27,11 +29,15 @@ class TcpPath:
         self._is_flowing = asyncio.Event()
         self._is_flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
 
     async def listen(self) -> None:
         """Begin to listen."""
-        await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+
+    async def close(self) -> None:
+        """Listen no longer."""
+        self._server.close()
 
     def change(self, state: State) -> None:
         """Cut, freeze or heal."""
@@ -42,17 +48,17 @@ class TcpPath:
         self._is_flowing.set()
         if state == "cut":
             for writer in self._writers:
-                writer.transport.abort()
+                _reset(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._is_flowing.wait()
         if self._state == "cut":
-            writer.transport.abort()
+            _reset(writer)
             return
         try:
             back, onward = await asyncio.open_connection(*self._target)
         except OSError:
-            writer.transport.abort()
+            _reset(writer)
             return
         ends = {writer, onward}
         self._writers |= ends
@@ -74,6 +80,13 @@ class TcpPath:
         writer.close()
 
 
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with RST: closed with nothing left to linger for (socket(7))."""
+    opened = writer.get_extra_info("socket")
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 class Paths:
     """Every path of a cluster, by name, in one thread."""
 
@@ -81,7 +94,8 @@ class Paths:
         """Start the thread."""
         self._loop = asyncio.new_event_loop()
         self._paths: dict[str, TcpPath] = {}
-        threading.Thread(target=self._loop.run_forever, name="paths", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="paths", daemon=True)
+        self._thread.start()
 
     def open(self, name: str, target: str, port: int | None = None) -> str:
         """Open a path to a target's host:port; return the host:port to use instead."""
@@ -108,8 +122,20 @@ class Paths:
             self.change(name, "open")
 
     def close(self) -> None:
-        """End the thread."""
+        """End every connection and the thread."""
+
+        async def end() -> None:
+            for path in self._paths.values():
+                await path.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        self._run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
