@@ -29,7 +29,7 @@ class KafkaRanges:
         )
 
     def close(self) -> None:
-        """Disconnect."""
+        """Let go of the brokers."""
         self._consumer.close()
 
     def read(self, topic: str, since_at: int) -> Iterator[tuple[int, Envelope]]:

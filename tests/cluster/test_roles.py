@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select, text
@@ -125,7 +126,8 @@ def until(is_so: Callable[[], bool]) -> None:
 def count(machines: Machines, column: object, *conditions: object) -> int:
     """Return how many rows meet conditions."""
     with reading(machines.database) as connection:
-        return int(connection.scalar(select(func.count(column)).where(*conditions)) or 0)  # type: ignore[arg-type]
+        query: Any = select(func.count(column)).where(*conditions)
+        return int(connection.scalar(query) or 0)
 
 
 def close_november(machines: Machines) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -101,7 +102,8 @@ def test_a_datagram_is_traced_to_its_charge_though_its_minute_waits() -> None:
 
     # The minute waits until both watermarks have passed it: other rounds come between.
     waiting = tasks.round("attribute", Batch({"flow.minutes": frames}), traces, NOW)
-    assert all(envelope.trace == b"" for envelope in map(decode_message, waiting))  # type: ignore[union-attr]
+    envelopes: Any = list(map(decode_message, waiting))
+    assert all(envelope.trace == b"" for envelope in envelopes)
     usage = tasks.round("attribute", Batch(), [], NOW + 120_000)
     frames, traces = opened("usage.measured", usage)
     assert sum(frame["octets_up"].sum() for frame in frames) == 6_000
