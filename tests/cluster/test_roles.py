@@ -123,7 +123,7 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def count(machines: Machines, column: object, *conditions: object) -> int:
+def count(machines: Machines, column: Any, *conditions: Any) -> int:
     """Return how many rows meet conditions."""
     with reading(machines.database) as connection:
         query: Any = select(func.count(column)).where(*conditions)
