@@ -54,7 +54,7 @@ class RoundConfig:
     state_cache_entries_max: int
     rows_max: int
     message_octets_max: int
-    generation: int = 1
+    generation: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,6 +130,7 @@ class Rounds:
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
         self._business: list[Any] = []
         self._is_broken = False
+        self._former: dict[tuple[str, int], Task] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
         self.counters: Counter[str] = Counter()
         self._producers = {
@@ -156,7 +157,7 @@ class Rounds:
 
     def release(self) -> None:
         """Own nothing any more: others may be given the partitions."""
-        self.tasks = {}
+        self._former, self.tasks = self.tasks, {}
 
     @contextmanager
     def _crash_only(self) -> Iterator[None]:
@@ -172,7 +173,7 @@ class Rounds:
             for stage in self._stages.values()
             for partition in sorted(partitions)
         }
-        self.tasks = {}
+        former, self._former, self.tasks = self._former | self.tasks, {}, {}
         self._acknowledged = {name: [] for name in self._stages}
         epochs = take_epochs(self._begin, list(names))
         with self._begin() as connection:
@@ -182,6 +183,12 @@ class Rounds:
             left_over = load_rows(connection, list(names))
         for name, (stage, partition) in names.items():
             watermark_at, encoded = standings[name]
+            held = former.get((stage.name, partition))
+            if held is not None and epochs[name] == held.epoch + 1:
+                # Nobody owned it in between, so what is in memory is what was committed.
+                held.epoch = epochs[name]
+                self.tasks[stage.name, partition] = held
+                continue
             self.tasks[stage.name, partition] = Task(
                 name,
                 stage,
@@ -230,6 +237,7 @@ class Rounds:
         acknowledged, self._acknowledged[stage] = self._acknowledged[stage], []
         with self._begin() as connection:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
+            self._newest = postgres_topics.newest_numbers(connection)
             results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
             outputs = [row for rows, _ in results for row in rows]
             # The fence first: who was taken over learns it before any row of the new owner's.
@@ -336,7 +344,7 @@ class Rounds:
 
     def _read_stored(self, connection: Connection, task: Task, taken: _Taken) -> None:
         for topic in task.stage.topics:
-            if topic not in STORED:
+            if not self._has_news(task, topic):
                 continue
             frames, number = postgres_topics.read_rows(
                 connection,
@@ -349,6 +357,10 @@ class Rounds:
                 task.standing.stored[topic] = number
                 taken.frames[topic] = frames
                 self.counters["stream_rows_read"] += sum(frame.height for frame in frames)
+
+    def _has_news(self, task: Task, topic: str) -> bool:
+        stored = topic, postgres_topics.stored_partition(topic, task.partition)
+        return topic in STORED and self._newest.get(stored, 0) > task.standing.stored.get(topic, 0)
 
     def _watermark(self, task: Task) -> int:
         """Return the least watermark (ms) of all a task's inputs; 0 while one is silent."""

@@ -84,7 +84,7 @@ def rounds_on(
         if written is not None:
             written.extend(rows)
 
-    config = RoundConfig(PARTITIONS, 3, 1_000, 1_000_000)
+    config = RoundConfig(PARTITIONS, 3, 1_000, 1_000_000, 1)
     return Rounds(lambda: writing(database), made, write, config)
 
 
@@ -245,6 +245,34 @@ def test_who_was_taken_over_writes_nothing_more(database: Engine) -> None:
         assert task.state.get("total", "octets") == 12
 
 
+def test_what_was_kept_over_a_rebalance_need_not_be_read_again(database: Engine) -> None:
+    rounds = rounds_on(database, stages())
+    rounds.take_over([0, 1])
+    rounds.run("measure", {0: [message(1, 5)]})
+    before = rounds.tasks["measure", 0]
+    rounds.release()
+    rounds.take_over([0])
+    assert rounds.tasks["measure", 0] is before
+    rounds.run("measure", {0: [message(2, 7)]})
+
+
+def test_what_another_owner_had_in_between_is_read_anew(database: Engine) -> None:
+    first, second = rounds_on(database, stages()), rounds_on(database, stages())
+    first.take_over([0])
+    first.run("measure", {0: [message(1, 5)]})
+    before = first.tasks["measure", 0]
+    first.release()
+    second.take_over([0])
+    second.run("measure", {0: [message(2, 7)]})
+    first.take_over([0])
+    assert first.tasks["measure", 0] is not before
+    first.run("measure", {0: [message(2, 7), message(3, 9)]})
+    with writing(database) as connection:
+        task = first.tasks["measure", 0]
+        task.state.bind(connection)
+        assert task.state.get("total", "octets") == 21
+
+
 def test_after_a_failed_round_no_other_is_taken(database: Engine) -> None:
     rounds = rounds_on(database, stages())
     rounds.take_over([0, 1])
@@ -286,7 +314,7 @@ def test_an_outage_of_a_collector_becomes_a_row(database: Engine) -> None:
 
 
 def test_an_output_too_large_for_a_message_becomes_several(database: Engine) -> None:
-    config = RoundConfig(PARTITIONS, 3, 1_000, 4_000)
+    config = RoundConfig(PARTITIONS, 3, 1_000, 4_000, 1)
     rounds = Rounds(
         functools.partial(writing, database), stages(), lambda connection, rows: None, config
     )
