@@ -1,20 +1,24 @@
-"""`flowrate topics`: brings the topics in Kafka to what the settings say, and shows it first."""
+"""`flowrate topics`: brings the topics in Kafka to what the settings say, and lets them grow."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from billing.adapters.databases import open_database, reading
 from infra.settings import Settings, SettingsError, find_file, load_settings
+from infra.topic_growth import drop, grow
 from infra.wiring.paths import database_url
 from streams.adapters.kafka_admin import open_topics
 from streams.adapters.kafka_login import KafkaRefusedError
+from streams.adapters.postgres_growth import GrowthError
 from streams.adapters.postgres_tables import current_generation
 from streams.topic_plan import compare, describe, wanted_topics
 
@@ -32,8 +36,10 @@ def main(arguments: Sequence[str]) -> int:
     if settings.mode != "cluster":
         raise SettingsError(['mode = "embedded": expected "cluster"; embedded has no topics'])
     try:
-        return apply(settings, is_dry_run=options.dry_run)
-    except RefusedError as error:
+        if options.command == "apply":
+            return apply(settings, is_dry_run=options.dry_run)
+        return change_generation(settings, options)
+    except (RefusedError, GrowthError) as error:
         print(f"flowrate: {error}", file=sys.stderr)
     except KafkaRefusedError as error:
         keys = ", ".join(f"cluster.{key}" for key in error.keys)
@@ -69,12 +75,28 @@ def apply(settings: Settings, is_dry_run: bool) -> int:
     return EXIT_REFUSED if plan.obstacles else 0
 
 
+def change_generation(settings: Settings, options: argparse.Namespace) -> int:
+    """Run `grow` or `drop`; return the exit status. Raises as `apply`, and GrowthError."""
+    with _database(settings) as engine, open_topics(settings.cluster.kafka) as topics:
+        if options.command == "grow":
+            grow(settings, engine, topics, options.partitions)
+        else:
+            drop(engine, topics, options.generation)
+    return 0
+
+
 def _generation(settings: Settings) -> tuple[int, int]:
     """Return number and partitions of the generation in use, from the database."""
-    engine = open_database(database_url(settings))
+    with _database(settings) as engine, reading(engine) as connection:
+        return current_generation(connection)
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[Engine]:
+    """Open the cluster's database; what it refuses is told as RefusedError."""
+    engine = open_database(database_url(settings), config=settings.cluster.database)
     try:
-        with reading(engine) as connection:
-            return current_generation(connection)
+        yield engine
     except LookupError as error:
         raise RefusedError(f"cluster.database_url: {error.args[0]}") from error
     except DBAPIError as error:
@@ -88,12 +110,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowrate topics", description="Create and change the topics of a cluster."
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
     text = "print what differs from the settings, then create and change it"
     command = commands.add_parser("apply", help=text, description=f"{text}.", allow_abbrev=False)
     command.add_argument("--dry-run", action="store_true", help="print only")
+    _add_settings(command)
+    text = "give the topics more partitions, by a new generation; may be called again at any time"
+    command = commands.add_parser("grow", help=text, description=f"{text}.", allow_abbrev=False)
+    command.add_argument("--partitions", type=int, required=True, metavar="N", help="how many")
+    _add_settings(command)
+    text = "delete the topics of a former generation that nobody needs any more"
+    command = commands.add_parser("drop", help=text, description=f"{text}.", allow_abbrev=False)
+    command.add_argument("--generation", type=int, required=True, metavar="G", help="which one")
+    _add_settings(command)
+    return parser
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="settings file")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting"
     )
-    return parser

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+PARTITIONS_MAX = 4096
+"""Most partitions of a cluster's topics."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StreamsConfig:
@@ -100,8 +103,8 @@ class WorkerConfig:
 def check_topics(config: TopicsConfig) -> list[str]:
     """Return one message per setting that cannot work: the key and what was expected."""
     problems = []
-    if not 1 <= config.partitions <= 4096:
-        problems.append(f"partitions = {config.partitions}: expected 1 to 4096")
+    if not 1 <= config.partitions <= PARTITIONS_MAX:
+        problems.append(f"partitions = {config.partitions}: expected 1 to {PARTITIONS_MAX}")
     if not 1 <= config.min_insync_replicas <= config.replication_factor:
         problems.append(
             f"min_insync_replicas = {config.min_insync_replicas}: expected 1 to"

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from rating.envelopes import EXPIRED, LEFT, LIVE
 from streams.progress import Seen, Standing
 from streams.stage import Stage, inputs_of
-from streams.topics import STORED
 
 Ends = Mapping[tuple[str, int], int]
 """(topic, partition) -> offset behind its last message."""
@@ -102,13 +101,16 @@ def _collectors(
 def taken_numbers(
     stage: Stage, former: Mapping[int, Standing]
 ) -> Iterator[tuple[str, str, int, int]]:
-    """Yield (log, producer, partition, number) of the last data of each collector that counts."""
+    """Yield (topic, producer, partition, number) of the last data that count, for who asks later.
+
+    Of each collector what was taken, and of rated usage what was sent.
+    """
     if stage.raw_log:
         for partition, standing in sorted(former.items()):
             for producer, seen in sorted(standing.seen.get(stage.raw_log, {}).items()):
                 yield stage.raw_log, producer, partition, seen.number
-
-
-def stored_topics(stage: Stage) -> tuple[str, ...]:
-    """Return the topics that a stage reads from PostgreSQL."""
-    return tuple(topic for topic in stage.topics if topic in STORED)
+    # What stages send for others than stages, to know when these have all of it.
+    for partition, standing in sorted(former.items()):
+        if "usage.rated" in stage.produces:
+            number = standing.issued.get("usage.rated", {}).get(partition, 0)
+            yield "usage.rated", f"{stage.name}/{partition}", partition, number

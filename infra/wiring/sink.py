@@ -45,7 +45,8 @@ def rated_topics(settings: Settings) -> Sequence[str]:
     with connect(libpq_url(settings)) as connection:
         try:
             rows = connection.execute(
-                "SELECT generation FROM topic_generation ORDER BY generation"
+                "SELECT generation FROM topic_generation"
+                " WHERE state NOT IN ('planned', 'dropped') ORDER BY generation"
             ).fetchall()
         except psycopg.errors.UndefinedTable:
             rows = []

@@ -53,6 +53,7 @@ def worker_parts(settings: Settings, now_ms: Callable[[], int], spans: Spans) ->
             state_cache_entries_max=cluster.worker.state_cache_entries_max,
             rows_max=settings.streams.batch_rows_max,
             message_octets_max=cluster.kafka.message_octets_max,
+            generation=generation,
         ),
         RoundTraces(spans, lambda: now_ms() * 1_000_000),
     )

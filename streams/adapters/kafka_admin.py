@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import kafka.errors
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka.admin import ConfigResource
 
 from rating.connections import KafkaConfig, client_arguments
@@ -66,6 +66,31 @@ class KafkaTopics:
                     error = kafka.errors.for_code(outcome["error_code"])()
                     raise _refusal(error, f"{topic.name}: {outcome['error_message'] or error}")
                 self._admin.wait_for_topics([topic.name], timeout_ms=CREATION_MILLISECONDS)
+
+    def ends(self, topics: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        """Return the offset behind the last message of each partition; topics: name -> count."""
+        return self._offsets(topics, OffsetSpec.LATEST)
+
+    def beginnings(self, topics: Mapping[str, int]) -> dict[tuple[str, int], int]:
+        """Return the offset of the first message that is kept, as `ends` does of the last."""
+        return self._offsets(topics, OffsetSpec.EARLIEST)
+
+    def _offsets(
+        self, partitions: Mapping[str, int], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        wanted = [
+            TopicPartition(name, n) for name, count in partitions.items() for n in range(count)
+        ]
+        with _refusals():
+            answer = self._admin.list_partition_offsets(dict.fromkeys(wanted, spec))
+        return {(at.topic, at.partition): int(found.offset) for at, found in answer.items()}
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete topics with everything in them; those that are not there are passed over."""
+        there = list(self.read(names))
+        if there:
+            with _refusals():
+                self._admin.delete_topics(there)
 
     def change(self, changes: Sequence[ConfigChange]) -> None:
         """Set configs of topics; what is not named stays."""

@@ -163,6 +163,39 @@ def grow(
     )
 
 
+def mark_dropped(connection: Connection, generation: int) -> None:
+    """Note that a generation's topics are gone."""
+    connection.exec_driver_sql(
+        "update topic_generation set state = 'dropped' where generation = %s and state = 'done'",
+        (generation,),
+    )
+
+
+def unsunk(connection: Connection, generation: int, topic: str) -> list[str]:
+    """Return in sentences what of a generation's rated usage a sink has not taken; none: nothing.
+
+    topic is the physical one. Where no sink has ever run, nobody takes anything.
+    """
+    made = connection.exec_driver_sql("select to_regclass('sink_position')").scalar()
+    if made is None:
+        return []
+    rows = connection.exec_driver_sql(
+        "with followed as (select distinct generation from sink_position where generation not in"
+        " (select generation from warehouse_generation where state = 'former'))"
+        " select f.generation, d.partition, d.number, coalesce(p.last_position, 0)"
+        " from drained_log as d cross join followed as f left join sink_position as p"
+        " on p.generation = f.generation and p.topic = %s and p.partition = d.partition"
+        " where d.generation = %s and d.log = 'usage.rated'"
+        " and d.number > coalesce(p.last_position, 0) order by 1, 2",
+        (topic, generation),
+    )
+    return [
+        f"the sink has taken {taken} of {number} records of {topic} partition {partition}"
+        f" into tables of generation {tables}"
+        for tables, partition, number, taken in rows
+    ]
+
+
 def _take_turn(connection: Connection) -> None:
     connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (GENERATION_LOCK,))
 

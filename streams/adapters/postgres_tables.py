@@ -57,8 +57,9 @@ topic_generation.state is, in this order, ``planned`` (its topics are being made
 (collectors append to it, nobody reads yet), ``running``, ``draining`` (collectors have turned to
 the next one, workers take what is left), ``done``, ``dropped`` (its topics are deleted).
 collector_lease.generation is the oldest one that the collector may still append to.
-drained_log.number is the last one of a collector's data that was taken of a generation that is
-done: what it has beyond was never taken, and goes to the next generation.
+drained_log is of generations that are done: number is the last one of a collector's data that was
+taken (what it has beyond was never taken, and goes to the next generation), or that rate sent to
+``usage.rated``.
 In topic_record the partition of a topic that every partition gets is -1: it is kept once."""
 
 

@@ -48,7 +48,7 @@ def rounds() -> Rounds:
     def never(*_: object) -> Any:
         raise AssertionError
 
-    made = Rounds(never, (DECODE, RATE), never, RoundConfig(4, 10, 10, 1_000))
+    made = Rounds(never, (DECODE, RATE), never, RoundConfig(4, 10, 10, 1_000, 1))
     for stage, offsets, at in ((DECODE, {"flow.datagrams": 17}, NOON - 3_000), (RATE, {}, 0)):
         standing = Standing(offsets=offsets)
         state: Any = None
