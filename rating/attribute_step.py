@@ -114,7 +114,8 @@ class _Worker:
 
     def take_rows(self, rows: pl.DataFrame) -> None:
         """Take rows of `flow.minutes`; they are joined, or kept waiting, later in the step."""
-        self.fresh = pages_of(rows, self.bound_ms)
+        if not rows.is_empty():
+            self.fresh = pages_of(rows, self.bound_ms)
 
     def join_due(self, before_minute: int | None) -> None:
         """Join every minute that is due, or of those only the ones before a minute."""

@@ -86,6 +86,8 @@ class Directory:
 
     def take(self, rows: pl.DataFrame) -> None:
         """Take rows of topic `directory`, in any order; of one entry_id the revision stands."""
+        if rows.is_empty():
+            return
         touched: set[str] = set()
         concerned = rows.filter(pl.col("kind").is_in(list(self._kinds)))
         if concerned.is_empty():

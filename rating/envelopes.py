@@ -79,6 +79,11 @@ def encode_marks(marks: Sequence[Mark]) -> bytes:
     return b"".join(parts)
 
 
+def is_data(message: bytes) -> bool:
+    """Return whether a message carries data and not marks."""
+    return message[:1] == bytes((DATA,))
+
+
 def decode_message(message: bytes) -> Envelope | tuple[Mark, ...]:
     """Return the envelope or the marks of a message; ValueError where it is neither."""
     try:

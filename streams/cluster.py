@@ -25,7 +25,7 @@ import faust
 from faust.types import TP
 
 from rating.connections import KafkaConfig
-from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks
+from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks, is_data
 from streams.adapters.kafka_relay import KafkaRelay, ssl_context
 from streams.adapters.postgres_outbox import OutboxRow
 from streams.config import WorkerConfig
@@ -40,6 +40,8 @@ LOG = logging.getLogger(__name__)
 _ROUNDS_WAITING = 2
 """Committed rounds of a stage that may wait for the relay before its next one begins."""
 _POLL_SECONDS = 0.1
+_GATHER_SECONDS = 0.02
+"""How soon data that come while marks are gathered are seen."""
 _COMMIT_SECONDS = 5.0
 """Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
 _IDLE_SECONDS = 1.0
@@ -239,11 +241,19 @@ class Worker:
         """Take what waits in the stream as one round after another."""
         try:
             events: list[Any] = []
-            octets = 0
+            octets, has_data, queue = 0, False, stream.channel.queue
+            gathers_until = 0.0
             async for event in stream.events():
+                if not events:
+                    interval_ms = self._config.mark_interval_milliseconds
+                    gathers_until = time.monotonic() + interval_ms / 1000
                 events.append(event)
                 octets += len(event.message.value)
-                has_more = not stream.channel.queue.empty()
+                has_data = has_data or is_data(event.message.value)
+                # Marks come one by one of every task: together they are one round, not many.
+                while not has_data and queue.empty() and time.monotonic() < gathers_until:
+                    await asyncio.sleep(_GATHER_SECONDS)
+                has_more = not queue.empty()
                 is_full = (
                     len(events) >= self._config.round_messages_max
                     or octets >= self._config.round_octets_max
@@ -251,7 +261,7 @@ class Worker:
                 if has_more and not is_full:
                     continue
                 await self._round(stage, events)
-                events, octets = [], 0
+                events, octets, has_data = [], 0, False
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 self._fail(error)

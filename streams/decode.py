@@ -112,6 +112,8 @@ def _learn_rules(
     standing: dict[str, RuleEntry] = dict(view.scan(RULES))
     changes: list[Put | Delete] = []
     rows = batch.frame("directory", schema_of(DirectoryEntry))
+    if rows.is_empty():
+        return _compiled(tuple(standing[key] for key in sorted(standing))), changes
     concerned = rows.filter(
         pl.col("kind").is_in([OWN_PREFIX, CLASS_RULE]) | pl.col("entry_id").is_in(list(standing))
     )
