@@ -18,7 +18,7 @@ LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 .PHONY: help run serve test check check-format check-lint check-types check-imports check-style \
-  bench simulate prove-cluster chaos format example lock venv clean
+  bench bench-cluster simulate prove-cluster chaos format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check-style: $(STAMP) ## the style's numbers and names
 
 bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
 	@$(BIN)/python -m tests.benchmarks
+
+bench-cluster: $(STAMP) ## the same of a cluster, and its latency, on a real Kafka and PostgreSQL
+	@$(BIN)/python -m tests.benchmarks.bench_cluster
 
 simulate: $(STAMP) ## run SEEDS=N simulated networks against the auditor
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
