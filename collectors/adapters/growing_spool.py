@@ -140,7 +140,9 @@ class GrowingSpool:
                 self._write_file(directory / _MOVING_FILE, json.dumps(note) + "\n")
                 self._writer.append_parts(received_at, parts)
             moved += 1
-        shutil.rmtree(directory)
+        # At once and whole: half a spool without its note would be appended once more.
+        gone = directory.rename(directory.with_name(f".{directory.name}.moved"))
+        shutil.rmtree(gone, ignore_errors=True)
         log.warning("%s: the topic has grown, %d rows were appended again", directory.name, moved)
 
     def _moved_through(self, directory: Path) -> int:
