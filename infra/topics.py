@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from billing.adapters.databases import open_database, reading
 from infra.settings import Settings, SettingsError, find_file, load_settings
-from infra.topic_growth import drop, grow
 from infra.wiring.paths import database_url
+from infra.wiring.topic_growth import drop, grow
 from streams.adapters.kafka_admin import open_topics
 from streams.adapters.kafka_login import KafkaRefusedError
 from streams.adapters.postgres_growth import GrowthError

@@ -107,7 +107,7 @@ class _Alignment:
         self._stages = stages
         self._has_sink = has_sink
         self._generation = connection.exec_driver_sql(
-            "select generation from topic_generation where state = 'running'"
+            "select generation from topic_generation where state in ('running', 'draining')"
             " order by generation desc limit 1"
         ).scalar_one()
         connection.exec_driver_sql("update stage_task set epoch = epoch + 1, owner = 0")

@@ -125,7 +125,7 @@ def _topic_generation(connection: Connection) -> int:
     if not exists(connection, "topic_generation"):
         return 0
     found: Any = connection.exec_driver_sql(
-        "select max(generation) from topic_generation where state = 'running'"
+        "select max(generation) from topic_generation where state in ('running', 'draining')"
     ).scalar()
     return int(found or 0)
 
