@@ -6,7 +6,7 @@ import threading
 
 import polars as pl
 
-from infra.process import Context, run_process
+from infra.process import Context, collect_garbage_rarely, run_process
 from infra.wiring import engine as wiring
 from rating.measures import Labels, Measures
 from streams.metrics import GAUGES, HISTOGRAMS
@@ -16,6 +16,7 @@ from streams.stage_metrics import STAGE_COUNTERS
 
 def main(context: Context) -> None:
     """Run passes until told to stop; what is in the logs then waits for the next start."""
+    collect_garbage_rarely()
     config = context.settings.streams
     has_begun = threading.Event()
     context.metrics.add_readiness_check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from infra.process import Context, run_process
+from infra.process import Context, collect_garbage_rarely, run_process
 from infra.wiring.worker import worker_parts
 from streams.adapters.kafka_lag import KafkaLag
 from streams.metrics import GAUGES
@@ -13,6 +13,7 @@ from streams.stage_metrics import STAGE_COUNTERS
 
 def main(context: Context) -> None:
     """Work until told to stop; the partitions then go to the other workers."""
+    collect_garbage_rarely()
     parts = worker_parts(context.settings, context.clock.now_ms, context.traces.spans)
     watch, metrics = parts.observation, context.metrics
     lag = KafkaLag(context.settings.cluster.kafka, time.monotonic)
