@@ -24,7 +24,7 @@ from streams.adapters.kafka_ranges import KafkaRanges
 from streams.adapters.kafka_relay import KafkaRelay
 from streams.adapters.postgres_outbox import OutboxRow, delete_rows
 from streams.adapters.postgres_state import PostgresState, StateWrites
-from streams.adapters.postgres_tables import current_generation, hold_generation
+from streams.adapters.postgres_tables import current_generation, hold_generation, read_generations
 from streams.codec import decode_frame
 from streams.repair import RepairRange, ReplayLog, binding_rows, differences, run_again
 from streams.stage import Stage
@@ -127,7 +127,10 @@ class RepairShop:
             await relay.stop()
 
     def _open_ranges(self) -> KafkaRanges:
-        return KafkaRanges(self._settings.cluster.kafka, self._generation, self._partitions)
+        with reading(self._database) as connection:
+            rows = read_generations(connection)
+        kept = [row[:2] for row in rows if row[2] != "dropped"]
+        return KafkaRanges(self._settings.cluster.kafka, kept, is_cut=len(kept) < len(rows))
 
     def _copy(self, ranges: KafkaRanges, logs: ReplayLog, log: str, which: RepairRange) -> int:
         copied, waiting = 0, []

@@ -1,8 +1,8 @@
-"""Reads what a topic of one generation holds since an instant, for those who look back."""
+"""Reads what a topic holds since an instant, in all its generations, for those who look back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -18,12 +18,17 @@ class RangeLostError(Exception):
 
 
 class KafkaRanges:
-    """One generation's topics, read without a consumer group."""
+    """The topics of the generations that are there, read without a consumer group."""
 
-    def __init__(self, config: KafkaConfig, generation: int, partitions: int) -> None:
-        """Connect. Raises kafka-python's errors where no broker answers."""
-        self._generation = generation
-        self._partitions = partitions
+    def __init__(
+        self, config: KafkaConfig, generations: Sequence[tuple[int, int]], *, is_cut: bool = False
+    ) -> None:
+        """Connect. generations: (number, partitions), oldest first; is_cut: older ones are gone.
+
+        Raises kafka-python's errors where no broker answers.
+        """
+        self._generations = tuple(generations)
+        self._is_cut = is_cut
         self._consumer = KafkaConsumer(
             **client_arguments(config), group_id=None, enable_auto_commit=False
         )
@@ -33,27 +38,34 @@ class KafkaRanges:
         self._consumer.close()
 
     def read(self, topic: str, since_at: int) -> Iterator[tuple[int, Envelope]]:
-        """Yield (partition, envelope) of data published at or after an instant (ms), to the end.
+        """Yield (place, envelope) of data published at or after an instant (ms), to the end.
 
-        The end is where the topic ended when reading began. Repeated messages come repeated.
-        RangeLostError where a partition has been trimmed behind since_at.
+        A place is a partition of one generation. The end is where the topic ended when reading
+        began. Repeated messages come repeated. RangeLostError where a partition has been trimmed
+        behind since_at, or a generation that reached there is gone.
         """
-        name = physical_topic(topic, self._generation)
-        parts = [TopicPartition(name, partition) for partition in range(self._partitions)]
+        parts = [
+            TopicPartition(physical_topic(topic, generation), partition)
+            for generation, partitions in self._generations
+            for partition in range(partitions)
+        ]
+        place_of = {part: place for place, part in enumerate(parts)}
+        oldest = parts[: self._generations[0][1]]
         self._consumer.assign(parts)
         starts = self._consumer.offsets_for_times(dict.fromkeys(parts, since_at))
         first = self._consumer.beginning_offsets(parts)
         ends = self._consumer.end_offsets(parts)
         for part in parts:
             start = starts[part].offset if starts[part] else ends[part]
-            if first[part] and start <= first[part] and start < ends[part]:
-                raise RangeLostError(
-                    f"{name}, partition {part.partition}: Kafka has nothing as old as that any more"
-                )
+            # Nobody knows what was before the first message of the oldest generation that is kept.
+            is_cut = self._is_cut and part in oldest and since_at > 0
+            if (first[part] or is_cut) and start <= first[part] and start < ends[part]:
+                where = f"{part.topic}, partition {part.partition}"
+                raise RangeLostError(f"{where}: Kafka has nothing as old as that any more")
             self._consumer.seek(part, start)
         while any(self._consumer.position(part) < ends[part] for part in parts):
             for part, records in self._consumer.poll(_POLL_MILLISECONDS).items():
                 for record in records:
                     decoded = decode_message(record.value) if record.offset < ends[part] else ()
                     if isinstance(decoded, Envelope):
-                        yield part.partition, decoded
+                        yield place_of[part], decoded
