@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import functools
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from tests.simulation.test_same_invoice import plan
 
 ROOT = Path(__file__).parent.parent.parent
 BEFORE, AFTER = 2, 6
+KILLED_AFTER = ("follows generation 1", "collectors turn to them", "its state moves")
+"""What the command has just said when it is killed: the first call, the second, the third."""
 GROWS_AT_SECOND = 90
 """The simulated second, of some 430, in which the operator calls the command."""
 
@@ -46,9 +49,7 @@ class GrowingMachine(ClusterMachine):
     def __init__(self, directory: Path, *arguments: Any, kills: int, **options: Any) -> None:
         self._directory = directory
         self._growing: subprocess.Popen[bytes] | None = None
-        self._chance = random.Random("growth")
-        self._kills = kills
-        self._killed_at = 0.0
+        self._kills = list(KILLED_AFTER[:kills])
         self._seconds = 0
         self.has_grown = False
         self.commands = 0
@@ -63,8 +64,9 @@ class GrowingMachine(ClusterMachine):
 
     def _call(self) -> None:
         self.commands += 1
-        self._killed_at = time.monotonic() + self._chance.uniform(0.5, 10.0)
-        with (self._directory / "grow.log").open("ab") as output:
+        log = self._directory / "grow.log"
+        with log.open("ab") as output:
+            before = output.tell()
             self._growing = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "infra.cli", "topics", "grow"),
@@ -77,6 +79,18 @@ class GrowingMachine(ClusterMachine):
                 preexec_fn=die_with_the_starter,
             )
 
+        if self._kills:
+            told = functools.partial(self._kill_after, self._growing, self._kills.pop(0), before)
+            threading.Thread(target=told, daemon=True).start()
+
+    def _kill_after(self, command: subprocess.Popen[bytes], words: str, before: int) -> None:
+        """Kill a command as soon as it has said so, in the middle of what follows."""
+        log = self._directory / "grow.log"
+        while command.poll() is None and words not in log.read_text()[before:]:
+            time.sleep(0.01)
+        time.sleep(0.03)
+        command.kill()
+
     def _look_after(self) -> None:
         super()._look_after()
         if self._growing is None:
@@ -87,9 +101,6 @@ class GrowingMachine(ClusterMachine):
         elif status is not None:
             assert status == -9, (self._directory / "grow.log").read_text()
             self._call()
-        elif self._kills and time.monotonic() > self._killed_at:
-            self._kills -= 1
-            self._growing.kill()
 
     def _is_settled(self) -> bool:
         with reading(self.database) as connection:
