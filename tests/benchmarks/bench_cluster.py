@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import signal
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -320,6 +323,8 @@ def tell_limits(servers: Servers, drained: Drained | None, options: argparse.Nam
     figures = figures_of(drained, Load(options.subscribers), options.partitions, octets)
     print(f"sums with {FLOWS_PER_SECOND} flows/s of a subscriber, as docs/scaling.md has them:")
     print(table(figures))
+    if options.figures:
+        options.figures.write_text(json.dumps(dataclasses.asdict(figures), indent=1) + "\n")
 
 
 def _limit_line(limit: Limit) -> str:
@@ -345,7 +350,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--subscribers", type=int, default=4_000)
     parser.add_argument("--exporters", type=int, default=32)
     parser.add_argument("--flows-per-second", type=int, default=2_400)
-    parser.add_argument("--flow-seconds", type=int, default=240)
+    parser.add_argument("--flow-seconds", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3, help="interim updates of each session")
     parser.add_argument("--idle-seconds", type=float, default=20.0)
     parser.add_argument("--latency-workers", type=int, default=2)
@@ -353,6 +358,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--latency-seconds", type=int, default=60)
     parser.add_argument("--limit-megabytes", type=int, default=1_000)
     parser.add_argument("--limit-rows", type=int, default=500_000)
+    parser.add_argument("--figures", type=Path, help="file for what docs/scaling.md sums up")
     parser.add_argument("--only", choices=("drain", "latency", "limits"))
     return parser.parse_args(arguments)
 
@@ -360,6 +366,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run everything, or one part of it."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     runs: list[Drained] = []
     with tempfile.TemporaryDirectory(prefix="flowrate-bench-") as folder:
         directory = Path(folder)

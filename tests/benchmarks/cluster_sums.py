@@ -7,8 +7,10 @@ and the directory, of which each partition has a copy.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 INTERIM_SECONDS = 300
 FLOWS_PER_SECOND = 0.5
@@ -75,6 +77,13 @@ class Needs:
     warehouse_shards: int
     marks_per_second: float
     directory_rows: float
+
+
+def read_figures(text: str) -> Figures:
+    """Return what `bench_cluster --figures` wrote, JSON."""
+    told: dict[str, Any] = json.loads(text)
+    costs: dict[str, Any] = {name: Cost(**told.pop(name)) for name in ("flows", "packets")}
+    return Figures(**costs, **told)
 
 
 def needs(figures: Figures, subscribers: int) -> Needs:
