@@ -42,12 +42,16 @@ class Standing(msgspec.Struct, array_like=True):
     seen: dict[str, dict[str, Seen]] = {}
     issued: dict[str, dict[int, int]] = {}
 
+    def seen_of(self, topic: str, producer: str) -> Seen:
+        """Return what is known of a producer, to be changed in place."""
+        return self.seen.setdefault(topic, {}).setdefault(producer, Seen())
+
     def take(self, topic: str, envelope: Envelope) -> bool:
         """Return whether data are new, and count them; False where they were taken before.
 
         SequenceGapError where data before them are missing.
         """
-        seen = self.seen.setdefault(topic, {}).setdefault(envelope.producer, Seen())
+        seen = self.seen_of(topic, envelope.producer)
         if envelope.number <= seen.number:
             return False
         if envelope.number != seen.number + 1:
@@ -62,7 +66,7 @@ class Standing(msgspec.Struct, array_like=True):
 
         SequenceGapError where it speaks of data that have not come.
         """
-        seen = self.seen.setdefault(topic, {}).setdefault(mark.producer, Seen())
+        seen = self.seen_of(topic, mark.producer)
         if mark.number > seen.number:
             raise SequenceGapError(
                 f"{topic}: {mark.producer} marked number {mark.number}, came {seen.number}"

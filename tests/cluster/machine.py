@@ -53,6 +53,7 @@ class ClusterMachine(Machine):
         workers: int,
         faults: Faults | None = None,
         second_lasts: float = 0.0,
+        more_settings: str = "",
     ) -> None:
         """Make tables and topics, and start collector and workers.
 
@@ -70,7 +71,9 @@ class ClusterMachine(Machine):
             postgres_tables.create_tables(connection, partitions=partitions)
         self._marked_at = 0
         settings = directory / "cluster.toml"
-        settings.write_text(settings_text(stages, bootstrap, database_url, partitions))
+        settings.write_text(
+            settings_text(stages, bootstrap, database_url, partitions) + more_settings
+        )
         cluster = load_settings(settings, ()).cluster
         self._kafka = cluster.kafka
         self._topics = wanted_topics(cluster.topics, cluster.kafka, GENERATION, partitions)
