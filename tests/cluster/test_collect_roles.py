@@ -9,24 +9,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from kafka import KafkaAdminClient
 from sqlalchemy import create_engine
 
 from collectors.adapters import flow_receiver, radius_listener
+from collectors.adapters.growing_spool import untaken
 from collectors.adapters.kafka_publisher import RawTopic
 from collectors.adapters.spool import SpoolingWriter
 from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig, SpoolConfig
 from collectors.datagrams import decode_datagrams
+from collectors.leases import producer_of
 from collectors.metrics import Counters
 from collectors.partitioning import split_flows, split_packets
 from collectors.radius.log_codec import decode_packets
-from rating.envelopes import LEFT, LIVE
+from infra.settings import load_settings
+from infra.wiring.engine import stage_configs
+from rating.envelopes import EXPIRED, LEFT, LIVE
 from streams.adapters import postgres_growth
 from streams.adapters.postgres_tables import create_tables
+from streams.progress import Seen, Standing
+from streams.topology import build_stages
 from tests.cluster.processes import free_port
 from tests.cluster.raw_topics import Reader, create_topic
 from tests.cluster.servers import Kafka
@@ -313,6 +321,76 @@ def test_a_collector_turns_to_topics_that_have_grown_without_a_pause(
     assert all(payloads), "both generations got some"
     assert max(payloads[0]) < min(payloads[1])
     assert sorted(payloads[0] + payloads[1]) == list(range(number[0]))
+
+
+@pytest.mark.usefixtures("raw_topics")
+def test_a_collector_that_was_away_while_topics_grew_brings_exactly_what_was_not_taken(
+    kafka: Kafka, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    create_topic(kafka, "flow.datagrams.g2", 5)
+    role = Role(tmp_path / "a", "flows", **cluster)
+    role.start()
+    sent = 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            exporter.sendto(b"%08d" % sent + bytes(100), ("127.0.0.1", role.port))
+            sent += 1
+            time.sleep(0.001)
+    assert role.end(signal.SIGKILL) == -signal.SIGKILL
+    spooled = sorted(
+        payloads_of(
+            [b for _, _, bodies in untaken(role.spool / "flow.datagrams.g1", {}) for b in bodies]
+        )
+    )
+    former = Reader(kafka, "flow.datagrams.g1", PARTITIONS)
+    former.until(lambda: False, 2.0)
+    # The last block that Kafka has came too late for the workers.
+    taken = {p: received.number.get("flows@a", 0) for p, received in former.partitions.items()}
+    taken = {p: max(0, number - 1) for p, number in taken.items()}
+    before = payloads_of(
+        [
+            envelope.body
+            for p, received in former.partitions.items()
+            for envelope in received.envelopes
+            if envelope.number <= taken[p]
+        ]
+    )
+    former.close()
+    assert before
+    engine = create_engine(
+        cluster["database_url"].replace("postgresql://", "postgresql+psycopg://")
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update collector_lease set state = 'expired'")
+        for partition, number in taken.items():
+            seen = {"flow.datagrams": {"flows@a": Seen(number, 1, EXPIRED, True, 2)}}
+            connection.exec_driver_sql(
+                "insert into stage_task values(%s, 1, 0, 0, %s)",
+                (f"decode/{partition}", msgspec.msgpack.encode(Standing(seen=seen))),
+            )
+        postgres_growth.plan(connection, 5)
+        postgres_growth.switch(connection)
+        stages = build_stages(stage_configs(load_settings(role.file, ())))
+        postgres_growth.grow(connection, stages, lambda: Counter(), producer_of)
+    engine.dispose()
+    role.start()
+    reader = Reader(kafka, "flow.datagrams.g2", 5)
+    try:
+        assert eventually(lambda: not (role.spool / "flow.datagrams.g1").exists())
+    finally:
+        assert role.end(signal.SIGTERM) == 0
+    assert reader.until(lambda: [m.state for m in reader.marks()].count(LEFT) == 5)
+    after = payloads_of(reader.bodies())
+    reader.close()
+    delete_topics(kafka, ["flow.datagrams.g2"])
+    assert after
+    assert sorted(before + after) == spooled
+
+
+def payloads_of(bodies: Sequence[bytes]) -> list[int]:
+    blocks = [decode_datagrams(body) for body in bodies]
+    return [int(block.datagram(n).payload[:8]) for block in blocks for n in range(len(block))]
 
 
 class Shells:
