@@ -147,6 +147,13 @@ def check_cluster(settings: Settings) -> list[str]:
     return []
 
 
+def check_raw_flows(settings: Settings) -> list[str]:
+    """Return one message where a table is asked for that only a cluster's sinks can write."""
+    if settings.mode == "embedded" and settings.warehouse.raw_flows.is_enabled:
+        return ['is_enabled = true: expected mode = "cluster"; embedded has no raw flows']
+    return []
+
+
 NEVER_ZERO = (
     "office.billing.invoices_per_run",
     "office.billing.postings_per_run",
@@ -163,6 +170,9 @@ NEVER_ZERO = (
     "warehouse.endpoint.memory_octets",
     "warehouse.endpoint.threads_per_query",
     "warehouse.sink.batch_rows",
+    "warehouse.raw_flows.batch_rows",
+    "warehouse.raw_flows.buffered_rows",
+    "warehouse.raw_flows.entry_rows",
     "cluster.database.pool_connections",
     "cluster.database.connect_timeout_seconds",
     "cluster.database.statement_timeout_seconds",
@@ -207,6 +217,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
     ("cluster.topics", lambda settings: streams_config.check_topics(settings.cluster.topics)),
     ("cluster", lambda settings: check_spool(settings.cluster.spool, settings.cluster.kafka)),
     ("cluster.worker", lambda settings: streams_config.check_worker(settings.cluster.worker)),
+    ("warehouse.raw_flows", check_raw_flows),
     ("clock", lambda settings: clock.check(settings.clock)),
     ("traces", lambda settings: check_traces(settings.traces)),
 )

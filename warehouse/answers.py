@@ -226,6 +226,26 @@ class InvoiceRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FlowRow:
+    """A raw flow; at is its start by the exporter's clock, addresses are text, "" for none."""
+
+    at: int
+    end_at: int
+    exporter: str
+    protocol: int
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    nat_source: str
+    nat_destination: str
+    octets: int
+    packets: int
+    rate_known: bool
+    received_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Now:
     """The state of the whole: sessions that live, their rate, and how fresh the warehouse is."""
 

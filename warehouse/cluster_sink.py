@@ -19,6 +19,7 @@ import psycopg
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from kafka.errors import KafkaError
 
+from rating.traces import NoSpans, Spans
 from warehouse.claims import Claims
 from warehouse.config import WarehouseConfig
 from warehouse.connect import WarehouseError
@@ -27,6 +28,8 @@ from warehouse.kafka_topic import KafkaPartition, KafkaTopic
 from warehouse.metrics import Counters
 from warehouse.migrations import migrate, pending
 from warehouse.nightly import NightlyCheck
+from warehouse.raw_flow_sink import RawFlowPorts, follow_raw_flows, raw_flow_sources
+from warehouse.raw_flows import UNNUMBERED, prepare_raw_flows
 from warehouse.retention import apply_retention
 from warehouse.sink import DivergenceError, Sink
 from warehouse.snapshots import SnapshotCopies
@@ -59,6 +62,9 @@ class ClusterPorts:
     snapshots: SnapshotCopies | None
     nightly: NightlyCheck | None
     now_ms: Callable[[], int]
+    spans: Spans = dataclasses.field(default_factory=NoSpans)
+    raw_flows: RawFlowPorts | None = None
+    """Where they are None, raw flows are not written."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -181,6 +187,8 @@ class ClusterSink:
                 open_intents=self._ports.intents.open_intents(self._generation),
             )
         apply_retention(self._writer, self._generation, self._config.retention)
+        if self._ports.raw_flows is not None:
+            prepare_raw_flows(self._writer, self._config.retention)
         return True
 
     def _sources(self) -> list[Source]:
@@ -190,18 +198,27 @@ class ClusterSink:
                 self._topics[name] = self._ports.open_topic(name)
             count = self._topics[name].partition_count()
             sources += [Source(self._generation, name, number) for number in range(count)]
+        if self._ports.raw_flows is not None:
+            sources += raw_flow_sources(self._ports.raw_flows, self._topics)
         return sources
 
     def _follow(self, name: str, source: Source) -> None:
-        intents = self._ports.intents
         topic = self._topics[source.topic]
         try:
-            partition = topic.follow(
-                source.partition, intents.position(source), intents.cursor(source)
-            )
+            sink, partition = self._opened(topic, source)
         except DivergenceError as error:
             self._halt(name, error)
             return
+        sink.deadline = lambda: self._deadline
+        self._followed[name] = _Followed(sink, partition, topic)
+
+    def _opened(self, topic: KafkaTopic, source: Source) -> tuple[Sink, KafkaPartition]:
+        """Return a sink of a source and its reader, standing where the source was left."""
+        intents, ports = self._ports.intents, self._ports.raw_flows
+        if source.generation == UNNUMBERED:
+            assert ports is not None, "only ports of raw flows give such sources"
+            return follow_raw_flows(self._config, ports, topic, source, intents, self._writer)
+        partition = topic.follow(source.partition, intents.position(source), intents.cursor(source))
         sink = Sink(
             dataclasses.replace(self._config.sink, topic=source.topic, partition=source.partition),
             self._generation,
@@ -210,8 +227,7 @@ class ClusterSink:
             intents,
             self._counters,
         )
-        sink.deadline = lambda: self._deadline
-        self._followed[name] = _Followed(sink, partition, topic)
+        return sink, partition
 
     def _recover_one(self) -> None:
         """Replay what was under way in one partition: claims are renewed between two of them."""
@@ -233,12 +249,12 @@ class ClusterSink:
         followed = self._followed[name]
         if not followed.is_recovered:
             return
-        partition, config = followed.partition, self._config.sink
+        partition, config = followed.partition, followed.sink.config
         waited = time.monotonic() - partition.waiting_since
         is_due = partition.rows >= config.batch_rows or waited >= config.interval_seconds
         try:
             if partition.has_records and (is_due or partition.problem):
-                followed.sink.step()
+                self._sink_step(followed)
             elif partition.problem:
                 raise DivergenceError(partition.problem)
         except HeldError:
@@ -247,6 +263,17 @@ class ClusterSink:
             self._leave(name)
         except DivergenceError as error:
             self._halt(name, error)
+
+    def _sink_step(self, followed: _Followed) -> None:
+        """Sink one batch, and end the traces of what it holds."""
+        began_ms = self._ports.now_ms()
+        rows = followed.sink.step()
+        traces = followed.partition.traces
+        if rows and traces:
+            ended_ms, attributes = self._ports.now_ms(), {"flowrate.rows": rows}
+            self._ports.spans.child(
+                traces, "sink", began_ms * 1_000_000, ended_ms * 1_000_000, attributes
+            )
 
     def _do_singles(self) -> None:
         epochs, ports = self._ports.claims.epochs, self._ports

@@ -140,6 +140,35 @@ class RetentionConfig:
     invoice_days: int = 0
     """Issued invoices and their lines, by their period's end."""
 
+    raw_flow_days: int = 30
+    """Raw flows, by when they were received. They say who talked to whom: keep them no longer than
+    the law wants."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RawFlowConfig:
+    """Cluster: the optional table of raw flows, one row per flow that an exporter reported."""
+
+    is_enabled: bool = False
+    """Whether sinks write it. It is by far the largest table, and nothing that is billed needs it:
+    it answers who talked to an address at a time."""
+
+    batch_rows: int = 200_000
+    """Rows of one insert. A single log entry with more rows is still one insert."""
+
+    interval_seconds: float = 5.0
+    """Longest wait before what is there is inserted, however little."""
+
+    buffered_rows: int = 400_000
+    """Rows decoded ahead per sink process; then it reads no more until some are inserted."""
+
+    entry_rows: int = 800_000
+    """Rows of one log entry; the flows beyond are dropped. Only data sets that waited for a
+    template of their exporter and come free all at once are ever so many."""
+
+    consumer_group: str = "flowrate-raw-flows"
+    """The group under which offsets are told to Kafka, for watching the lag."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WarehouseConfig:
@@ -184,6 +213,9 @@ class WarehouseConfig:
 
     sink: SinkConfig = dataclasses.field(default_factory=SinkConfig)
     """The sink of rated usage."""
+
+    raw_flows: RawFlowConfig = dataclasses.field(default_factory=RawFlowConfig)
+    """The optional table of raw flows."""
 
     retention: RetentionConfig = dataclasses.field(default_factory=RetentionConfig)
     """How long each table keeps its rows."""

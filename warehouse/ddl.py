@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from warehouse.config import WarehouseConfig
 from warehouse.migrations import MIGRATIONS
+from warehouse.raw_flows import RAW_FLOW, UNNUMBERED
 from warehouse.retention import days_kept, ttl_of
 from warehouse.tables import DEDUPLICATION_WINDOW, IN_TIME, TABLES, USAGE_RATED, Table
 
@@ -48,6 +49,7 @@ def cluster_statements(config: WarehouseConfig, shape: ClusterShape) -> list[str
     """Return every statement in order: tables, views, plain names, migrations, roles."""
     return [
         *(s for table in TABLES for s in _table(config, shape, table)),
+        *(_table(config, shape, RAW_FLOW) if config.raw_flows.is_enabled else ()),
         *_migration_records(config.generation, shape),
         *_roles(config, shape),
     ]
@@ -64,12 +66,14 @@ def _replicated(engine: str, path: str) -> str:
 
 
 def _table(config: WarehouseConfig, shape: ClusterShape, table: Table) -> Iterator[str]:
-    generation = config.generation
+    generation = UNNUMBERED if table is RAW_FLOW else config.generation
     name = table.physical(generation)
-    days = days_kept(config.retention)[table.name]
+    kept_days = {**days_kept(config.retention), RAW_FLOW.name: config.retention.raw_flow_days}
+    days = kept_days[table.name]
     lines = [column.declaration() for column in table.columns]
     lines += [f"INDEX {index}" for index in table.indexes]
-    lines += [f"CONSTRAINT {IN_TIME}"] if table is USAGE_RATED else []
+    constraints = (IN_TIME,) if table is USAGE_RATED else table.constraints
+    lines += [f"CONSTRAINT {constraint}" for constraint in constraints]
     body = ",\n  ".join(lines)
     partition = f"PARTITION BY {table.partition_by}\n" if table.partition_by else ""
     kept = f"TTL {ttl_of(table, days)}\n" if days else ""

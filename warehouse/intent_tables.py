@@ -36,6 +36,8 @@ _DDL = (
     " generation INTEGER PRIMARY KEY, holder TEXT NOT NULL, until_at DOUBLE PRECISION NOT NULL)",
     "CREATE TABLE IF NOT EXISTS warehouse_generation ("
     " generation INTEGER PRIMARY KEY, state TEXT NOT NULL)",
+    f"CREATE TABLE IF NOT EXISTS sink_state ({_KEY}, name TEXT NOT NULL, value BYTEA NOT NULL,"
+    " PRIMARY KEY (generation, topic, partition, name))",
     "CREATE TABLE IF NOT EXISTS warehouse_step (generation INTEGER NOT NULL, step TEXT NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY (generation, step))",
 )
@@ -51,10 +53,14 @@ _ADDED = {
 }
 """Columns that files of the first release lack."""
 
+_STATE_PER_STATEMENT = 500
+"""Entries of a state that are changed by one statement."""
+
 _OF_SOURCE = "generation = %s AND topic = %s AND partition = %s"
 _TABLES_OF_GENERATION = (
     "sink_intent",
     "sink_position",
+    "sink_state",
     "sink_inserts",
     "sink_hold",
     "warehouse_step",
@@ -139,8 +145,10 @@ class _SqlIntentStore:
                 (*dataclasses.astuple(source), *dataclasses.astuple(intent), begun),
             )
 
-    def commit(self, source: Source, intent: Intent) -> None:
-        """Forget an insert that is complete and move the position; ClaimLostError: not done."""
+    def commit(
+        self, source: Source, intent: Intent, state: Mapping[str, bytes | None] | None = None
+    ) -> None:
+        """Forget a complete insert, move position and state; ClaimLostError: not done."""
         with self._transaction() as run:
             self._check_claim(run, source)
             run(f"DELETE FROM sink_intent WHERE {_OF_SOURCE}", dataclasses.astuple(source))
@@ -151,6 +159,16 @@ class _SqlIntentStore:
                 " last_position = excluded.last_position, next_cursor = excluded.next_cursor",
                 (*dataclasses.astuple(source), intent.last_position, intent.next_cursor),
             )
+            changes = list((state or {}).items())
+            for first in range(0, len(changes), _STATE_PER_STATEMENT):
+                _change_state(run, source, changes[first : first + _STATE_PER_STATEMENT])
+
+    def state(self, source: Source) -> dict[str, bytes]:
+        """Return what the source's reader remembers as of its position."""
+        rows = self._rows(
+            f"SELECT name, value FROM sink_state WHERE {_OF_SOURCE}", dataclasses.astuple(source)
+        )
+        return {str(name): bytes(value) for name, value in rows}
 
     def seed(self, source: Source, position: int, cursor: int) -> None:
         """Let a source begin behind a position; without effect where it has one."""
@@ -236,6 +254,27 @@ class _SqlIntentStore:
             "INSERT INTO warehouse_step VALUES (%s, %s, %s)"
             " ON CONFLICT (generation, step) DO UPDATE SET value = excluded.value",
             (generation, step, value),
+        )
+
+
+def _change_state(
+    run: Callable[..., list[tuple[Any, ...]]],
+    source: Source,
+    changes: Sequence[tuple[str, bytes | None]],
+) -> None:
+    key = dataclasses.astuple(source)
+    gone = [name for name, value in changes if value is None]
+    if gone:
+        marks = ", ".join(["%s"] * len(gone))
+        run(f"DELETE FROM sink_state WHERE {_OF_SOURCE} AND name IN ({marks})", (*key, *gone))
+    kept = [(*key, name, value) for name, value in changes if value is not None]
+    if kept:
+        run(
+            "INSERT INTO sink_state (generation, topic, partition, name, value) VALUES "
+            + ", ".join(["(%s, %s, %s, %s, %s)"] * len(kept))
+            + " ON CONFLICT (generation, topic, partition, name)"
+            " DO UPDATE SET value = excluded.value",
+            [value for row in kept for value in row],
         )
 
 

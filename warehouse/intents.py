@@ -100,11 +100,18 @@ class IntentStore(Protocol):
         """
         ...
 
-    def commit(self, source: Source, intent: Intent) -> None:
-        """Forget an insert that is complete and move the position to its last record.
+    def commit(
+        self, source: Source, intent: Intent, state: Mapping[str, bytes | None] | None = None
+    ) -> None:
+        """Forget an insert that is complete, move the position to its last record, change the
+        source's state (None deletes): all at once.
 
         ClaimLostError where another process holds the source: it will do so.
         """
+        ...
+
+    def state(self, source: Source) -> dict[str, bytes]:
+        """Return what the source's reader remembers as of `position`; mostly nothing."""
         ...
 
     def seed(self, source: Source, position: int, cursor: int) -> None:

@@ -34,10 +34,13 @@ _POLL_MESSAGES = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Record:
+class Record:
+    """Rows that were read ahead, the offset behind their message, and its trace."""
+
     position: int
     frame: pl.DataFrame
     next_offset: int
+    trace: bytes
 
 
 class KafkaTopic:
@@ -55,9 +58,11 @@ class KafkaTopic:
     ) -> None:
         """Take the physical topic and how a body becomes rows. KafkaError: no broker answers."""
         self.topic = topic
-        self._decode = decode
-        self._counters = counters
+        self.decode = decode
+        self.counters = counters
         self._buffered_rows = buffered_rows
+        self.poll_messages = _POLL_MESSAGES
+        """Messages that are taken between two looks at how many rows are buffered."""
         self._partitions: dict[int, KafkaPartition] = {}
         self._consumer = KafkaConsumer(
             **client_arguments(kafka),
@@ -81,25 +86,32 @@ class KafkaTopic:
 
         KafkaError where Kafka does not answer.
         """
-        kept = self._beginning(partition)
+        followed = KafkaPartition(self, partition, position)
+        self.follow_as(followed, position, cursor)
+        return followed
+
+    def follow_as(self, followed: KafkaPartition, position: int, cursor: int) -> None:
+        """Read a partition by a reader of the caller's own, as `follow` does."""
+        partition = followed.number
+        kept = self.beginning(partition)
         if position and cursor < kept:
             raise DivergenceError(
                 f"{self.topic}:{partition} begins at offset {kept}, the sink stands at {cursor}:"
                 " records were deleted before they were inserted"
             )
-        followed = KafkaPartition(self, partition, position)
         self._partitions[partition] = followed
         self._assign()
         self._consumer.seek(self._at(partition), cursor if position else kept)
-        return followed
 
     def leave(self, partition: int) -> None:
         """Read a partition no more; without effect where it is not followed."""
         if self._partitions.pop(partition, None) is not None:
             self._assign()
 
-    def poll(self, seconds: float) -> None:
+    def poll(self, seconds: float, only: int | None = None) -> None:
         """Read ahead into the partitions' buffers, waiting at most so long for the first record.
+
+        only names a partition that is waited for: the others then wait for it.
 
         A partition whose records are not what they should be keeps that as its `problem`.
         """
@@ -107,11 +119,17 @@ class KafkaTopic:
             time.sleep(seconds)
             return
         full = sum(p.rows for p in self._partitions.values()) >= self._buffered_rows
-        held = {self._at(n) for n, p in self._partitions.items() if p.problem or (full and p.rows)}
+        held = {
+            self._at(number)
+            for number, partition in self._partitions.items()
+            if partition.problem or (full and partition.rows) or only not in (None, number)
+        }
         self._consumer.pause(*held)
         self._consumer.resume(*(set(self._consumer.assignment()) - held))
         try:
-            polled = self._consumer.poll(timeout_ms=int(seconds * 1000))
+            polled = self._consumer.poll(
+                timeout_ms=int(seconds * 1000), max_records=self.poll_messages
+            )
         except OffsetOutOfRangeError as error:
             raise DivergenceError(f"{self.topic}: {error}") from error
         for at, messages in polled.items():
@@ -122,9 +140,7 @@ class KafkaTopic:
     def _take(self, followed: KafkaPartition, messages: Iterable[Any]) -> None:
         for message in messages:
             try:
-                decoded = decode_message(message.value)
-                if isinstance(decoded, Envelope):
-                    followed.take(decoded, message.offset + 1, self._decode, self._counters)
+                followed.accept(message.value, message.offset + 1)
             except (ValueError, DivergenceError) as error:
                 followed.problem = f"{self.topic}:{followed.number} at {message.offset}: {error}"
                 return
@@ -153,7 +169,7 @@ class KafkaTopic:
         end = self.end(partition)
         self.follow(partition, 0, 0)
         try:
-            self._consumer.seek(at, max(offset, self._beginning(partition)))
+            self._consumer.seek(at, max(offset, self.beginning(partition)))
             deadline = time.monotonic() + READ_WAIT_SECONDS
             while self._consumer.position(at) < end:
                 for message in itertools.chain(*self._consumer.poll(timeout_ms=500).values()):
@@ -179,7 +195,8 @@ class KafkaTopic:
         except KafkaError:
             pass
 
-    def _beginning(self, partition: int) -> int:
+    def beginning(self, partition: int) -> int:
+        """Return the offset of the oldest record that Kafka has. KafkaError: no answer."""
         at = self._at(partition)
         return int(self._consumer.beginning_offsets([at])[at])
 
@@ -199,7 +216,7 @@ class KafkaPartition:
         self._topic = topic
         self.number = number
         self._last = position
-        self._records: deque[_Record] = deque()
+        self._records: deque[Record] = deque()
         self._cursors: dict[int, int] = {}
         self.rows = 0
         """Rows that are read ahead."""
@@ -207,30 +224,35 @@ class KafkaPartition:
         """Monotonic time since which the oldest of them waits."""
         self.committed = 0
         """Offset behind the last record that was asked to be passed."""
+        self.traces: list[bytes] = []
+        """Traces of what the last `read` gave."""
         self.problem = ""
         """Why nothing more is taken from this partition, if so."""
 
-    def take(
-        self,
-        envelope: Envelope,
-        next_offset: int,
-        decode: Callable[[bytes], pl.DataFrame],
-        counters: Counters,
-    ) -> None:
-        """Buffer a record, drop a repeat; DivergenceError where one is missing before it."""
+    def accept(self, message: bytes, next_offset: int) -> None:
+        """Buffer the record of a message, drop a repeat, pass over marks.
+
+        DivergenceError where a record before it is missing, ValueError where it is unreadable.
+        """
+        envelope = decode_message(message)
+        if not isinstance(envelope, Envelope):
+            return
         if envelope.producer != f"{PRODUCER}/{self.number}":
             raise DivergenceError(f"written by {envelope.producer!r}, not {PRODUCER}/{self.number}")
         if envelope.number <= self._last:
-            counters.add("warehouse_sink_repeats")
+            self._topic.counters.add("warehouse_sink_repeats")
             return
         if envelope.number != self._last + 1:
             raise DivergenceError(f"number {envelope.number} follows {self._last}")
+        frame = self._topic.decode(envelope.body)
+        self._buffer(Record(envelope.number, frame, next_offset, envelope.trace))
+
+    def _buffer(self, record: Record) -> None:
         if not self._records:
             self.waiting_since = time.monotonic()
-        frame = decode(envelope.body)
-        self._records.append(_Record(envelope.number, frame, next_offset))
-        self._last = envelope.number
-        self.rows += frame.height
+        self._records.append(record)
+        self._last = record.position
+        self.rows += record.frame.height
 
     @property
     def has_records(self) -> bool:
@@ -253,11 +275,13 @@ class KafkaPartition:
         found: list[tuple[int, pl.DataFrame]] = []
         rows = 0
         self._cursors.clear()
+        self.traces = []
         for record in self._records:
             if found and rows + record.frame.height > limit_rows:
                 break
             found.append((record.position, record.frame))
             self._cursors[record.position] = record.next_offset
+            self.traces += [record.trace] if record.trace else []
             rows += record.frame.height
         return found
 
@@ -275,4 +299,4 @@ class KafkaPartition:
                 return
             if time.monotonic() > deadline:
                 raise RowsNotThereYetError(f"{self._topic.topic}:{self.number}: no answer in time")
-            self._topic.poll(0.2)
+            self._topic.poll(0.2, only=self.number)

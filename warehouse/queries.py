@@ -23,6 +23,7 @@ from warehouse.answers import (
     ChargePoint,
     CommandRow,
     EvidencePiece,
+    FlowRow,
     InvoiceRow,
     LagPoint,
     LateUsage,
@@ -525,6 +526,40 @@ NOW = Query(
     row=Now,
     meaning="sessions that live, their rate, and the newest usage",
 )
+
+_ENDS = ("source", "destination", "nat_source", "nat_destination")
+_ENDS_TEXT = ", ".join(
+    rf"if(f.{end} = toIPv6('::'), '', replaceRegexpOne(toString(f.{end}), '^::ffff:', '')) AS {end}"
+    if end.startswith("nat_")
+    else rf"replaceRegexpOne(toString(f.{end}), '^::ffff:', '') AS {end}, {end}_port"
+    for end in _ENDS
+)
+
+
+def _flows_at(number: int) -> str:
+    """Return the SQL of the newest flows with the address at one end and at none before it."""
+    address = "toIPv6({address:String})"
+    others = "".join(f" AND {end} != {address}" for end in _ENDS[:number])
+    return (
+        f"SELECT * FROM raw_flow WHERE {_ENDS[number]} = {address}{others}\n"
+        "  AND start_at < {until_at:Int64} AND end_at >= {from_at:Int64}\n"
+        "ORDER BY start_at DESC LIMIT {limit:Int64}"
+    )
+
+
+FLOWS_OF_ADDRESS = Query(
+    name="flows_of_address",
+    sql=(
+        f"SELECT start_at AS at, end_at, exporter, protocol, {_ENDS_TEXT},\n"
+        "  octets, packets, rate_known, received_at\n"
+        "FROM (\n" + "\nUNION ALL\n".join(map(_flows_at, range(len(_ENDS)))) + "\n) AS f\n"
+        "ORDER BY at DESC, received_at DESC LIMIT {limit:Int64}"
+    ),
+    row=FlowRow,
+    meaning="raw flows of an address, at whichever end, that touch a range, newest first; asks a"
+    " table that is there only where `warehouse.raw_flows` is on",
+)
+"""A branch for each end, so that each finds its granules by the sort key or its own filter."""
 
 
 def all_queries() -> Sequence[Query[Any]]:

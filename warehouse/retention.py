@@ -48,22 +48,27 @@ def apply_retention(client: Commands, generation: int, config: RetentionConfig) 
 
     What is older than a new, shorter TTL goes when the engine merges next.
     """
-    changed = []
-    for table in TABLES:
-        days = days_kept(config)[table.name]
-        name = table.physical(generation)
-        engine = str(
-            client.command(
-                "SELECT engine_full FROM system.tables"
-                f" WHERE database = currentDatabase() AND name = '{name}'"
-            )
+    kept = days_kept(config)
+    return [
+        table.name for table in TABLES if apply_days(client, table, generation, kept[table.name])
+    ]
+
+
+def apply_days(client: Commands, table: Table, generation: int, days: int) -> bool:
+    """Let a table keep its rows for so many days, 0 for ever; return whether that is a change."""
+    days = days if days <= DAYS_MAX else 0
+    name = table.physical(generation)
+    engine = str(
+        client.command(
+            "SELECT engine_full FROM system.tables"
+            f" WHERE database = currentDatabase() AND name = '{name}'"
         )
-        if "MergeTree" not in engine.partition("(")[0].partition(" ")[0]:
-            continue  # A Distributed table: its local tables have the TTL (`ddl`).
-        found = _DAYS.search(engine)
-        if days == (int(found.group(1)) if found else 0):
-            continue
-        change = f"MODIFY TTL {ttl_of(table, days)}" if days else "REMOVE TTL"
-        client.command(f"ALTER TABLE {name} {change}")
-        changed.append(table.name)
-    return changed
+    )
+    if "MergeTree" not in engine.partition("(")[0].partition(" ")[0]:
+        return False  # A Distributed table: its local tables have the TTL (`ddl`).
+    found = _DAYS.search(engine)
+    if days == (int(found.group(1)) if found else 0):
+        return False
+    change = f"MODIFY TTL {ttl_of(table, days)}" if days else "REMOVE TTL"
+    client.command(f"ALTER TABLE {name} {change}")
+    return True

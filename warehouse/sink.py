@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -20,7 +20,7 @@ from rating.records import RatedUsage, schema_of
 from warehouse.config import SinkConfig
 from warehouse.intents import Intent, IntentStore, Source
 from warehouse.metrics import Counters
-from warehouse.tables import DEDUPLICATION_WINDOW, USAGE_RATED
+from warehouse.tables import DEDUPLICATION_WINDOW, USAGE_RATED, Table
 
 LOG = logging.getLogger(__name__)
 
@@ -76,6 +76,13 @@ class RowsNotThereYetError(OSError):
 class Sink:
     """Follows one topic partition into one generation of the base table. One thread at a time."""
 
+    target: ClassVar[Table] = USAGE_RATED
+    """The table that it fills."""
+    columns: ClassVar[Sequence[str]] = list(schema_of(RatedUsage))
+    """The columns that the topic's frames have."""
+    counted: ClassVar[str] = "warehouse_sink"
+    """How the names begin under which rows, inserts and the position are counted."""
+
     def __init__(
         self,
         config: SinkConfig,
@@ -86,13 +93,13 @@ class Sink:
         counters: Counters,
     ) -> None:
         """Take the ports; call `recover` before the first `step`."""
-        self._config = config
+        self.config = config
         self._reader = reader
         self._writer = writer
         self._intents = intents
         self._counters = counters
         self.source = Source(generation, config.topic, config.partition)
-        self._table = USAGE_RATED.physical(generation)
+        self._table = self.target.physical(generation)
         self.deadline: Callable[[], int] = lambda: 0
         """Gives the second (of ClickHouse's clock) from which an insert is refused; 0 never."""
 
@@ -114,6 +121,7 @@ class Sink:
         else:
             # The token may be forgotten: another insert could count everything twice. The base is
             # judged by its count below; rollups that a crash cut short, by the nightly check.
+            self._pass(intent)
             self._counters.add("warehouse_sink_tokens_forgotten")
         held = self._count(intent)
         if held != intent.row_count:
@@ -131,7 +139,7 @@ class Sink:
         intent recorded: call `recover` before the next step.
         """
         after = self._intents.position(self.source)
-        records = self._reader.read(after, self._config.batch_rows)
+        records = self._reader.read(after, self.config.batch_rows)
         if not records:
             return 0
         rows = sum(frame.height for _, frame in records)
@@ -141,17 +149,28 @@ class Sink:
             self._intents.begin(self.source, intent)
             self._insert(records, intent)
         self._commit(intent)
-        self._counters.observe_sunk([frame for _, frame in records])
+        self._observe([frame for _, frame in records])
         return rows
 
+    def _observe(self, frames: Sequence[pl.DataFrame]) -> None:
+        """Count how old the rows are, now that they are committed."""
+        self._counters.observe_sunk(frames)
+
+    def _pass(self, intent: Intent) -> None:
+        """Take note of records that are not inserted again, because the table has them."""
+
+    def _state(self, intent: Intent) -> Mapping[str, bytes | None]:
+        """Return what changes in the source's state with an intent's records."""
+        return {}
+
     def _commit(self, intent: Intent) -> None:
-        self._intents.commit(self.source, intent)
-        self._counters.add("warehouse_sink_rows", intent.row_count)
-        self._counters.add("warehouse_sink_inserts", 1 if intent.row_count else 0)
-        self._counters.set("warehouse_sink_position", intent.last_position)
+        self._intents.commit(self.source, intent, self._state(intent))
+        self._counters.add(f"{self.counted}_rows", intent.row_count)
+        self._counters.add(f"{self.counted}_inserts", 1 if intent.row_count else 0)
+        self._counters.set(f"{self.counted}_position", intent.last_position)
 
     def _insert(self, records: Sequence[tuple[int, pl.DataFrame]], intent: Intent) -> None:
-        frame = rated_frame(records, self.source, self.deadline())
+        frame = logged_frame(records, self.columns, self.source, self.deadline())
         assert frame.height == intent.row_count, "the topic gave other rows for the same records"
         self._writer.insert_arrow(
             self._table,
@@ -174,7 +193,7 @@ class Sink:
         records: list[tuple[int, pl.DataFrame]] = []
         after = intent.first_position - 1
         while after < intent.last_position:
-            more = self._reader.read(after, self._config.batch_rows)
+            more = self._reader.read(after, self.config.batch_rows)
             if not more:
                 break
             records += [record for record in more if record[0] <= intent.last_position]
@@ -205,7 +224,19 @@ def rated_frame(
 
     Raises polars errors where a frame has not the columns of RatedUsage.
     """
-    names = list(schema_of(RatedUsage))
+    return logged_frame(records, list(schema_of(RatedUsage)), source, insert_before)
+
+
+def logged_frame(
+    records: Sequence[tuple[int, pl.DataFrame]],
+    names: Sequence[str],
+    source: Source,
+    insert_before: int = 0,
+) -> pl.DataFrame:
+    """Return the named columns of all rows of the records, with their log position.
+
+    Raises polars errors where a frame has not the columns.
+    """
     return pl.concat(
         [
             frame.select(names).with_columns(

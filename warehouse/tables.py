@@ -63,6 +63,7 @@ class Table:
     order_by: tuple[str, ...]
     partition_by: str = ""
     indexes: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
     select: str = ""
     """`{base}` is the base table, `{more}` a further condition on its rows."""
 
@@ -91,6 +92,7 @@ class Table:
         """Return the statements that create table, materialized view and view, in order."""
         lines = [column.declaration() for column in self.columns]
         lines += [f"INDEX {index}" for index in self.indexes]
+        lines += [f"CONSTRAINT {constraint}" for constraint in self.constraints]
         body = ",\n  ".join(lines)
         partition = f"PARTITION BY {self.partition_by}\n" if self.partition_by else ""
         table = (

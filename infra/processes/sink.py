@@ -14,7 +14,11 @@ def main(context: Context) -> None:
     context.metrics.add_source(METRICS, counters.values)
     context.metrics.add_measures(counters.measures)
     sink = wiring.cluster_sink(
-        context.settings, open_secrets(context.data_dir), context.clock.now_ms, counters
+        context.settings,
+        open_secrets(context.data_dir),
+        context.clock.now_ms,
+        counters,
+        context.traces.spans,
     )
     context.metrics.add_readiness_check(sink.readiness)
     sink.run(context.stop)

@@ -19,7 +19,9 @@ from infra.settings import Settings
 from infra.wiring.paths import database_url
 from infra.wiring.store import warehouse_config
 from rating.records import RatedUsage, schema_of
+from rating.traces import Spans
 from streams.codec import decode_frame
+from streams.raw_flows import LOG_TOPIC, RawFlowDecoder
 from streams.topics import physical_topic
 from warehouse.claims import Claims
 from warehouse.cluster_sink import ClusterPorts, ClusterSink
@@ -27,6 +29,7 @@ from warehouse.intent_tables import PostgresIntentStore, connect
 from warehouse.kafka_topic import KafkaTopic
 from warehouse.metrics import Counters
 from warehouse.nightly import CheckPorts, NightlyCheck
+from warehouse.raw_flow_sink import RawFlowPorts
 from warehouse.snapshots import PostgresSnapshotReader, SnapshotCopies
 
 
@@ -41,7 +44,14 @@ def rated_topics(settings: Settings) -> Sequence[str]:
 
     psycopg.Error where PostgreSQL does not answer.
     """
-    topic = settings.warehouse.sink.topic
+    return physical_topics(settings, settings.warehouse.sink.topic)
+
+
+def physical_topics(settings: Settings, topic: str) -> Sequence[str]:
+    """Return a topic's names in Kafka, oldest generation first; of the first before there is one.
+
+    psycopg.Error passes through.
+    """
     with connect(libpq_url(settings)) as connection:
         try:
             rows = connection.execute(
@@ -71,6 +81,33 @@ def decode_rated(body: bytes) -> pl.DataFrame:
     return decode_frame(body, schema_of(RatedUsage))
 
 
+RAW_POLL_MESSAGES = 16
+"""Blocks of datagrams that are decoded between two looks at how many rows are buffered."""
+
+
+def raw_flow_ports(settings: Settings, counters: Counters) -> RawFlowPorts:
+    """Return what the optional table of raw flows is fed by."""
+    raw, decode = settings.warehouse.raw_flows, settings.rating.decode
+
+    def open_log(name: str) -> KafkaTopic:
+        topic = KafkaTopic(
+            settings.cluster.kafka,
+            name,
+            decode_rated,
+            counters,
+            buffered_rows=raw.buffered_rows,
+            group=raw.consumer_group,
+        )
+        topic.poll_messages = RAW_POLL_MESSAGES
+        return topic
+
+    return RawFlowPorts(
+        open_topic=open_log,
+        topics=lambda: physical_topics(settings, LOG_TOPIC),
+        open_decoder=lambda saved: RawFlowDecoder(saved, decode, raw.entry_rows),
+    )
+
+
 def open_writer(settings: Settings, secrets: Secrets) -> Callable[[], Any]:
     """Return how a client that may write is opened."""
     config = warehouse_config(settings, secrets)
@@ -78,7 +115,11 @@ def open_writer(settings: Settings, secrets: Secrets) -> Callable[[], Any]:
 
 
 def cluster_sink(
-    settings: Settings, secrets: Secrets, now_ms: Callable[[], int], counters: Counters
+    settings: Settings,
+    secrets: Secrets,
+    now_ms: Callable[[], int],
+    counters: Counters,
+    spans: Spans,
 ) -> ClusterSink:
     """Return one process's sink; it opens its connections as it runs."""
     config = warehouse_config(settings, secrets)
@@ -98,5 +139,7 @@ def cluster_sink(
             config, CheckPorts(writer, lambda: PostgresIntentStore(url), now_ms), counters
         ),
         now_ms=now_ms,
+        spans=spans,
+        raw_flows=raw_flow_ports(settings, counters) if config.raw_flows.is_enabled else None,
     )
     return ClusterSink(config, ports, counters)

@@ -84,6 +84,21 @@ def test_a_commit_forgets_the_intent_and_moves_position_and_cursor(intents: Inte
     assert intents.positions(2) == {}
 
 
+def test_a_commit_moves_the_state_of_its_source_and_no_other(intents: IntentStore) -> None:
+    many: dict[str, bytes | None] = {f"seen/{n}": b"\0%d" % n for n in range(1_200)}
+    intents.commit(SOURCE, Intent(1, 5, 0), {"reached/": b"a", **many})
+    intents.commit(OTHER, Intent(1, 5, 0), {"reached/": b"b"})
+    assert intents.state(SOURCE) == {"reached/": b"a", **many}
+    gone: dict[str, bytes | None] = dict.fromkeys(list(many)[:1_100])
+    intents.commit(SOURCE, Intent(6, 7, 0), {**gone, "absent": None, "reached/": b"c"})
+    kept = dict(list(many.items())[1_100:])
+    assert intents.state(SOURCE) == {"reached/": b"c", **kept}
+    assert intents.state(OTHER) == {"reached/": b"b"}
+    assert intents.position(SOURCE) == 7
+    intents.forget_generation(1)
+    assert intents.state(SOURCE) == {}
+
+
 def test_a_second_intent_of_a_source_is_refused_and_another_source_is_not(
     intents: IntentStore,
 ) -> None:
@@ -161,7 +176,8 @@ def test_a_process_whose_claim_was_taken_can_record_nothing(database_url: str) -
     assert not slow.is_fresh()
     assert quick.renew([SOURCE.claim]) == {SOURCE.claim: 2}
     with pytest.raises(ClaimLostError):
-        sleeping.commit(SOURCE, Intent(1, 2, 2, 20))
+        sleeping.commit(SOURCE, Intent(1, 2, 2, 20), {"name": b"value"})
+    assert sleeping.state(SOURCE) == {}
     with pytest.raises(ClaimLostError):
         sleeping.begin(SOURCE, Intent(3, 4, 2, 40))
     successor = PostgresIntentStore(database_url, "quick", quick.epochs)
