@@ -1,6 +1,7 @@
 """A whole cluster in real processes, hurt at random moments, and audited to the octet and the cent.
 
-__main__     the command: runs, then says what was found and how fast everything came back
+__main__     the command
+run          one seed from the first process to the last verdict
 cluster      settings, servers, roles and the paths between them
 supervision  processes that are started again when they end, as systemd would
 paths        TCP paths on loopback that can be cut and frozen
