@@ -180,7 +180,9 @@ def unsunk(connection: Connection, generation: int, topic: str) -> list[str]:
     if made is None:
         return []
     rows = connection.exec_driver_sql(
-        "with followed as (select distinct generation from sink_position where generation not in"
+        # Positions of generation 0 are of raw flows, which follow another topic.
+        "with followed as (select distinct generation from sink_position where generation > 0"
+        " and generation not in"
         " (select generation from warehouse_generation where state = 'former'))"
         " select f.generation, d.partition, d.number, coalesce(p.last_position, 0)"
         " from drained_log as d cross join followed as f left join sink_position as p"

@@ -172,6 +172,8 @@ def test_a_generation_is_dropped_once_nobody_needs_it(operator: Operator, told: 
     assert operator.call("grow", "--partitions", "4") == 0
     topic = physical_topic("usage.rated", operator.former)
     operator.execute("insert into sink_position values(1, %s, 0, 2, 2)", topic)
+    raw_flows = physical_topic("flow.datagrams", operator.former)
+    operator.execute("insert into sink_position values(0, %s, 0, 9, 9)", raw_flows)
     assert operator.call("drop", name) == 1
     reason = told()
     assert f"the sink has taken 2 of 3 records of {topic} partition 0" in reason
