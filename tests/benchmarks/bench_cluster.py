@@ -26,7 +26,7 @@ from pathlib import Path
 import polars as pl
 
 from tests.benchmarks import cluster_latency, cluster_limits
-from tests.benchmarks.cluster_latency import Latency
+from tests.benchmarks.cluster_latency import LINGER_SECONDS, Latency
 from tests.benchmarks.cluster_limits import Limit
 from tests.benchmarks.cluster_load import (
     RECORDS_PER_DATAGRAM,
@@ -201,7 +201,7 @@ def _spread(runs: Sequence[Drained], value: Callable[[Drained], float]) -> str:
 def tell_latency(latency: Latency, packets_per_second: int, workers: int) -> None:
     """Print the quantiles of each way, and what everything used."""
     say(
-        f"latency at {latency.sent / latency.wall_seconds:,.0f} packets/s"
+        f"latency at {latency.sent / (latency.wall_seconds - LINGER_SECONDS):,.0f} packets/s"
         f" (asked: {packets_per_second:,}), {workers} workers, the NAS at most"
         f" {latency.late_seconds * 1000:.0f} ms late"
     )
