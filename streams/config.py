@@ -96,8 +96,9 @@ class WorkerConfig:
     gap_pause_seconds: float = 30.0
     """How long a worker that met a gap in a producer's numbers stands, seen by the metrics, before
     it ends."""
-    stalled_after_seconds: float = 60.0
-    """A worker whose positions stand still this long while its input grows ends itself."""
+    stalled_after_seconds: float = 120.0
+    """A worker whose positions stand still this long while its input grows ends itself. Longer than
+    a restart of a broker, and than the longest round."""
 
 
 def check_topics(config: TopicsConfig) -> list[str]:

@@ -40,6 +40,7 @@ class KafkaRanges:
     def read(self, topic: str, since_at: int) -> Iterator[tuple[int, Envelope]]:
         """Yield (place, envelope) of data published at or after an instant (ms), to the end.
 
+        0 asks for whatever is kept.
         A place is a partition of one generation. The end is where the topic ended when reading
         began. Repeated messages come repeated. RangeLostError where a partition has been trimmed
         behind since_at, or a generation that reached there is gone.
@@ -58,8 +59,8 @@ class KafkaRanges:
         for part in parts:
             start = starts[part].offset if starts[part] else ends[part]
             # Nobody knows what was before the first message of the oldest generation that is kept.
-            is_cut = self._is_cut and part in oldest and since_at > 0
-            if (first[part] or is_cut) and start <= first[part] and start < ends[part]:
+            is_cut = bool(first[part]) or (self._is_cut and part in oldest)
+            if since_at and is_cut and start <= first[part] and start < ends[part]:
                 where = f"{part.topic}, partition {part.partition}"
                 raise RangeLostError(f"{where}: Kafka has nothing as old as that any more")
             self._consumer.seek(part, start)

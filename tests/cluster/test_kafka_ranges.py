@@ -49,3 +49,4 @@ def test_a_range_goes_through_the_generations_and_ends_where_one_is_gone(kafka: 
     assert read(began_at + 2) == everything[2:]
     with pytest.raises(RangeLostError, match=r"ranges\.g7, partition 0"):
         read(began_at)
+    assert read(0) == read(0, is_cut=True) == everything[1:], "whatever is kept"
