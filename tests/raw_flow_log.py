@@ -65,8 +65,9 @@ class MadeLog:
     def _datagram(self) -> Datagram:
         exporter = self._chance.randrange(self.exporters)
         sets = []
-        # The first template comes late: what is before it waits.
-        if self._chance.random() < (0.1 if exporter in self._has_template else 0.2):
+        # The first template comes late: what is before it waits. The next ones come so seldom that
+        # whoever forgets one still waits for it in the end.
+        if self._chance.random() < (0.01 if exporter in self._has_template else 0.2):
             self._has_template.add(exporter)
             sets.append(x.template(256, x.BASIC))
         records = [self._record() for _ in range(self._chance.randrange(1, 20))]
