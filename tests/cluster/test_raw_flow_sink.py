@@ -129,7 +129,7 @@ def test_every_flow_is_in_the_table_once_through_kills_and_pauses_of_sinks(
             before = positions(intents)
             log.write(chance.randrange(60, 90))
             # Only a sink that is at work can be hurt; one that has just begun is importing.
-            wait_until(lambda before=before: positions(intents) != before, 60, cluster)  # type: ignore[misc]
+            wait_until(lambda known=before: positions(intents) != known, 60, cluster)  # type: ignore
             time.sleep(chance.uniform(0.0, 0.2))
             sink = chance.choice(cluster.sinks)
             if event == "kill":
