@@ -12,6 +12,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -88,6 +89,10 @@ def positions(intents: PostgresIntentStore) -> list[int]:
     return [intents.position(Source(UNNUMBERED, TOPIC, p)) for p in range(PARTITIONS)]
 
 
+def have_moved(intents: PostgresIntentStore, before: list[int]) -> bool:
+    return positions(intents) != before
+
+
 def in_table(cluster: Cluster) -> pl.DataFrame:
     """Return the table's rows as decoded ones, without their place in the log."""
     reading: Any = client(cluster.config)
@@ -129,7 +134,7 @@ def test_every_flow_is_in_the_table_once_through_kills_and_pauses_of_sinks(
             before = positions(intents)
             log.write(chance.randrange(60, 90))
             # Only a sink that is at work can be hurt; one that has just begun is importing.
-            wait_until(lambda known=before: positions(intents) != known, 60, cluster)  # type: ignore
+            wait_until(partial(have_moved, intents, before), 60, cluster)
             time.sleep(chance.uniform(0.0, 0.2))
             sink = chance.choice(cluster.sinks)
             if event == "kill":
