@@ -11,6 +11,7 @@ partitions next goes on from PostgreSQL, where Kafka's offsets are set to before
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -44,6 +45,8 @@ _GATHER_SECONDS = 0.02
 """How soon data that come while marks are gathered are seen."""
 _COMMIT_SECONDS = 5.0
 """Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
+_STOP_SECONDS = 8.0
+"""How long Faust and the relay may each take to end."""
 _IDLE_SECONDS = 1.0
 """A stage without a round for so long deletes what Kafka has of its outbox in one of its own."""
 
@@ -86,7 +89,7 @@ class Worker:
         self._config = config
         self._generation, self._partitions = topics
         self._observation = watch
-        self._relay = KafkaRelay(kafka, self._generation)
+        self._relay = KafkaRelay(kafka, self._generation, self._fail)
         self._kafka = kafka
         self._names = {
             physical_topic(topic, self._generation): topic
@@ -124,8 +127,10 @@ class Worker:
         finally:
             for task in background:
                 task.cancel()
-            await self._app.stop()
-            await self._relay.stop()
+            # Where Kafka is away neither would end; the outbox has what it did not get.
+            for stopping in (self._app.stop(), self._relay.stop()):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping, _STOP_SECONDS)
             self._executor.shutdown()
 
     def _background(self) -> list[Work]:
@@ -163,6 +168,9 @@ class Worker:
             stream_buffer_maxsize=config.queue_messages_max,
             stream_wait_empty=False,
         )
+        # Without tables there are no replicas; with them a worker that is added would wait for
+        # partitions until others have more than their share, rounded up.
+        app.assignor.replicas = 0
         app.on_assigned = self._assigned
         app.on_revoked = self._revoked
         for stage in self._stages:
@@ -196,16 +204,11 @@ class Worker:
                 left_over = await self._in_thread(self._rounds.take_over, partitions)
                 self._observation.outbox.forget()
                 self._observation.look()
-                progress = self._rounds.watermarks()
-                offsets = self._rounds.offsets()
-            await self._publish([_message(row) for row in left_over])
-            for stage in self._stages:
-                rows = [row for row in left_over if row.task.startswith(f"{stage.name}/")]
-                self._rounds.acknowledge(stage.name, rows)
-                self._ready[stage.name] = {
-                    task: at for task, at in progress.items() if task.startswith(f"{stage.name}/")
-                }
-            await self._commit(offsets, partitions)
+                # Before any round of these tasks: its outputs stand behind what is left over.
+                await self._publish([_message(row) for row in left_over])
+                self._begin_with(left_over)
+                if partitions:
+                    await self._commit(self._rounds.offsets(), partitions)
             self._moved_at = time.monotonic()
             LOG.info(
                 "partitions taken over",
@@ -214,6 +217,17 @@ class Worker:
         except BaseException as error:
             self._fail(error)
             raise
+
+    def _begin_with(self, left_over: Sequence[OutboxRow]) -> None:
+        """Take note that Kafka has what the former owners left in the outbox."""
+        progress = self._rounds.watermarks()
+        for stage in self._stages:
+            own = f"{stage.name}/"
+            rows = [row for row in left_over if row.task.startswith(own)]
+            self._rounds.acknowledge(stage.name, rows)
+            self._ready[stage.name] = {
+                task: at for task, at in progress.items() if task.startswith(own)
+            }
 
     async def _commit(self, offsets: Mapping[tuple[str, int], int], partitions: set[int]) -> None:
         """Tell Kafka where the tasks of partitions are: for the next seek, and for who watches."""
@@ -325,7 +339,11 @@ class Worker:
             self._rounds.acknowledge(stage, done.outputs)
             self._rounds.counters["stream_messages_published"] += len(done.outputs)
             self._observation.outbox.published(stage)
-            self._ready[stage].update(done.watermarks)
+            ready = self._ready[stage]
+            for task, progress in done.watermarks.items():
+                # An old round of a task that went away and came back says less than we know.
+                if task not in ready or progress[0] >= ready[task][0]:
+                    ready[task] = progress
 
     async def _send_marks(self) -> None:
         """Pass watermarks on behind data that Kafka has acknowledged."""
@@ -367,13 +385,10 @@ class Worker:
                 raise RuntimeError(f"no round for {still:.0f} s, although there is input")
 
     def _is_behind(self) -> bool:
-        offsets = self._rounds.offsets()
-        for name, topic in self._names.items():
-            for partition in {partition for _, partition in self._rounds.tasks}:
-                highest = self._app.consumer.highwater(TP(name, partition)) or 0
-                if highest > offsets.get((topic, partition), 0):
-                    return True
-        return False
+        return any(
+            (self._app.consumer.highwater(TP(name, partition)) or 0) > offset
+            for (name, partition), offset in self._observation.positions().items()
+        )
 
     async def _guarded(self, work: Work) -> None:
         try:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from collectors.adapters.kafka_publisher import open_producer
-from collectors.leases import EXPIRED_LEASE, Lease, Watch, expiry_mark, look
+from collectors.leases import EXPIRED_LEASE, LIVE_LEASE, Lease, Over, Watch, expiry_mark, look
 from collectors.metrics import Counters
 from rating.connections import KafkaConfig
 from rating.envelopes import encode_marks
@@ -67,23 +67,27 @@ class LeaseKeeper:
         with self._engine.begin() as connection:
             leases = [Lease(*row) for row in connection.execute(_SELECT)]
         self._watch, over = look(self._watch, leases, now_ms, self._lease_ms)
-        for lease in over:
-            self._publish(lease)
-            with self._engine.begin() as connection:
-                which = {"collector_id": lease.collector_id, "log": lease.log}
-                connection.execute(
-                    _EXPIRE,
-                    {**which, "renewed_at": lease.renewed_at, "state": EXPIRED_LEASE},
-                )
-            self._counters.add("leases_expired")
-            log.warning(
-                "%s: collector %s is given up, it did not renew its lease",
-                *(lease.log, lease.collector_id),
-            )
+        for each in over:
+            self._publish(each)
+            if each.lease.state == LIVE_LEASE:
+                self._give_up(each.lease)
 
-    def _publish(self, lease: Lease) -> None:
-        topics = self._locate(lease.log)
-        message = encode_marks([expiry_mark(lease, self._lease_ms)])
+    def _give_up(self, lease: Lease) -> None:
+        with self._engine.begin() as connection:
+            which = {"collector_id": lease.collector_id, "log": lease.log}
+            connection.execute(
+                _EXPIRE,
+                {**which, "renewed_at": lease.renewed_at, "state": EXPIRED_LEASE},
+            )
+        self._counters.add("leases_expired")
+        log.warning(
+            "%s: collector %s is given up, it did not renew its lease",
+            *(lease.log, lease.collector_id),
+        )
+
+    def _publish(self, over: Over) -> None:
+        topics = self._locate(over.lease.log)
+        message = encode_marks([expiry_mark(over, self._lease_ms)])
         producer = open_producer(self._kafka, linger_milliseconds=0)
         try:
             futures = [

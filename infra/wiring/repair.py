@@ -14,8 +14,9 @@ from sqlalchemy import Engine
 
 from billing.adapters.databases import open_database, reading, writing
 from infra.settings import Settings
+from infra.wiring.databases import business_database
 from infra.wiring.engine import stage_configs
-from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG, database_url
+from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG
 from rating.binding_table import BindingTable
 from rating.envelopes import Envelope, encode_envelope
 from rating.records import DirectoryEntry, SessionBinding, Usage, schema_of
@@ -30,7 +31,6 @@ from streams.repair import RepairRange, ReplayLog, binding_rows, differences, ru
 from streams.stage import Stage
 from streams.topology import build_stages
 
-APPLICATION = "flowrate repair"
 _BLOCKS_PER_WRITE = 500
 
 
@@ -49,7 +49,7 @@ class RepairShop:
     def __init__(self, settings: Settings) -> None:
         """Open the database. Raises LookupError where `flowrate migrate` has not run."""
         self._settings = settings
-        self._database: Engine = open_database(database_url(settings), application=APPLICATION)
+        self._database: Engine = business_database(settings, "repair")
         with writing(self._database) as connection:
             self._generation, self._partitions = current_generation(connection)
             postgres_repairs.create_table(connection)

@@ -13,10 +13,9 @@ import polars as pl
 import psycopg
 
 import warehouse.connect
-from billing.adapters.databases import open_database
 from infra.secrets import Secrets
 from infra.settings import Settings
-from infra.wiring.paths import database_url
+from infra.wiring.databases import business_database
 from infra.wiring.store import warehouse_config
 from rating.records import RatedUsage, schema_of
 from rating.traces import Spans
@@ -127,7 +126,7 @@ def cluster_sink(
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     claims = Claims(url, owner, config.sink.claim_timeout_seconds)
     writer = open_writer(settings, secrets)
-    reader = PostgresSnapshotReader(open_database(database_url(settings), application="sink"))
+    reader = PostgresSnapshotReader(business_database(settings, "sink"))
     ports = ClusterPorts(
         open_writer=writer,
         open_topic=open_topic(settings, counters),

@@ -6,11 +6,11 @@ import dataclasses
 import threading
 from collections.abc import Callable
 
-from billing.adapters.databases import open_database, reading, writing
+from billing.adapters.databases import reading, writing
 from billing.adapters.rows import write_rows
 from infra.settings import Settings
+from infra.wiring.databases import business_database
 from infra.wiring.engine import stage_configs
-from infra.wiring.paths import database_url
 from rating.measures import Measures
 from rating.traces import Spans
 from streams.adapters.postgres_tables import current_generation
@@ -20,9 +20,6 @@ from streams.observation import RoundTraces
 from streams.rounds import RoundConfig, Rounds
 from streams.topology import build_stages
 from streams.worker_observation import WorkerObservation
-
-APPLICATION = "flowrate worker"
-"""The name of the worker's connection, as PostgreSQL shows it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ def worker_parts(settings: Settings, now_ms: Callable[[], int], spans: Spans) ->
 
     LookupError where `flowrate migrate` has not run.
     """
-    database = open_database(database_url(settings), application=APPLICATION)
+    database = business_database(settings, "worker")
     with reading(database) as connection:
         generation, partitions = current_generation(connection)
     stages = build_stages(stage_configs(settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import OffsetOutOfRangeError
 
 from rating.connections import KafkaConfig, client_arguments
 from rating.envelopes import Envelope, decode_message
@@ -30,7 +31,10 @@ class KafkaRanges:
         self._generations = tuple(generations)
         self._is_cut = is_cut
         self._consumer = KafkaConsumer(
-            **client_arguments(config), group_id=None, enable_auto_commit=False
+            **client_arguments(config),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # What was trimmed meanwhile must not be skipped in silence.
         )
 
     def close(self) -> None:
@@ -65,7 +69,11 @@ class KafkaRanges:
                 raise RangeLostError(f"{where}: Kafka has nothing as old as that any more")
             self._consumer.seek(part, start)
         while any(self._consumer.position(part) < ends[part] for part in parts):
-            for part, records in self._consumer.poll(_POLL_MILLISECONDS).items():
+            try:
+                polled = self._consumer.poll(_POLL_MILLISECONDS)
+            except OffsetOutOfRangeError as error:
+                raise RangeLostError(f"{topic}: trimmed while it was read: {error}") from error
+            for part, records in polled.items():
                 for record in records:
                     decoded = decode_message(record.value) if record.offset < ends[part] else ()
                     if isinstance(decoded, Envelope):

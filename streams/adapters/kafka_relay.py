@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -44,10 +44,20 @@ def ssl_context(config: KafkaConfig) -> ssl.SSLContext:
 
 
 class KafkaRelay:
-    """Publishes to one generation of topics; belongs to one event loop."""
+    """Publishes to one generation of topics; belongs to one event loop.
 
-    def __init__(self, config: KafkaConfig, generation: int) -> None:
+    on_failure is called at once where a message is given up: what was sent behind it in the same
+    partition must not follow, so the caller ends the process there and then.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        generation: int,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
         """Connect to nothing yet."""
+        self._on_failure = on_failure
         self._config = config
         self._generation = generation
         self._producer: AIOKafkaProducer | None = None
@@ -73,13 +83,19 @@ class KafkaRelay:
     async def publish(self, messages: Sequence[tuple[str, int, bytes]]) -> None:
         """Send (topic, partition, value) in order; returns once all are acknowledged.
 
-        Raises aiokafka's KafkaError where one is not, after the delivery timeout.
+        Waits as long as Kafka is away. Raises aiokafka's KafkaError where one is given up: its
+        partition had no leader for the request timeout, or the broker refused it.
         """
         assert self._producer is not None, "the relay was not started"
-        sent = [
-            await self._producer.send(
-                physical_topic(topic, self._generation), value, partition=partition
-            )
-            for topic, partition, value in messages
-        ]
+        sent = []
+        for topic, partition, value in messages:
+            name = physical_topic(topic, self._generation)
+            future = await self._producer.send(name, value, partition=partition)
+            future.add_done_callback(self._look_at)
+            sent.append(future)
         await asyncio.gather(*sent)
+
+    def _look_at(self, future: asyncio.Future[Any]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and self._on_failure is not None:
+            self._on_failure(error)

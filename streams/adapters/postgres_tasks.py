@@ -12,6 +12,8 @@ from sqlalchemy.exc import OperationalError
 Begin = Callable[[], AbstractContextManager[Connection]]
 
 _TRIES = 5
+_TRY_AGAIN = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""A living owner's round locks the same rows in another order."""
 _OWNER_WAIT_MILLISECONDS = 2_000
 _END_OWNERS = (
     "select pg_terminate_backend(a.pid) from stage_task t"
@@ -36,7 +38,7 @@ def take_epochs(begin: Begin, tasks: Sequence[str]) -> dict[str, int]:
             with begin() as connection:
                 return _take_epochs(connection, tasks)
         except OperationalError as error:
-            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            if not isinstance(error.orig, _TRY_AGAIN):
                 raise
         with begin() as connection:
             connection.exec_driver_sql(_END_OWNERS, (list(tasks),))
@@ -73,7 +75,8 @@ def save_standings(
     """
     tasks, epochs, watermarks, encoded = (list(column) for column in zip(*standings, strict=True))
     saved = connection.exec_driver_sql(
-        "update stage_task as t set watermark_at = n.watermark_at, standing = n.standing"
+        "update stage_task as t set watermark_at = n.watermark_at, standing = n.standing,"
+        " owner = pg_backend_pid()"
         " from unnest(%b::text[], %b::bigint[], %b::bigint[], %b::bytea[])"
         " as n(task, epoch, watermark_at, standing) where t.task = n.task and t.epoch = n.epoch",
         (tasks, epochs, watermarks, encoded),
