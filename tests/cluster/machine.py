@@ -24,12 +24,13 @@ from streams.adapters import postgres_tables, postgres_topics
 from streams.adapters.kafka_admin import open_topics
 from streams.progress import Standing
 from streams.topic_plan import wanted_topics
-from streams.topics import physical_topic
+from streams.topics import KAFKA_TOPICS, physical_topic
 from streams.topology import StageConfigs
 from tests.cluster.collector import Collector
 from tests.cluster.faults import Faults
 from tests.cluster.rated_topic import read_rated
 from tests.cluster.workers import Workers
+from tests.infra.waiting import wait_until
 from tests.simulation.machine import Machine
 
 GENERATION = 1
@@ -77,6 +78,7 @@ class ClusterMachine(Machine):
         cluster = load_settings(settings, ()).cluster
         self._kafka = cluster.kafka
         self._topics = wanted_topics(cluster.topics, cluster.kafka, GENERATION, partitions)
+        delete_topics(bootstrap)
         with open_topics(cluster.kafka) as topics:
             topics.create(self._topics)
         self.workers = Workers(directory, settings)
@@ -186,6 +188,21 @@ class ClusterMachine(Machine):
         admin.delete_topics([topic.name for topic in self._topics])
         admin.close()
         self.database.dispose()
+
+
+def delete_topics(bootstrap: str) -> None:
+    """Delete what earlier tests on the same broker have left of a cluster's topics."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def left() -> list[str]:
+        return [name for name in admin.list_topics() if name.rpartition(".g")[0] in KAFKA_TOPICS]
+
+    try:
+        if left():
+            admin.delete_topics(left())
+        wait_until(lambda: not left(), "the topics of earlier tests to be gone", 30)
+    finally:
+        admin.close()
 
 
 def settings_text(stages: StageConfigs, bootstrap: str, database_url: str, partitions: int) -> str:

