@@ -6,6 +6,7 @@ whatever the timeout (DESIGN §5): every writer here begins IMMEDIATE.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,11 +35,8 @@ def open_engine(url: str, *, busy_timeout_ms: int, synchronous: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # this module writes BEGIN, not the driver
-        for pragma in (
-            "journal_mode=WAL",
-            f"synchronous={level}",
-            "foreign_keys=ON",
-        ):
+        _switch_to_wal(dbapi_connection, busy_timeout_ms / 1000)
+        for pragma in (f"synchronous={level}", "foreign_keys=ON"):
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -55,6 +53,20 @@ def open_engine(url: str, *, busy_timeout_ms: int, synchronous: str) -> Engine:
             connection.exec_driver_sql(f"PRAGMA busy_timeout={busy_timeout_ms}")
 
     return engine
+
+
+def _switch_to_wal(dbapi_connection: Any, timeout_seconds: float) -> None:
+    """Switch a new file's journal, trying again: where two do so at once, SQLite does not wait."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            dbapi_connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_TRY_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_within(connection: Connection, statement: str, timeout_seconds: float) -> None:
