@@ -26,9 +26,9 @@ import faust
 from faust.types import TP
 
 from rating.connections import KafkaConfig
-from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks, is_data
+from rating.envelopes import Mark, encode_marks, is_data
 from streams.adapters.kafka_relay import KafkaRelay, ssl_context
-from streams.adapters.postgres_outbox import OutboxRow
+from streams.adapters.postgres_outbox import OutboxRow, message_of
 from streams.config import WorkerConfig
 from streams.progress import SequenceGapError
 from streams.rounds import Message, OutgrownError, Round, Rounds, marked_topics
@@ -205,7 +205,7 @@ class Worker:
                 self._observation.outbox.forget()
                 self._observation.look()
                 # Before any round of these tasks: its outputs stand behind what is left over.
-                await self._publish([_message(row) for row in left_over])
+                await self._publish([message_of(row) for row in left_over])
                 self._begin_with(left_over)
                 if partitions:
                     await self._commit(self._rounds.offsets(), partitions)
@@ -335,7 +335,7 @@ class Worker:
     async def _publish_rounds(self, stage: str) -> None:
         while True:
             done = await self._waiting[stage].get()
-            await self._publish([_message(row) for row in done.outputs])
+            await self._publish([message_of(row) for row in done.outputs])
             self._rounds.acknowledge(stage, done.outputs)
             self._rounds.counters["stream_messages_published"] += len(done.outputs)
             self._observation.outbox.published(stage)
@@ -425,8 +425,3 @@ def faust_credentials(kafka: KafkaConfig) -> Any:
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context is not None else None
-
-
-def _message(row: OutboxRow) -> tuple[str, int, bytes]:
-    envelope = Envelope(row.task, row.number, row.received_at, row.body, row.trace)
-    return row.topic, row.partition, encode_envelope(envelope)

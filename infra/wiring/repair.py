@@ -18,12 +18,11 @@ from infra.wiring.databases import business_database
 from infra.wiring.engine import stage_configs
 from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG
 from rating.binding_table import BindingTable
-from rating.envelopes import Envelope, encode_envelope
 from rating.records import DirectoryEntry, SessionBinding, Usage, schema_of
 from streams.adapters import postgres_repairs, postgres_topics
 from streams.adapters.kafka_ranges import KafkaRanges
 from streams.adapters.kafka_relay import KafkaRelay
-from streams.adapters.postgres_outbox import OutboxRow, delete_rows
+from streams.adapters.postgres_outbox import OutboxRow, delete_rows, message_of
 from streams.adapters.postgres_state import PostgresState, StateWrites
 from streams.adapters.postgres_tables import current_generation, hold_generation, read_generations
 from streams.codec import decode_frame
@@ -113,16 +112,7 @@ class RepairShop:
         relay = KafkaRelay(self._settings.cluster.kafka, self._generation)
         await relay.start()
         try:
-            await relay.publish(
-                [
-                    (
-                        row.topic,
-                        row.partition,
-                        encode_envelope(Envelope(row.task, row.number, row.received_at, row.body)),
-                    )
-                    for row in rows
-                ]
-            )
+            await relay.publish([message_of(row) for row in rows])
         finally:
             await relay.stop()
 

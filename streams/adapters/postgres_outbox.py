@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from rating.envelopes import Envelope, encode_envelope
 from streams.adapters.postgres_state import copy_rows
 
 _COPIED_FROM_ROWS = 50
@@ -23,6 +24,12 @@ class OutboxRow(NamedTuple):
     received_at: int
     trace: bytes
     body: bytes
+
+
+def message_of(row: OutboxRow) -> tuple[str, int, bytes]:
+    """Return a row as the relay publishes it: topic, partition and the enveloped body."""
+    envelope = Envelope(row.task, row.number, row.received_at, row.body, row.trace)
+    return row.topic, row.partition, encode_envelope(envelope)
 
 
 def insert_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None:

@@ -92,8 +92,6 @@ class PostgresState(CachedState):
         """Remember the declaration; `bind` gives the connection."""
         super().__init__(task, collections, entries_max=entries_max)
         self._writes = writes
-        self._space_ids: dict[str, int] = {}
-        self._connection: Connection | None = None
 
     def bind(self, connection: Connection) -> None:
         """Use this connection, inside whose transaction reads happen."""
@@ -114,12 +112,6 @@ class PostgresState(CachedState):
             "select collection, space_id from state_space where task = %s", (self.task,)
         )
         self._space_ids = {str(row[0]): int(row[1]) for row in rows}
-
-    @property
-    def connection(self) -> Connection:
-        """The bound connection; an unbound state is a bug of the runner."""
-        assert self._connection is not None, f"state of {self.task} is not bound"
-        return self._connection
 
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """Return (key, encoded value) of those keys that exist."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -28,12 +27,6 @@ def create_tables(connection: Connection) -> None:
 class TaskState(CachedState):
     """The state of one task in SQLite; `bind` gives the connection of each transaction."""
 
-    def __init__(self, task: str, collections: Mapping[str, Any], *, entries_max: int) -> None:
-        """Remember the declaration; `bind` gives the connection."""
-        super().__init__(task, collections, entries_max=entries_max)
-        self._space_ids: dict[str, int] = {}
-        self._connection: Connection | None = None
-
     def bind(self, connection: Connection) -> None:
         """Use this connection, inside whose transaction reads and writes happen."""
         self._connection = connection
@@ -48,12 +41,6 @@ class TaskState(CachedState):
             "select collection, space_id from state_space where task = ?", (self.task,)
         )
         self._space_ids = {str(row[0]): int(row[1]) for row in rows}
-
-    @property
-    def connection(self) -> Connection:
-        """The bound connection; an unbound state is a bug of the runner."""
-        assert self._connection is not None, f"state of {self.task} is not bound"
-        return self._connection
 
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """Return (key, encoded value) of those keys that exist."""

@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from rating.ports import Delete, Put
 from streams.codec import decode_value, encode_value
 
@@ -35,10 +37,18 @@ class CachedState(abc.ABC):
         self._entries_max = entries_max
         self._cache: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._evicted = 0
+        self._space_ids: dict[str, int] = {}
+        self._connection: Connection | None = None
         # Collections known completely, and for others a key below which they hold nothing: steps
         # ask each time for their timers and for what they keep a little of.
         self._whole: dict[str, dict[str, Any]] = {}
         self._least: dict[str, str] = {}
+
+    @property
+    def connection(self) -> Connection:
+        """The bound connection; an unbound state is a bug of the runner."""
+        assert self._connection is not None, f"state of {self.task} is not bound"
+        return self._connection
 
     @abc.abstractmethod
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
