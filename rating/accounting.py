@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
+
 START = "start"
 INTERIM = "interim"
 STOP = "stop"
@@ -32,8 +34,7 @@ class Prefix:
     length: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AccountingRecord:
+class AccountingRecord(msgspec.Struct, frozen=True):
     """What one verified Accounting-Request says (RFC 2866, 2869, 3162, 4818, 6911).
 
     status               one of the constants of this module (Acct-Status-Type, RFC 2866 §5.1)

@@ -6,6 +6,7 @@ counts over those 128 bits.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -13,6 +14,8 @@ from rating.accounting import Prefix
 
 IPV4_MAPPED = b"\x00" * 10 + b"\xff\xff"
 IPV4_LENGTH_OFFSET = 96
+TEXTS_MAX = 65_536
+"""Texts remembered of addresses: a session says the same at every interim update."""
 _MAC = re.compile(r"\s*((?:[0-9A-Fa-f]{2}[-:.]?){5}[0-9A-Fa-f]{2})(?![0-9A-Fa-f])")
 _NOT_HEX = re.compile(r"[^0-9A-Fa-f]")
 
@@ -23,6 +26,7 @@ def pack_address(text: str) -> bytes:
     return IPV4_MAPPED + address.packed if address.version == 4 else address.packed
 
 
+@functools.lru_cache(maxsize=TEXTS_MAX)
 def format_address(address: bytes) -> str:
     """Return an address as text; IPv4 in dotted form."""
     if address.startswith(IPV4_MAPPED):
@@ -59,6 +63,7 @@ def mask_address(address: bytes, length: int) -> bytes:
     return (whole >> (128 - length) << (128 - length)).to_bytes(16, "big")
 
 
+@functools.lru_cache(maxsize=TEXTS_MAX)
 def normalise_mac(text: str) -> str:
     """Return a MAC address as ``aa:bb:cc:dd:ee:ff``, or "" where the text holds none.
 

@@ -19,7 +19,10 @@ HOLDS_REMEMBERED_MAX = 64
 
 
 def holds_of(session: Session, subscriber_at: Callable[[int], str]) -> Holds:
-    """Return everything a session held; subscriber_at gives its subscriber_id at an instant."""
+    """Return everything a session held; subscriber_at gives its subscriber_id at an instant.
+
+    Where nothing has changed since the session's checkpoint that is the checkpoint's own value.
+    """
     checkpoint = session.checkpoint
     if checkpoint is None:
         packets, first_at = session.packets, session.started_at
@@ -41,7 +44,7 @@ def hold_through(
     """
     opened = list(holds.open)
     closed = list(holds.closed)
-    counts = {(address, length): count for address, length, count in holds.counts}
+    counts: dict[tuple[bytes, int], int] | None = None
     former: tuple[int, str] | None = None
     for packet in packets:
         subscriber_id = subscriber_at(packet.event_at)
@@ -51,6 +54,10 @@ def hold_through(
         at = packet.event_at if first_at is None else first_at
         first_at = None
         listed = facts[packet.facts].addresses
+        if _says_again(opened, listed, subscriber_id):
+            continue
+        if counts is None:
+            counts = {(address, length): count for address, length, count in holds.counts}
         kinds = {kind for kind, _, _ in listed}
         kept, wanted = [], list(listed)
         for hold in opened:
@@ -68,8 +75,20 @@ def hold_through(
             counts[address, length] = count
             kept.append(Hold(kind, address, length, count, subscriber_id, at, None))
         opened = kept
+    if counts is None:
+        return holds
     remembered = tuple((address, length, count) for (address, length), count in counts.items())
     return Holds(tuple(opened), tuple(closed), remembered)
+
+
+def _says_again(
+    opened: Sequence[Hold], listed: Sequence[tuple[int, bytes, int]], subscriber_id: str
+) -> bool:
+    """Return whether a subscriber still has exactly what is open."""
+    return len(opened) == len(listed) and all(
+        hold[:3] == held and hold.subscriber_id == subscriber_id
+        for hold, held in zip(opened, listed, strict=True)
+    )
 
 
 def forget_before(holds: Holds, horizon_at: int) -> Holds:

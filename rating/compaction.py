@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from rating.bindings import binding_id, forget_before, hold_through
 from rating.endings import Ending
+from rating.session_config import SessionsConfig
 from rating.session_state import Checkpoint, Holds, Packet, SessionGroup
-from rating.sessions import Session
-from rating.unwrapping import unwrap
+from rating.sessions import Session, session_through
+from rating.unwrapping import Unwrapped, unwrap
 
 
 def compact(
@@ -45,15 +47,73 @@ def compact(
         gone = set(holds.closed) - set(remembered.closed)
         forgotten |= {binding_id(session.session_id, hold) for hold in gone}
         settled = _sealed(session) if kept else ending
-        checkpoints.append(checkpoint_of(session, index, dropped, remembered, settled))
+        unwrapped = unwrap(dropped, session.checkpoint, session.started_at)
+        checkpoints.append(checkpoint_of(session, index, unwrapped, remembered, settled))
         packets += kept
+    settled_group = msgspec.structs.replace(group, checkpoints=tuple(checkpoints))
+    return _without(settled_group, packets, forgotten, horizon_at)
+
+
+def compact_straight(
+    group: SessionGroup,
+    tail: Checkpoint,
+    horizon_at: int,
+    subscriber_at: Callable[[Session, int], str],
+    config: SessionsConfig,
+) -> SessionGroup | None:
+    """Return what `compact` returns, with its tail, for a straight group with that tail.
+
+    The packets in front of the horizon are not looked at: nothing behind it depends on them. None
+    where none is in front of it: then the session's ending has to be settled.
+    """
+    fresh = [p.event_at for p in group.packets if p.received_at > horizon_at]
+    limit_at = min([horizon_at, *(event_at - 1 for event_at in fresh)])
+    dropped = [p for p in group.packets if p.event_at <= limit_at]
+    if not dropped:
+        return group
+    if len(dropped) == len(group.packets):
+        return None
+    session = session_through(group, tail, dropped, config)
+    unwrapped = unwrap(dropped, session.checkpoint, session.started_at)
+    holds = _holds(session, dropped, partial(subscriber_at, session))
+    remembered = forget_before(holds, horizon_at)
+    gone = set(holds.closed) - set(remembered.closed)
+    made = checkpoint_of(
+        session, len(session.curve.times) - 1, unwrapped, remembered, _sealed(session)
+    )
+    made = made._replace(
+        last_event_at=tail.last_event_at,
+        last_received_at=tail.last_received_at,
+        user_name=tail.user_name,
+        identities=tail.identities,
+        nas_address=tail.nas_address,
+    )
+    held = tail.holds
+    if gone:
+        held = held._replace(closed=tuple(hold for hold in held.closed if hold not in gone))
+    others = [c for c in group.checkpoints if c.generation != tail.generation]
+    return _without(
+        msgspec.structs.replace(
+            group,
+            checkpoints=tuple(sorted([*others, made], key=lambda c: c.started_at)),
+            tail=tail._replace(holds=held),
+        ),
+        list(group.packets[len(dropped) :]),
+        {binding_id(session.session_id, hold) for hold in gone},
+        horizon_at,
+    )
+
+
+def _without(
+    group: SessionGroup, packets: Sequence[Packet], forgotten: set[str], horizon_at: int
+) -> SessionGroup:
+    """Return the group with these packets and their facts alone, and without old bindings."""
     used = sorted({packet.facts for packet in packets})
     moved = {old: new for new, old in enumerate(used)}
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         group,
         packets=tuple(p._replace(facts=moved[p.facts]) for p in packets),
         facts=tuple(group.facts[index] for index in used),
-        checkpoints=tuple(checkpoints),
         sent={
             key: sent
             for key, sent in group.sent.items()
@@ -82,12 +142,15 @@ def _holds(
     return hold_through(checkpoint.holds, new, session.facts, None, subscriber_at)
 
 
-def tail_of(session: Session, holds: Holds) -> Checkpoint | None:
+def tail_of(
+    session: Session, holds: Holds, unwrapped: Unwrapped | None = None
+) -> Checkpoint | None:
     """Return a running session as of its last packet, None for one that was stopped."""
     if session.stop_at is not None:
         return None
+    unwrapped = unwrapped or unwrap(session.packets, session.checkpoint, session.started_at)
     last = len(session.curve.times) - 1
-    return checkpoint_of(session, last, session.packets, holds, _sealed(session))
+    return checkpoint_of(session, last, unwrapped, holds, _sealed(session))
 
 
 def _sealed(session: Session) -> Ending:
@@ -97,14 +160,12 @@ def _sealed(session: Session) -> Ending:
 
 
 def checkpoint_of(
-    session: Session, index: int, dropped: Sequence[Packet], holds: Holds, ending: Ending
+    session: Session, index: int, unwrapped: Unwrapped, holds: Holds, ending: Ending
 ) -> Checkpoint:
     """Return the session with knot `index` as its origin.
 
-    dropped: the packets up to that knot, holds: what was held until then.
+    unwrapped: of the packets up to that knot, holds: what was held until then.
     """
-    former = session.checkpoint
-    unwrapped = unwrap(dropped, former, session.started_at)
     curve = session.curve.compacted(index)
     is_stopped = session.stop_at is not None and session.stop_at <= curve.times[0]
     return Checkpoint(

@@ -12,7 +12,8 @@ valid_from, then the greatest entry_id: an order that does not depend on arrival
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -64,6 +65,16 @@ def standing(entries: Iterable[Entry], at_ms: int) -> str | None:
         if entry.holds_at(at_ms) and (best is None or _rank(entry) > _rank(best)):
             best = entry
     return None if best is None else best.target
+
+
+def _is_steady(entries: Iterable[Entry], from_at: int, until_at: int) -> bool:
+    """Return whether the same entries are valid at all instants (ms) of a span."""
+    for entry in entries:
+        if from_at < entry.valid_from_at <= until_at:
+            return False
+        if entry.valid_until_at is not None and from_at < entry.valid_until_at <= until_at:
+            return False
+    return True
 
 
 def _rank(entry: Entry) -> tuple[int, int, str]:
@@ -152,6 +163,27 @@ class Directory:
         """
         target = standing(self._entries(f"{MEMBERSHIP}/{subscriber_id}"), minute * MINUTE_MS)
         return subscriber_id if target is None else target
+
+    def owners(
+        self, identities: tuple[str, ...], minutes: Sequence[int]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield whom identities name, and the rating key, in each of ascending minutes.
+
+        Both are "" where the directory has nobody.
+        """
+        keys = [f"{IDENTITY}/{identity}" for identity in identities]
+        span = (minutes[0] * MINUTE_MS, minutes[-1] * MINUTE_MS)
+        owner = self._owner(identities, minutes[0])
+        if owner[0]:
+            keys.append(f"{MEMBERSHIP}/{owner[0]}")
+        if all(_is_steady(self._entries(key), *span) for key in keys):
+            yield from itertools.repeat(owner, len(minutes))
+        else:
+            yield from (self._owner(identities, minute) for minute in minutes)
+
+    def _owner(self, identities: tuple[str, ...], minute: int) -> tuple[str, str]:
+        subscriber_id = self.first_subscriber_at(identities, minute * MINUTE_MS)
+        return subscriber_id, self.rating_key_at(subscriber_id, minute) if subscriber_id else ""
 
     def members(self, subscriber_ids: Iterable[str]) -> set[str]:
         """Return those subscribers that have a membership at any time, read at once."""

@@ -8,9 +8,10 @@ seen with (a jump at its origin) falls into the minute of the origin.
 
 from __future__ import annotations
 
-import dataclasses
 from bisect import bisect_left
 from typing import NamedTuple
+
+import msgspec
 
 MINUTE_MS = 60_000
 
@@ -44,8 +45,18 @@ def minus(one: Counters, other: Counters) -> Counters:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Curve:
+def between(start: Counters, end: Counters, past: int, whole: int) -> Counters:
+    """Return the floor of a line from one value to the other, `past` of `whole` on its way."""
+    return Counters(
+        start[0] + (end[0] - start[0]) * past // whole,
+        start[1] + (end[1] - start[1]) * past // whole,
+        start[2] + (end[2] - start[2]) * past // whole,
+        start[3] + (end[3] - start[3]) * past // whole,
+        start[4] + (end[4] - start[4]) * past // whole,
+    )
+
+
+class Curve(msgspec.Struct, frozen=True):
     """Cumulative counters over time.
 
     times (ms) ascend strictly; values never fall. Up to and including times[0], the origin, the
@@ -66,19 +77,9 @@ class Curve:
         after = bisect_left(times, instant)
         if after == len(times):
             return self.values[-1]
-        before = self.values[after - 1]
-        gain = self.values[after]
-        if before == gain:
-            return gain
-        start = times[after - 1]
-        past, whole = instant - start, times[after] - start
-        return Counters(
-            before[0] + (gain[0] - before[0]) * past // whole,
-            before[1] + (gain[1] - before[1]) * past // whole,
-            before[2] + (gain[2] - before[2]) * past // whole,
-            before[3] + (gain[3] - before[3]) * past // whole,
-            before[4] + (gain[4] - before[4]) * past // whole,
-        )
+        start_at = times[after - 1]
+        whole = times[after] - start_at
+        return between(self.values[after - 1], self.values[after], instant - start_at, whole)
 
     def compacted(self, index: int) -> Curve:
         """Return the curve with knot `index` as its origin and every earlier knot forgotten."""
@@ -132,6 +133,25 @@ def minutes_of(before: Curve | None, after: Curve | None) -> list[tuple[int, Cou
         if change != ZERO:
             changes.append((minute, change))
         done, due = done_next, due_next
+    return changes
+
+
+def minutes_from_origin(curve: Curve) -> list[tuple[int, Counters]]:
+    """Return what a curve of an origin and one knot says from its origin on, as `minutes_of`.
+
+    It is what leads from the curve without its knot to the whole of it.
+    """
+    (start_at, end_at), (start, end) = curve.times, curve.values
+    whole = end_at - start_at
+    changes = []
+    done = start
+    for minute in range(start_at // MINUTE_MS, end_at // MINUTE_MS):
+        due = between(start, end, (minute + 1) * MINUTE_MS - start_at, whole)
+        if due != done:
+            changes.append((minute, minus(due, done)))
+            done = due
+    if end != done:
+        changes.append((end_at // MINUTE_MS, minus(end, done)))
     return changes
 
 

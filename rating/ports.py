@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import polars as pl
 
 
@@ -43,8 +44,7 @@ class Batch:
         return pl.concat(frames) if frames else pl.DataFrame(schema=record_schema)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """Upsert of one keyed value of a stage's collection."""
 
     collection: str
@@ -52,8 +52,7 @@ class Put:
     value: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """Removal of one key of a stage's collection; an absent key is no error."""
 
     collection: str

@@ -10,7 +10,7 @@ import polars as pl
 from rating.addresses import format_address, format_prefix
 from rating.directory import Directory
 from rating.endings import Ending
-from rating.knots import MINUTE_MS, Counters, minutes_of
+from rating.knots import Counters, minutes_of
 from rating.ports import Output
 from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, SessionBinding, Usage, schema_of
 from rating.rows import LiveSession, UnattributedMinute
@@ -52,12 +52,12 @@ class SessionOutput:
         self, session: Session, changes: Sequence[tuple[int, Counters]], received_at: int
     ) -> None:
         """Send signed usage of a session per minute."""
+        if not changes:
+            return
         identities, session_id = session.identities, session.session_id
-        for minute, change in changes:
-            subscriber_id = self._directory.first_subscriber_at(identities, minute * MINUTE_MS)
-            if subscriber_id:
-                rating_key = self._directory.rating_key_at(subscriber_id, minute)
-            else:
+        owners = self._directory.owners(identities, [minute for minute, _ in changes])
+        for (minute, change), (subscriber_id, rating_key) in zip(changes, owners, strict=True):
+            if not subscriber_id:
                 rating_key = UNATTRIBUTED_PREFIX + SOURCE
                 detail = identities[0] if identities else "nobody named"
                 total = self._unattributed.setdefault((detail, minute), [0, 0])

@@ -5,8 +5,9 @@ Values are tuples by name, so that they are small in the keyed state and never c
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
+
+import msgspec
 
 from rating.accounting import INTERIM, START, STOP
 from rating.knots import Counters
@@ -67,7 +68,8 @@ class Packet(NamedTuple):
     @property
     def settled_at(self) -> int:
         """Return from when (ms) the lateness bound counts: the later of event and receipt."""
-        return max(self.event_at, self.received_at)
+        event_at, received_at = self[0], self[1]
+        return event_at if event_at > received_at else received_at
 
     @property
     def has_octets(self) -> bool:
@@ -150,15 +152,15 @@ class SentBinding(NamedTuple):
     until_at: int | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SessionGroup:
+class SessionGroup(msgspec.Struct, frozen=True):
     """State of one (NAS, Acct-Session-Id): kept packets and the checkpoints of its generations.
 
     sent: binding_id -> the binding as last sent; revision: of the last one sent. rows: session_id
     -> the end (ms) that its live row shows, RUNNING while it has none. timer_at: due time (ms) of
     the group's entry in the timers, 0 where it has none. tail: the newest generation as of its last
     packet, in the form of a checkpoint, while it runs: a packet that only goes on from there needs
-    no look at the others.
+    no look at the others. is_straight: all packets are the tail's, each later than the one before
+    in event and session time, so that the oldest can go without a look at the others.
     """
 
     nas_id: str
@@ -166,8 +168,9 @@ class SessionGroup:
     packets: tuple[Packet, ...] = ()
     facts: tuple[Facts, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
-    sent: dict[str, SentBinding] = dataclasses.field(default_factory=dict)
+    sent: dict[str, SentBinding] = msgspec.field(default_factory=dict)
     revision: int = 0
-    rows: dict[str, int] = dataclasses.field(default_factory=dict)
+    rows: dict[str, int] = msgspec.field(default_factory=dict)
     timer_at: int = 0
     tail: Checkpoint | None = None
+    is_straight: bool = False

@@ -14,18 +14,18 @@ past, rating.records); its rows of a batch are taken before the packets.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import polars as pl
+from msgspec.structs import replace
 
 from rating import accounting, directory
 from rating.accounting import AccountingRecord
 from rating.bindings import bindings_of, holds_of, retracted
-from rating.compaction import compact, tail_of
+from rating.compaction import compact, compact_straight, tail_of
 from rating.endings import (
     MERGED,
     Ending,
@@ -35,16 +35,18 @@ from rating.endings import (
     settled_ending,
     silence_ms,
 )
-from rating.knots import NO_USAGE, minutes_of
+from rating.knots import NO_USAGE, minutes_from_origin
 from rating.ports import Delete, Put, StateView, StepResult
 from rating.session_config import SessionsConfig
 from rating.session_output import SessionOutput
-from rating.session_state import RUNNING, Facts, Packet, SentBinding, SessionGroup
+from rating.session_state import RUNNING, Facts, Holds, Packet, SentBinding, SessionGroup
 from rating.sessions import (
+    Extension,
     Session,
     add_packet,
     extended,
     facts_of,
+    is_straight,
     packet_of,
     sessions_of,
 )
@@ -106,7 +108,7 @@ class _Worker:
         self.loaded: dict[str, SessionGroup] = {}
         self.groups: dict[str, SessionGroup] = {}
         self.derived: dict[str, tuple[Session, ...]] = {}
-        self.newest: dict[str, Session] = {}
+        self.newest: dict[str, tuple[Session, Holds]] = {}
         self.looked_at: set[str] = set()
         self.markers: dict[str, tuple[Marker, ...]] = {}
         self.closings: dict[str, list[Marker]] = {}
@@ -178,9 +180,9 @@ class _Worker:
             self._look_at(key, record.received_at, silent_at)
             group = self.groups[key]
         packet = packet_of(record, facts, group)
-        session = extended(group, packet, facts, self.config)
-        if session is not None:
-            self._extend(key, packet, facts, session)
+        extension = extended(group, packet, facts, self.config)
+        if extension is not None:
+            self._extend(key, packet, extension)
         else:
             self._insert(key, packet, facts)
 
@@ -199,16 +201,23 @@ class _Worker:
         silent_at = self._silent_at(key)
         return silent_at is None or silent_at <= watermark_at
 
-    def _extend(self, key: str, packet: Packet, facts: Facts, session: Session) -> None:
+    def _extend(self, key: str, packet: Packet, extension: Extension) -> None:
         """Take a packet that goes on from the tail of its session."""
-        whole = session.curve
-        former = dataclasses.replace(whole, times=whole.times[:1], values=whole.values[:1])
-        self.output.send_minutes(session, minutes_of(former, whole), packet.received_at)
+        session = extension.session
+        group = self.groups[key]
+        former = group.tail
+        assert former is not None
+        self.output.send_minutes(session, minutes_from_origin(session.curve), packet.received_at)
         holds = holds_of(session, partial(self.subscriber_at, session))
-        group = add_packet(self.groups[key], packet, facts)
-        self.groups[key] = dataclasses.replace(group, tail=tail_of(session, holds))
+        tail = tail_of(session, holds, extension.unwrapped)
+        straight = group.is_straight and tail is not None
+        group = self.groups[key] = replace(extension.group, tail=tail, is_straight=straight)
         self.derived.pop(key, None)
-        self.newest[key] = session
+        self.newest[key] = session, holds
+        runs_on = tail is not None and group.rows.get(session.session_id) == RUNNING
+        if runs_on and holds is former.holds and key not in self.looked_at:
+            # What it holds was sent.
+            return
         settled = settled_ending(session, None, self.closings_of(group.nas_id))
         ending = ending_at(settled, session, packet.received_at, self.config)
         wanted = bindings_of(session.session_id, holds, ending.ended_at)
@@ -238,11 +247,12 @@ class _Worker:
 
     def _renew_tail(self, key: str) -> None:
         sessions = self.sessions(key)
-        tail = None
+        tail, straight = None, False
         if sessions:
             newest = sessions[-1]
             tail = tail_of(newest, holds_of(newest, partial(self.subscriber_at, newest)))
-        self.groups[key] = dataclasses.replace(self.groups[key], tail=tail)
+            straight = tail is not None and is_straight(self.groups[key], newest)
+        self.groups[key] = replace(self.groups[key], tail=tail, is_straight=straight)
 
     def _take_marker(self, record: AccountingRecord) -> None:
         self.counters["sessions_markers"] += 1
@@ -294,7 +304,7 @@ class _Worker:
             revision += 1
             standing[name] = binding
             self.output.send_binding(name, revision, binding, received_at)
-        self.groups[key] = dataclasses.replace(group, sent=standing, revision=revision)
+        self.groups[key] = replace(group, sent=standing, revision=revision)
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -308,7 +318,7 @@ class _Worker:
         )
         for timer, key in due:
             self.changes.append(Delete("session_timers", timer))
-            self.groups[key] = dataclasses.replace(self.group(key), timer_at=0)
+            self.groups[key] = replace(self.group(key), timer_at=0)
         for key in sorted(self.groups):
             group = self.groups[key]
             if not group.packets and not group.checkpoints:
@@ -325,9 +335,9 @@ class _Worker:
                 self._arm(key, watermark_at)
 
     def _send_newest_row(self, key: str, watermark_at: int) -> None:
-        session = self.newest[key]
+        session, holds = self.newest[key]
         settled = settled_ending(session, None, self.closings_of(self.groups[key].nas_id))
-        self._send_row(key, session, ending_at(settled, session, watermark_at, self.config))
+        self._send_row(key, session, ending_at(settled, session, watermark_at, self.config), holds)
 
     def _send_rows(self, key: str, watermark_at: int) -> None:
         """Send the live row of every session that changed; sessions that merged are closed."""
@@ -339,14 +349,16 @@ class _Worker:
             gone.discard(session.session_id)
             end = RUNNING if ending.ended_at is None else ending.ended_at
             if shown != end or session != committed.get(session.session_id):
-                self._send_row(key, session, ending)
+                holds = holds_of(session, partial(self.subscriber_at, session))
+                self._send_row(key, session, ending, holds)
         rows = {name: end for name, end in self.groups[key].rows.items() if name not in gone}
         for name in sorted(gone & set(committed)):
-            merged = dataclasses.replace(committed[name], curve=NO_USAGE)
-            self._send_row(key, merged, Ending(merged.started_at, MERGED))
-        self.groups[key] = dataclasses.replace(self.groups[key], rows=rows)
+            merged = replace(committed[name], curve=NO_USAGE)
+            holds = holds_of(merged, partial(self.subscriber_at, merged))
+            self._send_row(key, merged, Ending(merged.started_at, MERGED), holds)
+        self.groups[key] = replace(self.groups[key], rows=rows)
 
-    def _send_row(self, key: str, session: Session, ending: Ending) -> None:
+    def _send_row(self, key: str, session: Session, ending: Ending, holds: Holds) -> None:
         group = self.groups[key]
         shown = group.rows.get(session.session_id)
         end = RUNNING if ending.ended_at is None else ending.ended_at
@@ -357,11 +369,10 @@ class _Worker:
             self.counters["sessions_ended"] += 1
         if shown not in (None, RUNNING) and end == RUNNING:
             self.counters["sessions_reopened"] += 1
-        holds = holds_of(session, partial(self.subscriber_at, session))
         self.output.send_row(group, session, ending, holds)
         if shown != end:
             rows = {**group.rows, session.session_id: end}
-            self.groups[key] = dataclasses.replace(group, rows=rows)
+            self.groups[key] = replace(group, rows=rows)
 
     # -- forgetting ----------------------------------------------------------------------------
 
@@ -376,13 +387,26 @@ class _Worker:
             self.counters["sessions_compacted_early"] += 1
             settled_at = sorted(packet.settled_at for packet in group.packets)
             horizon_at, slack_ms = max(horizon_at, settled_at[-limit // 2]), 0
-        oldest_at = min((packet.settled_at for packet in group.packets), default=_NEVER_AT)
+        oldest_at = min([packet.settled_at for packet in group.packets], default=_NEVER_AT)
         if oldest_at + slack_ms <= horizon_at:
-            self.groups[key] = compact(group, self.settled(key), horizon_at, self.subscriber_at)
-            self.derived.pop(key, None)
-            self._renew_tail(key)
+            self._compact_before(key, horizon_at)
         if not self.groups[key].packets or key in self.looked_at:
             self._forget(key, watermark_at)
+
+    def _compact_before(self, key: str, horizon_at: int) -> None:
+        group = self.groups[key]
+        compacted = None
+        if group.tail is not None and group.is_straight:
+            compacted = compact_straight(
+                group, group.tail, horizon_at, self.subscriber_at, self.config
+            )
+        is_done = compacted is not None
+        self.groups[key] = compacted or compact(
+            group, self.settled(key), horizon_at, self.subscriber_at
+        )
+        self.derived.pop(key, None)
+        if not is_done:
+            self._renew_tail(key)
 
     def _forget(self, key: str, watermark_at: int) -> None:
         """Drop the checkpoints of sessions whose retention is over."""
@@ -394,7 +418,7 @@ class _Worker:
         if not gone:
             return
         group = self.groups[key]
-        self.groups[key] = dataclasses.replace(
+        self.groups[key] = replace(
             group,
             checkpoints=tuple(c for c in group.checkpoints if c.generation not in gone.values()),
             sent={name: b for name, b in group.sent.items() if b.session_id not in gone},
@@ -425,7 +449,7 @@ class _Worker:
         if due_at != group.timer_at:
             if group.timer_at:
                 self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
-            group = dataclasses.replace(group, timer_at=due_at)
+            group = replace(group, timer_at=due_at)
             self.changes.append(Put("session_timers", _timer_key(due_at, key), key))
         self.changes.append(Put("sessions", key, group))
 
@@ -434,7 +458,7 @@ class _Worker:
         silent_at = self._silent_at(key)
         due = [silent_at] if silent_at is not None and silent_at > watermark_at else []
         if group.packets:
-            last_at = max(packet.settled_at for packet in group.packets)
+            last_at = max([packet.settled_at for packet in group.packets])
             due.append(last_at + self.config.lateness_bound_seconds * 1000)
         else:
             due += [self._forget_at(session, settled) for session, settled in self.settled(key)]

@@ -34,6 +34,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
 
 from rating.accounting import AccountingRecord
 from rating.addresses import normalise_mac
@@ -48,11 +51,10 @@ from rating.session_state import (
     Packet,
     SessionGroup,
 )
-from rating.unwrapping import unwrap
+from rating.unwrapping import Unwrapped, unwrap, unwrap_next
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One generation as the packets tell it. ended_at is the Stop's event time, None without Stop.
 
     packets: those that count, in event order; after_stop: interim updates later than the Stop;
@@ -125,53 +127,114 @@ def add_packet(group: SessionGroup, packet: Packet, facts: Facts) -> SessionGrou
             if known.received_at <= packet.received_at:
                 return group
             packets = (*group.packets[:at], packet, *group.packets[at + 1 :])
-            return dataclasses.replace(group, packets=packets)
-    return dataclasses.replace(
-        group,
-        packets=(*group.packets, packet),
-        facts=(*group.facts, facts) if packet.facts == len(group.facts) else group.facts,
+            return msgspec.structs.replace(group, packets=packets)
+    return msgspec.structs.replace(
+        group, packets=(*group.packets, packet), facts=_facts_with(group, packet, facts)
     )
+
+
+def _facts_with(group: SessionGroup, packet: Packet, facts: Facts) -> tuple[Facts, ...]:
+    return (*group.facts, facts) if packet.facts == len(group.facts) else group.facts
+
+
+class Extension(NamedTuple):
+    """The newest session from its last packet on to one that simply goes on from there.
+
+    group holds the packet; session's curve begins at the tail that the packet goes on from.
+    """
+
+    group: SessionGroup
+    session: Session
+    unwrapped: Unwrapped
 
 
 def extended(
     group: SessionGroup, packet: Packet, facts: Facts, config: SessionsConfig
-) -> Session | None:
-    """Return the newest session from its last packet on to this one, or None for a closer look.
+) -> Extension | None:
+    """Return what a packet adds that simply goes on from the group's tail, or None.
 
-    Not None only where the packet simply goes on: later in event and session time than all before,
-    with an implied start that is known, and nothing in it that changes the view of what came
-    before. The session's curve then begins at its tail.
+    None asks for a closer look: the packet is not later in event and session time than all before,
+    its implied start is not known, or something in it changes the view of what came before.
     """
-    tail = group.tail
-    if tail is None or packet.status == STATUS_START:
+    tail, seconds = group.tail, packet.seconds
+    if tail is None or seconds is None or seconds <= tail.seconds:
         return None
-    if packet.seconds is None or packet.seconds <= tail.seconds:
-        return None
+    event_at = packet.event_at
+    implied_at = event_at - seconds * 1000
     tolerance_ms = config.generation_tolerance_seconds * 1000
-    implied_at = packet.implied_at
     goes_on = (
-        packet.event_at > tail.last_event_at
+        packet.status != STATUS_START
+        and event_at > tail.last_event_at
         and tail.implied_first_at <= implied_at <= tail.implied_last_at + tolerance_ms
         and tail.identities != ()
     )
-    # A packet without session time may be of another generation, now that one with it is there.
-    is_doubtful = any(
-        known.span_seconds is None
-        or (known.seconds == packet.seconds and known.content == packet.content)
-        for known in group.packets
-    )
-    if not goes_on or is_doubtful or any(c.ends_like(packet) for c in group.checkpoints):
+    if not goes_on or _is_doubtful(group, packet, seconds):
         return None
-    span = _Span(
-        tail.implied_first_at,
-        max(tail.implied_last_at, implied_at),
-        max(tail.reached_at, packet.event_at),
-        [packet],
-        tail,
+    unwrapped = unwrap_next(packet, tail, seconds)
+    curve = curve_of(tail.origin_at, tail.origin, tail.base, [(event_at, unwrapped.totals[0])])
+    is_stop = packet.status == STATUS_STOP
+    known_facts = _facts_with(group, packet, facts)
+    session = Session(
+        session_id=session_id(group, tail.generation),
+        generation=tail.generation,
+        started_at=tail.started_at,
+        curve=curve,
+        stop_at=event_at if is_stop else None,
+        stop_cause=packet.terminate_cause if is_stop else 0,
+        last_event_at=event_at,
+        last_received_at=max(tail.last_received_at, packet.received_at),
+        user_name=tail.user_name or facts.user_name,
+        identities=tail.identities,
+        nas_address=facts.nas_address,
+        packets=(packet,),
+        after_stop=(),
+        repeats=(),
+        facts=known_facts,
+        checkpoint=tail,
+        opened_midway=False,
+        extent=(
+            tail.implied_first_at,
+            max(tail.implied_last_at, implied_at),
+            max(tail.reached_at, event_at),
+        ),
     )
-    known_facts = (*group.facts, facts) if packet.facts == len(group.facts) else group.facts
-    session = _session(span, known_facts, config)
-    return dataclasses.replace(
+    grown = msgspec.structs.replace(group, packets=(*group.packets, packet), facts=known_facts)
+    return Extension(grown, session, unwrapped)
+
+
+def _is_doubtful(group: SessionGroup, packet: Packet, seconds: int) -> bool:
+    """Return whether a packet may be a known one, or tell where another belongs."""
+    for known in group.packets:
+        if known.seconds is None:
+            # Of another generation, perhaps, now that one with session time is there.
+            if known.status != STATUS_START:
+                return True
+        elif known.seconds == seconds and known.content == packet.content:
+            return True
+    return any(checkpoint.ends_like(packet) for checkpoint in group.checkpoints)
+
+
+def is_straight(group: SessionGroup, newest: Session) -> bool:
+    """Return whether the group's packets are its newest session's, ascending in both times."""
+    if newest.packets != group.packets:
+        return False
+    settled = newest.checkpoint.seconds if newest.checkpoint else -1
+    for packet in group.packets:
+        seconds = packet.span_seconds
+        if seconds is None or seconds <= settled:
+            return False
+        settled = seconds
+    return True
+
+
+def session_through(
+    group: SessionGroup, tail: Checkpoint, packets: list[Packet], config: SessionsConfig
+) -> Session:
+    """Return the tail's session as it was at the last of its first packets; group is straight."""
+    checkpoint = next((c for c in group.checkpoints if c.generation == tail.generation), None)
+    extent = (tail.implied_first_at, tail.implied_last_at, tail.reached_at)
+    session = _session(_Span(*extent, packets, checkpoint), group.facts, config)
+    return msgspec.structs.replace(
         session, session_id=session_id(group, tail.generation), generation=tail.generation
     )
 
@@ -316,7 +379,9 @@ def sessions_of(group: SessionGroup, config: SessionsConfig) -> tuple[Session, .
         generation = session.generation or _name(session.started_at, taken)
         taken.add(generation)
         session_id = f"{group.nas_id}/{group.acct_session_id}/{generation}"
-        sessions.append(dataclasses.replace(session, session_id=session_id, generation=generation))
+        sessions.append(
+            msgspec.structs.replace(session, session_id=session_id, generation=generation)
+        )
     return tuple(sessions)
 
 

@@ -15,6 +15,9 @@ from rating.session_state import Checkpoint, Packet, Track
 COUNTER_MODULUS = 2**32
 
 
+_UNSEEN = Track(0, 0)
+
+
 class Unwrapped(NamedTuple):
     """Counters since the session's start per packet, and where unwrapping ended.
 
@@ -35,8 +38,8 @@ def unwrap(packets: Sequence[Packet], checkpoint: Checkpoint | None, started_at:
     the curve carries it. A packet from before the checkpoint tells nothing of wraps and is taken as
     it is.
     """
-    clocks = [_clock(packet, started_at) for packet in packets]
     settled = checkpoint.seconds if checkpoint else -1
+    clocks = [_clock(packet, started_at) for packet in packets]
     tracks: list[Track | None] = list(checkpoint.tracks) if checkpoint else [None] * 4
     has_gigawords = checkpoint is not None and checkpoint.has_gigawords
     clock = settled
@@ -52,22 +55,40 @@ def unwrap(packets: Sequence[Packet], checkpoint: Checkpoint | None, started_at:
         if not packet.has_octets:
             totals[i] = Counters(0, 0, 0, 0, seconds)
             continue
-        values = []
-        for counter, raw in enumerate(packet[4:8]):
-            track = tracks[counter]
-            if raw is None:
-                values.append(0)
-            elif track is None or raw >= track.raw:
-                wrapped = track.wrapped if track else 0
-                tracks[counter] = Track(raw, wrapped)
-                values.append(raw + wrapped)
-            else:
-                fallen = _fallen(track, raw, packet, counter, has_gigawords) if rises else None
-                tracks[counter] = fallen or track
-                values.append(raw + fallen.wrapped if fallen else raw)
-        totals[i] = _counters(values, seconds)
-    last = tuple(track or Track(0, 0) for track in tracks)
+        totals[i] = _follow(tracks, packet, seconds, rises, has_gigawords)
+    last = tuple(track or _UNSEEN for track in tracks)
     return Unwrapped(totals, last, max(clock, 0), has_gigawords)
+
+
+def unwrap_next(packet: Packet, checkpoint: Checkpoint, seconds: int) -> Unwrapped:
+    """Return `unwrap` of the one packet that comes after a checkpoint, by its session time."""
+    has_gigawords = checkpoint.has_gigawords or packet.has_gigawords
+    if not packet.has_octets:
+        totals = Counters(0, 0, 0, 0, seconds)
+        return Unwrapped([totals], checkpoint.tracks, seconds, has_gigawords)
+    tracks: list[Track | None] = list(checkpoint.tracks)
+    totals = _follow(tracks, packet, seconds, True, has_gigawords)
+    return Unwrapped([totals], tuple(track or _UNSEEN for track in tracks), seconds, has_gigawords)
+
+
+def _follow(
+    tracks: list[Track | None], packet: Packet, seconds: int, rises: bool, has_gigawords: bool
+) -> Counters:
+    """Return a packet's counters without wraps; move the tracks on to it."""
+    values = [0, 0, 0, 0]
+    for counter, raw in enumerate(packet[4:8]):
+        if raw is None:
+            continue
+        track = tracks[counter]
+        if track is None or raw >= track.raw:
+            wrapped = track.wrapped if track else 0
+            tracks[counter] = Track(raw, wrapped)
+            values[counter] = raw + wrapped
+        else:
+            fallen = _fallen(track, raw, packet, counter, has_gigawords) if rises else None
+            tracks[counter] = fallen or track
+            values[counter] = raw + fallen.wrapped if fallen else raw
+    return _counters(values, seconds)
 
 
 def _clock(packet: Packet, started_at: int) -> int:

@@ -7,6 +7,8 @@ import functools
 from collections import Counter
 from typing import Any
 
+import msgspec
+
 from collectors.config import RadiusConfig
 from collectors.radius.accounting import decode_block
 from collectors.radius.clients import ClientTable
@@ -100,7 +102,7 @@ def _plausible(
     if up <= limit and down <= limit:
         return record
     counters["sessions_counters_implausible"] += (up > limit) + (down > limit)
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         record,
         octets_up=record.octets_up if up <= limit else None,
         octets_down=record.octets_down if down <= limit else None,

@@ -201,7 +201,7 @@ def _spread(runs: Sequence[Drained], value: Callable[[Drained], float]) -> str:
 def tell_latency(latency: Latency, packets_per_second: int, workers: int) -> None:
     """Print the quantiles of each way, and what everything used."""
     say(
-        f"latency at {latency.sent / (latency.wall_seconds - LINGER_SECONDS):,.0f} packets/s"
+        f"latency at {latency.sent / (latency.spent.wall_seconds - LINGER_SECONDS):,.0f} packets/s"
         f" (asked: {packets_per_second:,}), {workers} workers, the NAS at most"
         f" {latency.late_seconds * 1000:.0f} ms late"
     )
@@ -215,10 +215,11 @@ def tell_latency(latency: Latency, packets_per_second: int, workers: int) -> Non
     missing = latency.crossings - len(latency.decisions), latency.crossings - len(latency.changes)
     say(f"  of {latency.crossings} throttles {missing[0]} not decided, {missing[1]} without CoA")
     used = [
-        f"{name} {seconds / latency.wall_seconds * 100:.0f} %"
+        f"{name} {seconds / latency.spent.wall_seconds * 100:.0f} %"
         for name, seconds in latency.cpu_seconds.items()
     ]
     say(f"  of a core: {', '.join(used)}")
+    tell_shares("  workers", latency.spent)
 
 
 def _quantile(values: Sequence[float], percent: int) -> float:

@@ -22,7 +22,7 @@ from collectors.radius.packet import ACCOUNTING_RESPONSE
 from infra.simulation.accounting_packets import NasIdentity, ServiceChange, answer_change
 from tests.benchmarks import cluster_load
 from tests.benchmarks.cluster_load import INTERIM, START, Load
-from tests.benchmarks.cluster_machine import Cluster, cpu_seconds
+from tests.benchmarks.cluster_machine import Cluster, Spent, cpu_seconds, difference
 from tests.cluster.processes import free_port
 
 NAS_SOCKETS = 32
@@ -66,7 +66,7 @@ class Latency:
     sent: int
     late_seconds: float
     cpu_seconds: dict[str, float]
-    wall_seconds: float
+    spent: Spent
 
 
 class _Nas:
@@ -208,7 +208,7 @@ def _drive(
         pipe.recv()
     for table in ("live_session", "account_event_result"):
         _wait_for(functools.partial(_has_all, cluster, table, lines), cluster)
-    before = _used(cluster, roles)
+    before, standing = _used(cluster, roles), cluster.standing()
     began = time.monotonic()
     pipe.send("go")
     _wait(cluster, pipe)
@@ -224,7 +224,7 @@ def _drive(
         seen.sent,
         seen.late_seconds,
         {name: after[name] - before[name] for name in after},
-        wall_seconds,
+        difference(standing, cluster.standing(), wall_seconds),
     )
 
 

@@ -274,7 +274,7 @@ class Cluster:
         before, began = self.standing(), time.monotonic()
         self.publish(logs)
         self.settle()
-        return _difference(before, self.standing(), time.monotonic() - began)
+        return difference(before, self.standing(), time.monotonic() - began)
 
     def idle(self, seconds: float) -> Spent:
         """Return what it took to do nothing for so long but to pass marks on, each second."""
@@ -283,7 +283,7 @@ class Cluster:
             at_ms = self.marked_at + 1_000
             self.publish([(log, "marker", at_ms, b"") for log in _SPLIT])
             time.sleep(1.0 - (time.monotonic() - began) % 1.0)
-        return _difference(before, self.standing(), time.monotonic() - began)
+        return difference(before, self.standing(), time.monotonic() - began)
 
     def standing(self) -> Spent:
         """Return what everything has taken since it began."""
@@ -350,7 +350,8 @@ class Cluster:
         }
 
 
-def _difference(before: Spent, after: Spent, wall_seconds: float) -> Spent:
+def difference(before: Spent, after: Spent, wall_seconds: float) -> Spent:
+    """Return what was taken between two standings."""
     return Spent(
         wall_seconds,
         after.workers - before.workers,

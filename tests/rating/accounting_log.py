@@ -163,7 +163,7 @@ class Stage:
             config=self.config,
         )
         changes = [
-            dataclasses.replace(change, value=through_codec(change.collection, change.value))
+            msgspec.structs.replace(change, value=through_codec(change.collection, change.value))
             if isinstance(change, Put)
             else change
             for change in result.changes

@@ -5,10 +5,10 @@ Each names what the NAS sent and what the subscriber is charged for it.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from rating.session_config import SessionsConfig
 from tests.rating.accounting_log import (
@@ -73,7 +73,7 @@ def test_identities_are_tried_in_the_order_of_the_setting() -> None:
     assert run(packets, directory=people).session().subscriber_id == "s-alice"
     by_mac = SessionsConfig(identity_order=("mac", "user_name"))
     assert run(packets, directory=people, config=by_mac).session().subscriber_id == "s-device"
-    stranger = [dataclasses.replace(packets[0], user_name="nobody")]
+    stranger = [replace(packets[0], user_name="nobody")]
     assert run(stranger, directory=people).session().subscriber_id == "s-device"
 
 
@@ -126,7 +126,7 @@ def test_no_wrap_is_guessed_for_a_nas_that_sends_gigawords() -> None:
 
 def test_a_retransmission_with_a_new_delay_is_the_same_packet() -> None:
     first = interim("10:05:00", 300, 3000)
-    again = dataclasses.replace(first, received_at=at("10:05:20"), delay_seconds=20)
+    again = replace(first, received_at=at("10:05:20"), delay_seconds=20)
     stage = run([start("10:00:00"), first, again, again])
     assert stage.down() == 3000
     assert stage.counters["sessions_duplicates"] == 2
@@ -135,7 +135,7 @@ def test_a_retransmission_with_a_new_delay_is_the_same_packet() -> None:
 
 def test_a_retransmission_without_delay_keeps_the_earliest_time() -> None:
     first = interim("10:05:00", 300, 3000)
-    again = dataclasses.replace(first, event_at=at("10:07:00"), received_at=at("10:07:00"))
+    again = replace(first, event_at=at("10:07:00"), received_at=at("10:07:00"))
     in_order = run([start("10:00:00"), first, again, stop("10:10:00", 600, 6000)])
     reversed_ = run([start("10:00:00"), again, stop("10:10:00", 600, 6000), first])
     assert in_order.down_by_minute() == reversed_.down_by_minute()
@@ -144,7 +144,7 @@ def test_a_retransmission_without_delay_keeps_the_earliest_time() -> None:
 
 def test_a_stop_repeated_for_hours_without_delay_is_charged_once() -> None:
     short = stop("10:00:20", 20, 5000)
-    again = [dataclasses.replace(short, event_at=at(t), received_at=at(t)) for t in LATER]
+    again = [replace(short, event_at=at(t), received_at=at(t)) for t in LATER]
     stage = run([start("10:00:00"), short, *again], watermark="18:00:00")
     assert stage.down() == 5000
 
@@ -390,7 +390,7 @@ def test_a_packet_repeated_after_the_session_was_compacted_is_not_charged_again(
     stage = run([start("10:00:00"), last], watermark="20:00:00")
     (group,) = stage.state.collections["sessions"].values()
     assert not group.packets
-    again = dataclasses.replace(last, received_at=at("20:00:30"))
+    again = replace(last, received_at=at("20:00:30"))
     stage.feed([again], watermark="20:01:00")
     assert stage.down() == 3000
     assert len(stage.sessions()) == 1
@@ -414,9 +414,7 @@ def test_more_packets_than_the_limit_are_compacted_early() -> None:
 
 
 def test_tunnel_packets_and_packets_without_session_id_are_counted_only() -> None:
-    stage = run(
-        [start("10:00:00", acct_session_id=""), dataclasses.replace(on("10:00:00"), status="other")]
-    )
+    stage = run([start("10:00:00", acct_session_id=""), replace(on("10:00:00"), status="other")])
     assert stage.counters["sessions_ignored"] == 2
     assert not stage.sessions()
 
@@ -463,7 +461,7 @@ def test_hours_of_spooled_packets_may_come_in_any_order() -> None:
 def test_a_stop_repeated_without_delay_after_its_compaction_is_no_new_session() -> None:
     last = stop("10:00:20", 20, 5000)
     stage = run([start("10:00:00"), last], watermark="13:00:00")
-    again = dataclasses.replace(last, event_at=at("13:00:00"), received_at=at("13:00:00"))
+    again = replace(last, event_at=at("13:00:00"), received_at=at("13:00:00"))
     stage.feed([again], watermark="13:01:00")
     assert stage.down() == 5000
     assert len(stage.sessions()) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rating import session_step
 from rating.accounting import AccountingRecord
@@ -68,9 +69,7 @@ def nas_histories(draw: st.DrawFn) -> Truth:
         instant += sum(knot[0] for knot in knots) * 1000
         if draw(st.booleans()):
             instant += 30_000
-            packets.append(
-                dataclasses.replace(on("10:00:00"), event_at=instant, received_at=instant)
-            )
+            packets.append(replace(on("10:00:00"), event_at=instant, received_at=instant))
     return Truth(packets, totals)
 
 
@@ -82,7 +81,7 @@ def _session(
         "acct_session_id": sid,
         "framed_address": address(draw(st.sampled_from(["100.64.0.1", "100.64.0.2"]))),
     }
-    made = [dataclasses.replace(start("10:00:00", **facts), event_at=begins_at)]
+    made = [replace(start("10:00:00", **facts), event_at=begins_at)]
     if draw(st.booleans()):
         facts["delegated_prefixes"] = (prefix("2001:db8:1:100::/56"),)
     seconds, up, down = 0, 0, 0
@@ -91,13 +90,13 @@ def _session(
         make = stop if number == len(knots) else interim
         counted = make("10:00:00", seconds, down, up, packets_down=down // 1000, **facts)
         jitter = draw(st.integers(0, 900))
-        made.append(dataclasses.replace(counted, event_at=begins_at + seconds * 1000 + jitter))
+        made.append(replace(counted, event_at=begins_at + seconds * 1000 + jitter))
     lost = draw(st.sampled_from(["", "start", "stop"]))
     if lost == "start":
         made = made[1:]
     if lost == "stop":
-        made[-1] = dataclasses.replace(made[-1], status="interim")
-    return [dataclasses.replace(p, received_at=p.event_at + 40) for p in made]
+        made[-1] = replace(made[-1], status="interim")
+    return [replace(p, received_at=p.event_at + 40) for p in made]
 
 
 def outcome(stage: Stage) -> tuple[Any, ...]:
@@ -184,7 +183,7 @@ def test_a_retransmission_with_a_new_delay_never_changes_anything(truth: Truth) 
     repeated = [
         copy
         for one in truth.packets
-        for copy in (one, dataclasses.replace(one, received_at=one.received_at + 9_000))
+        for copy in (one, replace(one, received_at=one.received_at + 9_000))
     ]
     assert outcome(play([repeated])) == outcome(plain)
 
@@ -245,7 +244,7 @@ def test_two_generations_of_one_minute_have_two_names() -> None:
 def test_a_packet_known_by_content_gives_the_same_group() -> None:
     first = interim("10:05:00", 300, 5)
     group = group_of(first)
-    again = dataclasses.replace(first, received_at=at("10:06:00"))
+    again = replace(first, received_at=at("10:06:00"))
     facts = facts_of(first, CONFIG.identity_order)
     assert add_packet(group, packet_of(again, facts, group), facts) is group
 
@@ -276,7 +275,7 @@ def hostile_packets(draw: st.DrawFn) -> list[AccountingRecord]:
         )
         who = draw(st.sampled_from(["alice", "alice", "bob", ""]))
         made = make("10:00:00", user_name=who, **counters)
-        packets.append(dataclasses.replace(made, event_at=event_at, received_at=event_at + 40))
+        packets.append(replace(made, event_at=event_at, received_at=event_at + 40))
     return packets
 
 
@@ -291,6 +290,56 @@ def test_looking_at_the_tail_only_gives_what_looking_at_all_packets_gives(
         thorough = play([[one] for one in packets])
     assert outcome(quick) == outcome(thorough)
     assert quick.usage_rows == thorough.usage_rows
+
+
+@st.composite
+def long_sessions(draw: st.DrawFn) -> list[AccountingRecord]:
+    """Draw a session of many interim updates, a few of which are not as they should be."""
+    packets = [start("10:00:00", framed_address=address("100.64.0.1"))]
+    seconds, down = 0, draw(st.sampled_from([0, 2**32 - 5000]))
+    framed, received_at = "100.64.0.1", packets[0].received_at
+    for _ in range(draw(st.integers(6, 24))):
+        kind = draw(
+            st.sampled_from(["on"] * 8 + ["again", "late", "address", "wrap", "low", "end"])
+        )
+        seconds += draw(st.sampled_from([57, 60, 61, 300]))
+        down += 1000
+        if kind == "address":
+            framed = draw(st.sampled_from(["100.64.0.1", "100.64.0.2", "100.64.0.3"]))
+        raw = down % 2**32 if kind == "wrap" else 7 if kind == "low" else down
+        make: Any = stop if kind == "end" else interim
+        made = make("10:00:00", seconds, raw, framed_address=address(framed))
+        event_at = made.event_at + seconds * 1000 + draw(st.integers(0, 999))
+        received_at = max(received_at, event_at) + draw(st.sampled_from([20, 20, 9_000]))
+        if kind == "late":
+            event_at -= 100_000
+        packets.append(replace(made, event_at=event_at, received_at=received_at))
+        if kind == "again":
+            packets.append(replace(packets[-1], event_at=event_at + 5_000, delay_seconds=0))
+    return packets
+
+
+@settings(PROPERTY, max_examples=200)
+@given(long_sessions(), st.booleans())
+def test_compacting_a_straight_group_gives_what_looking_at_all_of_it_gives(
+    packets: list[AccountingRecord], has_marker: bool
+) -> None:
+    if has_marker:
+        marker = replace(on("10:00:00"), event_at=packets[3].event_at + 1)
+        packets.insert(4, replace(marker, received_at=packets[3].received_at))
+    config = dataclasses.replace(CONFIG, lateness_bound_seconds=400)
+    stages = Stage(config), Stage(config)
+    for number, stage in enumerate(stages):
+        with pytest.MonkeyPatch.context() as patch:
+            if number:
+                patch.setattr(session_step, "compact_straight", lambda *_: None)
+            for one in packets:
+                stage.feed([one], watermark=one.received_at)
+    quick, thorough = stages
+    assert outcome(quick) == outcome(thorough)
+    assert quick.usage_rows == thorough.usage_rows
+    assert quick.binding_rows == thorough.binding_rows
+    assert quick.state.collections["sessions"] == thorough.state.collections["sessions"]
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,31 @@ def test_a_trace_waits_for_its_rows_and_is_forgotten_behind_the_watermark() -> N
     assert len(carrier) == 0
 
 
-def test_only_the_newest_traces_are_carried() -> None:
+def test_what_is_carried_comes_out_though_more_come_in() -> None:
     carrier = Carrier(traces_max=3)
     for number in range(1, 6):
         carrier.take(trace(number))
-    assert carrier.of_rows(np.array([1_100])) == [trace(3), trace(4), trace(5)]
+    assert carrier.of_rows(np.array([1_100])) == [trace(1), trace(2), trace(3)]
+
+
+def test_what_has_come_out_makes_room_for_what_comes_in() -> None:
+    carrier = Carrier(traces_max=3)
+    for number in (1, 2, 3):
+        carrier.take(trace(number, number * 10_000, number * 10_000))
+    assert carrier.of_rows(np.array([20_000])) == [trace(2, 20_000, 20_000)]
+    for number in (4, 5, 3):
+        carrier.take(trace(number, number * 10_000, number * 10_000))
+    assert len(carrier) == 3
+    everything = np.arange(10_000, 60_000, 10_000)
+    kept = [trace(number, number * 10_000, number * 10_000) for number in (1, 3, 4)]
+    assert carrier.of_rows(everything) == kept
+
+
+def test_the_first_received_is_the_first_whoever_was_taken_first() -> None:
+    carrier = Carrier()
+    carrier.take(trace(2, 5_000, 5_100))
+    carrier.take(trace(1, 1_000, 1_199))
+    assert carrier.of_rows(np.array([5_050, 1_100])) == [trace(1), trace(2, 5_000, 5_100)]
 
 
 def test_chances_are_spread_evenly_and_the_same_each_time() -> None:
