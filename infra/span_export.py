@@ -31,8 +31,6 @@ from rating.traces import Attributes, TraceContext, decode_trace, encode_trace
 
 LOG = logging.getLogger(__name__)
 
-LINKS_MAX = 16
-"""Most other traces that one span is linked to."""
 SPANS_PER_REQUEST = 512
 """Most spans of one request to the collector of traces."""
 STOP_SECONDS = 2.0
@@ -142,13 +140,15 @@ class OpenTelemetrySpans:
         span = self.tracer.start_span(
             name,
             context=set_span_in_context(NonRecordingSpan(_remote(first))),
-            links=[Link(_remote(other)) for other in known[1 : 1 + LINKS_MAX]],
+            links=[Link(_remote(other)) for other in known[1:]],
             attributes=dict(attributes),
             start_time=start_ns,
         )
         span.end(end_ns)
         made = span.get_span_context()
-        return encode_trace(dataclasses.replace(first, span_id=made.span_id))
+        from_at = min(context.received_from_at for context in known)
+        until_at = max(context.received_until_at for context in known)
+        return encode_trace(TraceContext(first.trace_id, made.span_id, from_at, until_at))
 
 
 def _remote(context: TraceContext) -> SpanContext:

@@ -9,11 +9,14 @@ datagrams were received::
 A step finds the rows that the trace is about by their `received_at`, which derived rows inherit
 from their newest cause; so a trace also passes a join that holds rows back for half a minute. Rows
 of flows know it to the second (its last millisecond), so that is how exact a trace is.
+Where a step's rows come from several traces, one span stands for all of them from there on: a child
+of the first, linked to the others. Along parents and links every charge leads back to its datagram.
 What a worker knows of traces is in memory only: after its death a trace ends, and nothing else.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import contextvars
 import dataclasses
@@ -32,6 +35,9 @@ _TRACE = re.compile(
 )
 TRACE_HEX = slice(3, 35)
 """Where the trace's id stands in its octets."""
+
+TRACES_MAX = 128
+"""Most traces that a task carries, so that a span's links stay within OpenTelemetry's 128."""
 
 _MASK = (1 << 64) - 1
 
@@ -97,7 +103,8 @@ class Spans(Protocol):
     ) -> bytes:
         """Record a span under its parents and return its own octets; b"" where there is none.
 
-        It belongs to the first parent's trace; the other parents are linked.
+        It belongs to the first parent's trace; the other parents are linked. The octets stand for
+        all of them: their time reaches from the first datagram of any parent to the last of any.
         """
         ...
 
@@ -124,39 +131,38 @@ class NoSpans:
 class Carrier:
     """The traces that came into one task and may still come out of it.
 
-    At most traces_max are kept, the newest; each is forgotten forget_after_ms behind its
-    datagrams' receive time.
+    At most traces_max are carried; each is forgotten forget_after_ms behind its datagrams' receive
+    time. Full, it drops one that has come out already; where none has, it does not take the new
+    one. To drop the oldest instead would, in a task that holds rows back, always drop what is about
+    to come out, and under load no trace would reach a charge.
     """
 
-    def __init__(self, traces_max: int = 64, forget_after_ms: int = 600_000) -> None:
+    def __init__(self, traces_max: int = TRACES_MAX, forget_after_ms: int = 600_000) -> None:
         """Start with none."""
         self.traces_max = traces_max
         self.forget_after_ms = forget_after_ms
         self._carried: dict[bytes, TraceContext] = {}
+        self._came_out: dict[bytes, None] = {}
 
     def take(self, trace: bytes) -> None:
         """Remember the trace of an envelope that was taken; b"" and foreign octets are ignored."""
         context = decode_trace(trace) if trace else None
         if context is None:
             return
+        if trace not in self._carried and len(self._carried) >= self.traces_max:
+            if not self._came_out:
+                return
+            self._drop(next(iter(self._came_out)))
         self._carried[trace] = context
-        if len(self._carried) > self.traces_max:
-            del self._carried[next(iter(self._carried))]
 
     def of_rows(self, received_at: NDArray[np.int64]) -> list[bytes]:
-        """Return the traces that some of these rows (ms each) are about, oldest first."""
+        """Return the traces that some of these rows (ms each) are about, by when they began."""
         if not self._carried or not len(received_at):
             return []
-        return [
-            trace
-            for trace, context in self._carried.items()
-            if bool(
-                np.any(
-                    (received_at >= context.received_from_at)
-                    & (received_at <= _second_end(context.received_until_at))
-                )
-            )
-        ]
+        instants: list[int] = np.unique(received_at).tolist()
+        found = [trace for trace, context in self._carried.items() if _is_about(context, instants)]
+        self._came_out.update(dict.fromkeys(found))
+        return sorted(found, key=lambda trace: self._carried[trace].received_from_at)
 
     def forget(self, watermark_at: int) -> None:
         """Forget what was received long before the watermark (ms)."""
@@ -165,11 +171,21 @@ class Carrier:
             trace for trace, context in self._carried.items() if context.received_until_at < before
         ]
         for trace in stale:
-            del self._carried[trace]
+            self._drop(trace)
+
+    def _drop(self, trace: bytes) -> None:
+        del self._carried[trace]
+        self._came_out.pop(trace, None)
 
     def __len__(self) -> int:
         """Return how many traces are carried."""
         return len(self._carried)
+
+
+def _is_about(context: TraceContext, instants: Sequence[int]) -> bool:
+    """Whether some of these instants (ms, ascending) lie within a trace's time."""
+    at = bisect.bisect_left(instants, context.received_from_at)
+    return at < len(instants) and instants[at] <= _second_end(context.received_until_at)
 
 
 def _second_end(at: int) -> int:

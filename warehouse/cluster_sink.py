@@ -265,14 +265,15 @@ class ClusterSink:
             self._halt(name, error)
 
     def _sink_step(self, followed: _Followed) -> None:
-        """Sink one batch, and end the traces of what it holds."""
+        """Sink one batch, and end the traces of what it holds: each with a span of its own."""
         began_ms = self._ports.now_ms()
         rows = followed.sink.step()
-        traces = followed.partition.traces
-        if rows and traces:
-            ended_ms, attributes = self._ports.now_ms(), {"flowrate.rows": rows}
+        ended_ms = self._ports.now_ms()
+        # Records of one round of rate have the same trace.
+        for trace in dict.fromkeys(followed.partition.traces) if rows else ():
+            attributes = {"flowrate.rows": rows}
             self._ports.spans.child(
-                traces, "sink", began_ms * 1_000_000, ended_ms * 1_000_000, attributes
+                trace, "sink", began_ms * 1_000_000, ended_ms * 1_000_000, attributes
             )
 
     def _do_singles(self) -> None:

@@ -28,7 +28,7 @@ from infra.span_export import spans_over
 from infra.tracing import Traces, open_traces
 from rating.envelopes import Envelope, decode_message, encode_envelope
 from rating.ports import Output
-from rating.traces import Spans, chance_of, decode_trace
+from rating.traces import TRACES_MAX, Spans, chance_of, decode_trace
 from streams.observation import RoundTraces
 from tests.infra.waiting import wait_until
 
@@ -189,7 +189,8 @@ def test_a_real_receiver_is_sent_the_same(receiver: Receiver) -> None:
 def test_a_round_over_several_traces_belongs_to_the_first_and_links_the_others() -> None:
     exporter = InMemorySpanExporter()
     spans, export = spans_over(exporter, FAST, {})
-    traces = [spans.start_trace(AT * 1_000_000, 0.0, (AT, AT)) for _ in range(30)]
+    times = [(AT + 1_000 * number, AT + 1_000 * number + 199) for number in range(TRACES_MAX)]
+    traces = [spans.start_trace(AT * 1_000_000, 0.0, time) for time in times]
     made = decode_trace(spans.child(traces, "rate", 1, 2, {}))
     export.shutdown()
     rate = exporter.get_finished_spans()[-1]
@@ -200,8 +201,9 @@ def test_a_round_over_several_traces_belongs_to_the_first_and_links_the_others()
     assert rate.parent is not None
     assert (rate.parent.trace_id, rate.parent.span_id) == (first.trace_id, first.span_id)
     assert (made.trace_id, made.span_id) == (first.trace_id, rate.context.span_id)
+    assert (made.received_from_at, made.received_until_at) == (times[0][0], times[-1][1])
     linked = [link.context.trace_id for link in rate.links]
-    assert linked == [context.trace_id for context in contexts[1:17] if context]
+    assert linked == [context.trace_id for context in contexts[1:] if context]
 
 
 def test_one_block_in_so_many_is_traced() -> None:

@@ -139,3 +139,32 @@ def test_usage_of_other_datagrams_takes_no_part_in_the_trace() -> None:
     assert traces == [b""]
     export.shutdown()
     assert [span.name for span in exporter.get_finished_spans()] == ["receive"]
+
+
+def test_traces_that_meet_in_a_round_are_followed_though_they_part_again() -> None:
+    exporter = InMemorySpanExporter()
+    spans, export = spans_over(exporter, TracesConfig(sample_one_in=1), {})
+    tasks = Tasks(spans)
+    blocks, received = [], []
+    for number, at in enumerate((NOW, NOW + 120_000)):
+        flow = ("10.0.0.1", "8.8.8.8", 6_000, 6, at - 5_000, at - 4_000)
+        body = encode_datagrams([datagram(message(flow), received_at=at)])
+        blocks.append(Block(number, "data", at, body))
+        received.append(start_trace(spans, (number, 0), body, at * 1_000_000))
+    minutes = tasks.round("decode", Batch(blocks=blocks), received, NOW + 120_000)
+    frames, traces = opened("flow.minutes", minutes)
+    early = tasks.round("attribute", Batch({"flow.minutes": frames}), traces, NOW + 120_000)
+    late = tasks.round("attribute", Batch(), [], NOW + 300_000)
+    for usage in (early, late):
+        frames, traces = opened("usage.measured", usage)
+        assert sum(frame["octets_up"].sum() for frame in frames) == 6_000
+        assert all(traces)
+    export.shutdown()
+    first, second, decode, *attribute = exporter.get_finished_spans()
+    assert decode.parent is not None
+    assert decode.parent.span_id == first.context.span_id
+    assert [link.context.span_id for link in decode.links] == [second.context.span_id]
+    assert [span.name for span in attribute] == ["attribute", "attribute"]
+    for span in attribute:
+        assert span.parent is not None
+        assert span.parent.span_id == decode.context.span_id
