@@ -101,21 +101,6 @@ _MANY: dict[int, tuple[str, Callable[[bytes], Any]]] = {
 }
 """Attributes that may repeat: type -> field and decoder."""
 
-_COPIED = (
-    "user_name",
-    "nas_port",
-    "framed_address",
-    "called_station_id",
-    "calling_station_id",
-    "nas_identifier",
-    "acct_multi_session_id",
-    "session_seconds",
-    "terminate_cause",
-    "nas_port_id",
-    "interface_id",
-)
-"""Fields that go into the record as they are."""
-
 
 def _fields(attributes: Sequence[Attribute]) -> tuple[dict[str, Any], list[str]]:
     found: dict[str, Any] = {}
@@ -176,26 +161,57 @@ def decode_record(
     if fault:
         return fault
     found, faults = _fields(decoded.attributes)
+    return _record(packet, found, faults, nas, config)
+
+
+def _record(
+    packet: AccountingPacket,
+    found: dict[str, Any],
+    faults: list[str],
+    nas: NasConfig,
+    config: RadiusConfig,
+) -> AccountingRecord:
+    get = found.get
     up, down = ("output", "input") if nas.swap_input_output else ("input", "output")
-    fields: dict[str, Any] = {name: found[name] for name in _COPIED if name in found}
-    for name, _ in _MANY.values():
-        if name in found:
-            fields[name] = tuple(found[name])
-    fields.update(_event_time(found, packet.received_at, config, faults))
+    delay_seconds = get("delay_seconds", 0)
+    if delay_seconds > config.delay_limit_seconds:
+        faults.append("Acct-Delay-Time")
+        delay_seconds = 0
+    stamped_at = found["event_timestamp"] * 1000 if "event_timestamp" in found else None
+    event_at, source = _event_time(packet.received_at, delay_seconds, stamped_at, config)
+    octets_up, octets_down = _octets(found, up, nas, faults), _octets(found, down, nas, faults)
     return AccountingRecord(
         status=STATUSES.get(found["status_type"], accounting.OTHER),
         nas_id=packet.nas_id,
-        acct_session_id=found.get("acct_session_id", ""),
+        acct_session_id=get("acct_session_id", ""),
         received_at=packet.received_at,
-        nas_address=found.get("nas_address6") or found.get("nas_address4") or packet.source_address,
-        octets_up=_octets(found, up, nas, faults),
-        octets_down=_octets(found, down, nas, faults),
-        packets_up=found.get(f"{up}_packets"),
-        packets_down=found.get(f"{down}_packets"),
+        event_at=event_at,
+        event_at_source=source,
+        event_timestamp_at=stamped_at,
+        delay_seconds=delay_seconds,
+        user_name=get("user_name", ""),
+        acct_multi_session_id=get("acct_multi_session_id", ""),
+        classes=tuple(get("classes", ())),
+        nas_address=get("nas_address6") or get("nas_address4") or packet.source_address,
+        nas_identifier=get("nas_identifier", ""),
+        nas_port=get("nas_port"),
+        nas_port_id=get("nas_port_id", ""),
+        calling_station_id=get("calling_station_id", ""),
+        called_station_id=get("called_station_id", ""),
+        framed_address=get("framed_address", b""),
+        framed_ipv6_addresses=tuple(get("framed_ipv6_addresses", ())),
+        framed_ipv6_prefixes=tuple(get("framed_ipv6_prefixes", ())),
+        interface_id=get("interface_id", b""),
+        delegated_prefixes=tuple(get("delegated_prefixes", ())),
+        octets_up=octets_up,
+        octets_down=octets_down,
+        packets_up=get(f"{up}_packets"),
+        packets_down=get(f"{down}_packets"),
         has_gigawords="input_gigawords" in found or "output_gigawords" in found,
         octets_modulus=None if nas.has_gigawords else (nas.unit_octets << 32),
+        session_seconds=get("session_seconds"),
+        terminate_cause=get("terminate_cause", 0),
         faults=tuple(faults),
-        **fields,
     )
 
 
@@ -214,26 +230,14 @@ def _octets(found: dict[str, Any], side: str, nas: NasConfig, faults: list[str])
 
 
 def _event_time(
-    found: dict[str, Any], received_at: int, config: RadiusConfig, faults: list[str]
-) -> dict[str, Any]:
-    delay = found.get("delay_seconds", 0)
-    if delay > config.delay_limit_seconds:
-        faults.append("Acct-Delay-Time")
-        delay = 0
-    stamp = found.get("event_timestamp")
-    times: dict[str, Any] = {
-        "event_at": received_at - delay * 1000,
-        "event_at_source": accounting.FROM_DELAY,
-        "delay_seconds": delay,
-    }
-    if stamp is not None:
-        stamped_at = stamp * 1000
-        times["event_timestamp_at"] = stamped_at
+    received_at: int, delay_seconds: int, stamped_at: int | None, config: RadiusConfig
+) -> tuple[int, str]:
+    """Return when it happened (ms) and how we know."""
+    if stamped_at is not None:
         behind, ahead = config.event_time_behind_seconds, config.event_time_ahead_seconds
         if received_at - behind * 1000 < stamped_at < received_at + ahead * 1000:
-            times["event_at"] = stamped_at
-            times["event_at_source"] = accounting.FROM_EVENT_TIMESTAMP
-    return times
+            return stamped_at, accounting.FROM_EVENT_TIMESTAMP
+    return received_at - delay_seconds * 1000, accounting.FROM_DELAY
 
 
 def decode_block(

@@ -7,9 +7,9 @@ IPv4 mapped) n, source port (u16) n, packet length (u16) n; then the packets one
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 MAGIC = b"FRA1"
 _HEADER = struct.Struct("<4sII")
@@ -17,8 +17,7 @@ _SHORT = struct.Struct("<H")
 _COLUMN_OCTETS = 8 + 4 + 16 + 2 + 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AccountingPacket:
+class AccountingPacket(NamedTuple):
     """One verified Accounting-Request as received.
 
     received_at is ms since 1970 UTC; nas_id the configured identity (`NasConfig.nas_id`);

@@ -6,11 +6,11 @@ that stand before it, so that an engineer can see how far a broken packet made s
 
 from __future__ import annotations
 
-import dataclasses
 import hmac
 import struct
 from collections.abc import Iterable, Mapping
 from hashlib import md5
+from typing import NamedTuple
 
 ACCESS_REQUEST = 1
 ACCESS_ACCEPT = 2
@@ -79,8 +79,7 @@ Attribute = tuple[int, bytes]
 """Type and value, without the two octets of header."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A decoded packet; `fault` is "" for a well-formed one, else a key of FAULTS.
 
     length is the length field as sent; authenticator has 16 octets (fewer where the packet is cut);
