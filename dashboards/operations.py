@@ -6,6 +6,7 @@ Its panels ask Prometheus. Names of metrics are those of the packages' `metrics.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import prometheus
@@ -34,12 +35,6 @@ class Expression:
         return query
 
 
-def per_second(metric: str, by: str = "") -> str:
-    """Return a counter's rate, summed over everything but the labels `by`."""
-    grouping = f" by ({by})" if by else ""
-    return f"sum{grouping} (rate({metric}[$__rate_interval]))"
-
-
 def quantile(share: float, histogram: str, selector: str = "", by: str = "") -> str:
     """Return a quantile of a histogram over all processes, per label `by`."""
     labels = f"le, {by}" if by else "le"
@@ -47,94 +42,91 @@ def quantile(share: float, histogram: str, selector: str = "", by: str = "") -> 
     return f"histogram_quantile({share}, sum by ({labels}) ({rate}))"
 
 
-def _latency(stage: str) -> list[Expression]:
+def _quantiles(histogram: str, percents: Sequence[int], selector: str = "") -> list[Expression]:
+    return [Expression(quantile(each / 100, histogram, selector), f"p{each}") for each in percents]
+
+
+def _latency(title: str, description: str, stage: str) -> Panel:
+    """Return the panel of how old usage is when it has come through a stage of its way."""
     selector = f'stage="{stage}"'
-    return [
-        Expression(quantile(share, "flowrate_usage_latency_seconds", selector), name)
-        for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    asked = _quantiles("flowrate_usage_latency_seconds", (50, 95, 99), selector)
+    return Panel(title, description, 8, 8, asked, lines(units.Seconds))
+
+
+def _newest(
+    title: str, description: str, promql: str, unit: str, red_from: float | None = None
+) -> Panel:
+    """Return the panel of one value as it is now, red from a threshold on."""
+    return Panel(title, description, 4, 4, [Expression(promql)], number(unit, red_from))
+
+
+def _rates(title: str, description: str, counter_of_legend: Mapping[str, str]) -> Panel:
+    """Return the panel of counters, each as its rate per second over all processes."""
+    asked = [
+        Expression(f"sum (rate({counter}[$__rate_interval]))", legend)
+        for legend, counter in counter_of_legend.items()
     ]
+    return Panel(title, description, 8, 8, asked, lines(units.Short))
 
 
 NOW: tuple[Panel, ...] = (
-    Panel(
+    _newest(
         "Processes that answer",
         "Processes whose metrics endpoint Prometheus reached at its last attempt.",
-        4,
-        4,
-        [Expression('sum(up{job=~"flowrate.*"})')],
-        number(units.Short),
+        'sum(up{job=~"flowrate.*"})',
+        units.Short,
     ),
-    Panel(
+    _newest(
         "Processes that do not",
         "Processes that Prometheus is told to ask and that do not answer.",
-        4,
-        4,
-        [Expression('count(up{job=~"flowrate.*"} == 0) or vector(0)')],
-        number(units.Short, red_from=1.0),
+        'count(up{job=~"flowrate.*"} == 0) or vector(0)',
+        units.Short,
+        red_from=1.0,
     ),
-    Panel(
+    _newest(
         "Oldest watermark",
         "The most that any stage is behind now; red where minutes wait for it too long.",
-        4,
-        4,
-        [Expression("max(flowrate_stream_watermark_age_seconds)")],
-        number(units.Seconds, red_from=120.0),
+        "max(flowrate_stream_watermark_age_seconds)",
+        units.Seconds,
+        red_from=120.0,
     ),
-    Panel(
+    _newest(
         "Messages behind",
         "All topic partitions together, behind what their consumers have committed.",
-        4,
-        4,
-        [
-            Expression(
-                "sum(max by (topic, partition) (flowrate_stream_consumer_lag_messages))"
-                " or vector(0)"
-            )
-        ],
-        number(units.Short),
+        "sum(max by (topic, partition) (flowrate_stream_consumer_lag_messages)) or vector(0)",
+        units.Short,
     ),
-    Panel(
+    _newest(
         "In spools",
         "Octets that wait on the collectors' disks for Kafka.",
-        4,
-        4,
-        [Expression("sum(flowrate_spool_octets) or vector(0)")],
-        number(units.BytesIEC, red_from=2_147_483_648.0),
+        "sum(flowrate_spool_octets) or vector(0)",
+        units.BytesIEC,
+        red_from=2_147_483_648.0,
     ),
-    Panel(
+    _newest(
         "Oldest output",
         "Age of the oldest committed output that Kafka has not acknowledged.",
-        4,
-        4,
-        [Expression("max(flowrate_stream_outbox_oldest_seconds) or vector(0)")],
-        number(units.Seconds, red_from=60.0),
+        "max(flowrate_stream_outbox_oldest_seconds) or vector(0)",
+        units.Seconds,
+        red_from=60.0,
     ),
 )
 
 LATENCY: tuple[Panel, ...] = (
-    Panel(
+    _latency(
         "Received until rated",
         "Age of usage at the commit of its charge, since its packet or datagram came.",
-        8,
-        8,
-        _latency("received_to_rated"),
-        lines(units.Seconds),
+        "received_to_rated",
     ),
-    Panel(
+    _latency(
         "Minute's end until rated",
         "The same since the end of the minute it was used in: with the NAS's interval in it.",
-        8,
-        8,
-        _latency("event_to_rated"),
-        lines(units.Seconds),
+        "event_to_rated",
     ),
-    Panel(
+    _latency(
         "Received until in the warehouse",
         "Age of usage when the sink had committed it.",
-        8,
-        8,
-        _latency("received_to_sunk"),
-        lines(units.Seconds),
+        "received_to_sunk",
     ),
 )
 
@@ -178,17 +170,14 @@ STAGES: tuple[Panel, ...] = (
         ],
         lines(units.Seconds),
     ),
-    Panel(
+    _rates(
         "Rows per second",
         "What stages read of topics, what was rated, and what was dropped as a repetition.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_stream_rows_read_total"), "read"),
-            Expression(per_second("flowrate_rate_rated_rows_total"), "rated"),
-            Expression(per_second("flowrate_stream_repeats_dropped_total"), "repeated messages"),
-        ],
-        lines(units.Short),
+        {
+            "read": "flowrate_stream_rows_read_total",
+            "rated": "flowrate_rate_rated_rows_total",
+            "repeated messages": "flowrate_stream_repeats_dropped_total",
+        },
     ),
     Panel(
         "Tasks, by worker",
@@ -230,41 +219,32 @@ OUTBOX: tuple[Panel, ...] = (
         "From sending an output until every in-sync replica has it.",
         8,
         8,
-        [
-            Expression(quantile(share, "flowrate_stream_publish_seconds"), name)
-            for share, name in ((0.5, "p50"), (0.99, "p99"))
-        ],
+        _quantiles("flowrate_stream_publish_seconds", (50, 99)),
         lines(units.Seconds),
     ),
 )
 
 RECEIVING: tuple[Panel, ...] = (
-    Panel(
+    _rates(
         "Flow datagrams per second",
         "Received, made durable, and lost before they were.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_flow_received_datagrams_total"), "received"),
-            Expression(per_second("flowrate_flow_appended_datagrams_total"), "durable"),
-            Expression(per_second("flowrate_flow_overflow_datagrams_total"), "dropped"),
-            Expression(per_second("flowrate_flow_kernel_drops"), "dropped by the kernel"),
-        ],
-        lines(units.Short),
+        {
+            "received": "flowrate_flow_received_datagrams_total",
+            "durable": "flowrate_flow_appended_datagrams_total",
+            "dropped": "flowrate_flow_overflow_datagrams_total",
+            "dropped by the kernel": "flowrate_flow_kernel_drops",
+        },
     ),
-    Panel(
+    _rates(
         "Accounting packets per second",
         "Received, answered once durable, repeated by the NAS, and left unanswered.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_radius_received_packets_total"), "received"),
-            Expression(per_second("flowrate_radius_durable_packets_total"), "answered"),
-            Expression(per_second("flowrate_radius_duplicate_packets_total"), "repeated"),
-            Expression(per_second("flowrate_radius_unanswered_packets_total"), "unanswered"),
-            Expression(per_second("flowrate_radius_kernel_drops"), "dropped by the kernel"),
-        ],
-        lines(units.Short),
+        {
+            "received": "flowrate_radius_received_packets_total",
+            "answered": "flowrate_radius_durable_packets_total",
+            "repeated": "flowrate_radius_duplicate_packets_total",
+            "unanswered": "flowrate_radius_unanswered_packets_total",
+            "dropped by the kernel": "flowrate_radius_kernel_drops",
+        },
     ),
     Panel(
         "Spools",
@@ -277,44 +257,33 @@ RECEIVING: tuple[Panel, ...] = (
 )
 
 OUTSIDE: tuple[Panel, ...] = (
-    Panel(
+    _rates(
         "Warehouse",
         "Rows inserted, and inserts that failed and are replayed.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_warehouse_sink_rows_total"), "rows"),
-            Expression(per_second("flowrate_warehouse_sink_failures_total"), "failed inserts"),
-        ],
-        lines(units.Short),
+        {
+            "rows": "flowrate_warehouse_sink_rows_total",
+            "failed inserts": "flowrate_warehouse_sink_failures_total",
+        },
     ),
-    Panel(
+    _rates(
         "Commands and notifications",
         "What was sent, and what ended without effect.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_commands_sent_total"), "commands sent"),
-            Expression(per_second("flowrate_commands_verified_total"), "commands verified"),
-            Expression(per_second("flowrate_commands_failed_total"), "commands failed"),
-            Expression(
-                per_second("flowrate_notifications_delivered_total"), "notifications delivered"
-            ),
-            Expression(per_second("flowrate_notifications_failed_total"), "notifications failed"),
-        ],
-        lines(units.Short),
+        {
+            "commands sent": "flowrate_commands_sent_total",
+            "commands verified": "flowrate_commands_verified_total",
+            "commands failed": "flowrate_commands_failed_total",
+            "notifications delivered": "flowrate_notifications_delivered_total",
+            "notifications failed": "flowrate_notifications_failed_total",
+        },
     ),
-    Panel(
+    _rates(
         "API",
         "Requests answered, refused, and ended in an error of ours.",
-        8,
-        8,
-        [
-            Expression(per_second("flowrate_api_requests_total"), "answered"),
-            Expression(per_second("flowrate_api_problems_total"), "problems"),
-            Expression(per_second("flowrate_api_failures_total"), "failures"),
-        ],
-        lines(units.Short),
+        {
+            "answered": "flowrate_api_requests_total",
+            "problems": "flowrate_api_problems_total",
+            "failures": "flowrate_api_failures_total",
+        },
     ),
 )
 

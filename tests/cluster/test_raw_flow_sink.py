@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import random
-import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,6 @@ from streams.raw_flows import ADDRESSES
 from tests.cluster.servers import Kafka
 from tests.cluster.test_intents import prepare
 from tests.cluster.test_sink import (
-    CLAIM_TIMEOUT_SECONDS,
     Cluster,
     cluster_of,  # noqa: F401
     wait_until,
@@ -136,18 +134,7 @@ def test_every_flow_is_in_the_table_once_through_kills_and_pauses_of_sinks(
             # Only a sink that is at work can be hurt; one that has just begun is importing.
             wait_until(partial(have_moved, intents, before), 60, cluster)
             time.sleep(chance.uniform(0.0, 0.2))
-            sink = chance.choice(cluster.sinks)
-            if event == "kill":
-                cluster.kill_sink(sink)
-                cluster.start_sink()
-            elif event == "pause":
-                sink.send_signal(signal.SIGSTOP)
-                time.sleep(CLAIM_TIMEOUT_SECONDS + 2)
-                log.write(5)
-                sink.send_signal(signal.SIGCONT)
-            else:
-                cluster.kill_endpoint()
-                cluster.start_endpoint()
+            cluster.disturb(event, chance, lambda: log.write(5))
         wait_until(lambda: positions(intents) == log.ends(), 240, cluster)
         assert intents.open_intents(UNNUMBERED) == {}
         wanted = log.rows()

@@ -147,6 +147,21 @@ class Cluster:
         sink.kill()
         sink.wait()
 
+    def disturb(self, event: str, chance: random.Random, meanwhile: Callable[[], None]) -> None:
+        """Let "kill", "pause" (of some sink, `meanwhile` in it) or "kill store" happen."""
+        sink = chance.choice(self.sinks)
+        if event == "kill":
+            self.kill_sink(sink)
+            self.start_sink()
+        elif event == "pause":
+            sink.send_signal(signal.SIGSTOP)
+            time.sleep(CLAIM_TIMEOUT_SECONDS + 2)
+            meanwhile()
+            sink.send_signal(signal.SIGCONT)
+        else:
+            self.kill_endpoint()
+            self.start_endpoint()
+
     def log(self) -> str:
         return (self.directory / "processes.log").read_text(errors="replace")
 
@@ -255,18 +270,7 @@ def test_sums_are_exact_through_kills_pauses_and_rebalances(
     for event in events:
         log.write(chance.randrange(4, 9))
         time.sleep(chance.uniform(0.2, 1.5))
-        sink = chance.choice(cluster.sinks)
-        if event == "kill":
-            cluster.kill_sink(sink)
-            cluster.start_sink()
-        elif event == "pause":
-            sink.send_signal(signal.SIGSTOP)
-            time.sleep(CLAIM_TIMEOUT_SECONDS + 2)
-            log.write(3)
-            sink.send_signal(signal.SIGCONT)
-        else:
-            cluster.kill_endpoint()
-            cluster.start_endpoint()
+        cluster.disturb(event, chance, lambda: log.write(3))
         assert all(sink.poll() is None for sink in cluster.sinks), cluster.log()[-4_000:]
     wait_until(lambda: positions(intents, TOPIC) == log.numbers, 240, cluster)
     assert intents.open_intents(1) == {}
