@@ -95,7 +95,7 @@ class Attribution:
         batch = Batch(frames=frames)
         result = step(self.state, batch, watermark_at=self.watermark_at, config=self.config)
         changes = [
-            dataclasses.replace(change, value=_through_codec(change.collection, change.value))
+            msgspec.structs.replace(change, value=_through_codec(change.collection, change.value))
             if isinstance(change, Put)
             else change
             for change in result.changes

@@ -139,7 +139,7 @@ class Scene:
                 kind = COLLECTIONS[change.collection]
                 value: Any = msgspec.msgpack.decode(stored, type=kind)
                 assert value == change.value
-                change = dataclasses.replace(change, value=value)
+                change = msgspec.structs.replace(change, value=value)
             changes.append(change)
         self.state.apply(dataclasses.replace(result, changes=changes))
         for row in result.rows:
