@@ -41,6 +41,8 @@ class ActingConfig:
 
     interval_seconds: float = 1.0
     """How often desired state is compared with live sessions."""
+    decision_interval_seconds: float = 0.1
+    """How often, in between, rate's newest decisions are looked for and acted on."""
     speed_profiles: tuple[SpeedProfileConfig, ...] = (
         SpeedProfileConfig("full", 1_000_000_000, 1_000_000_000),
         SpeedProfileConfig("throttled", 1_000_000, 1_000_000),

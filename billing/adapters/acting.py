@@ -34,6 +34,7 @@ from billing.adapters.situations import (
     FindTarget,
     current_commands,
     pending_commands,
+    read_decided_situations,
     read_situations,
 )
 from billing.config import OfficeConfig
@@ -112,17 +113,25 @@ class Acting:
             write_commands(connection, lost)
         return len(lost)
 
-    def run_round(self, now_ms: int) -> Counter[str]:
-        """Decide, send and listen once; return counts by metric name."""
-        counts = self._decide(now_ms)
+    def run_round(self, now_ms: int, decided_since_at: int | None = None) -> Counter[str]:
+        """Decide, send and listen once; return counts by metric name.
+
+        decided_since_at (ms): only what rate has decided since is looked at.
+        """
+        counts = self._decide(now_ms, decided_since_at)
         counts += self._send(now_ms)
         counts += self._listen()
         return counts
 
-    def _decide(self, now_ms: int) -> Counter[str]:
-        """Write what `advance` says about every situation, and tell of failures."""
+    def _decide(self, now_ms: int, decided_since_at: int | None) -> Counter[str]:
+        """Write what `advance` says about situations, and tell of failures."""
         with reading(self._engine) as connection:
-            situations = read_situations(connection, self._find_target, now_ms)
+            if decided_since_at is None:
+                situations = read_situations(connection, self._find_target, now_ms)
+            else:
+                situations = read_decided_situations(
+                    connection, self._find_target, decided_since_at, now_ms
+                )
         changed: list[Command] = []
         done: list[str] = []
         for situation in situations:

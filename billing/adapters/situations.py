@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, exists, or_, select
 
@@ -37,15 +37,46 @@ def read_situations(
     """
     requests = _standing_requests(connection, now_ms)
     statuses = _statuses_not_active(connection)
-    acting_on = _subscribers_not_active(connection) | set(requests) | set(statuses)
-    sessions = {s.session_id: s for s in _current_sessions(connection)}
-    sessions |= {s.session_id: s for s in _live_sessions(connection, acting_on)}
+    service = tables.desired_service.c
+    keys = set(connection.scalars(select(service.rating_key).where(service.target != ACTIVE)))
+    acting_on = _members(connection, keys) | set(requests) | set(statuses)
+    sessions = [*_current_sessions(connection), *_live_sessions(connection, acting_on)]
+    return _situations(connection, sessions, requests, statuses, find_target, now_ms)
+
+
+def read_decided_situations(
+    connection: Connection, find_target: FindTarget, decided_since_at: int, now_ms: int
+) -> list[Situation]:
+    """Return those of `read_situations` on which rate has decided since an instant (ms)."""
+    service = tables.desired_service.c
+    query = select(service.rating_key, service.target).where(service.decided_at >= decided_since_at)
+    decided: dict[bool, set[str]] = {True: set(), False: set()}
+    for key, target in connection.execute(query):
+        decided[target == ACTIVE].add(key)
+    if not any(decided.values()):
+        return []
+    sessions = _live_sessions(connection, _members(connection, decided[False]))
+    sessions += _current_sessions(connection, _members(connection, decided[True]))
+    requests = _standing_requests(connection, now_ms)
+    statuses = _statuses_not_active(connection)
+    return _situations(connection, sessions, requests, statuses, find_target, now_ms)
+
+
+def _situations(
+    connection: Connection,
+    found: Iterable[LiveSession],
+    requests: Mapping[str, Sequence[CommandRequest]],
+    statuses: Mapping[str, str],
+    find_target: FindTarget,
+    now_ms: int,
+) -> list[Situation]:
+    sessions = {session.session_id: session for session in found}
     subscribers = {session.subscriber_id for session in sessions.values()} - {""}
     keys = _rating_keys(connection, subscribers, now_ms)
     services = _services(connection, set(keys.values()))
     branches = _branches(connection, subscribers)
     normal = _normal_profiles(connection, set(keys.values()), now_ms)
-    latest = {command.session_id: command for command in current_commands(connection)}
+    latest = {c.session_id: c for c in current_commands(connection, sessions)}
     situations: list[Situation] = []
     for session_id in sorted(sessions):
         session = sessions[session_id]
@@ -75,10 +106,18 @@ def _vendor_profile(target: CoaTarget | None) -> str | None:
     return target.vendor_profile if target and target.vendor_profile in VENDOR_PROFILES else None
 
 
-def current_commands(connection: Connection) -> list[Command]:
-    """Return the newest command of each session that the office follows."""
+def current_commands(
+    connection: Connection, session_ids: Collection[str] | None = None
+) -> list[Command]:
+    """Return the newest command of each session that the office follows, or of some of them."""
     query = select(*_COMMAND).where(tables.command.c.is_current)
-    return [Command(*row) for row in connection.execute(query)]
+    if session_ids is None:
+        return [Command(*row) for row in connection.execute(query)]
+    found: list[Command] = []
+    for some in _chunks(session_ids):
+        rows = connection.execute(query.where(tables.command.c.session_id.in_(some)))
+        found += [Command(*row) for row in rows]
+    return found
 
 
 def pending_commands(connection: Connection, limit: int) -> list[tuple[Command, LiveSession]]:
@@ -129,10 +168,8 @@ def _standing_requests(
     return found
 
 
-def _subscribers_not_active(connection: Connection) -> set[str]:
-    """Return subscribers whose rating key, alone or shared, should not be plainly active."""
-    service = tables.desired_service.c
-    keys = set(connection.scalars(select(service.rating_key).where(service.target != ACTIVE)))
+def _members(connection: Connection, keys: set[str]) -> set[str]:
+    """Return the subscribers whom rating keys, alone or shared, may belong to."""
     entry = tables.directory_entry.c
     members = set(keys)
     for some in _chunks(keys):
@@ -161,15 +198,26 @@ def _status_beside_rate(subscriber_id: str, rating_key: str, statuses: Mapping[s
     return "active" if subscriber_id == rating_key else statuses.get(subscriber_id, "active")
 
 
-def _current_sessions(connection: Connection) -> list[LiveSession]:
-    """Return the sessions, live or ended, whose newest command the office follows."""
+def _current_sessions(
+    connection: Connection, subscribers: set[str] | None = None
+) -> list[LiveSession]:
+    """Return the sessions, live or ended, whose newest command the office follows.
+
+    Of all subscribers, or of some.
+    """
     session, command = tables.live_session.c, tables.command.c
     query = (
         select(*_SESSION)
         .join_from(tables.command, tables.live_session, session.session_id == command.session_id)
         .where(command.is_current)
     )
-    return [LiveSession(*row) for row in connection.execute(query)]
+    if subscribers is None:
+        return [LiveSession(*row) for row in connection.execute(query)]
+    found: list[LiveSession] = []
+    for some in _chunks(subscribers):
+        rows = connection.execute(query.where(session.subscriber_id.in_(some)))
+        found += [LiveSession(*row) for row in rows]
+    return found
 
 
 def _live_sessions(connection: Connection, subscribers: set[str]) -> list[LiveSession]:

@@ -230,7 +230,7 @@ period_closing = _row_table(
 )
 balance = _row_table("balance", rows.Balance)
 alert = _row_table("alert", rows.Alert, Index(None, "raised_at"), Index(None, "rating_key"))
-desired_service = _row_table("desired_service", rows.DesiredService)
+desired_service = _row_table("desired_service", rows.DesiredService, Index(None, "decided_at"))
 account_event_result = _row_table(
     "account_event_result", rows.AccountEventResult, Index(None, "outcome")
 )

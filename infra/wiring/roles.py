@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 STANDBY_SECONDS = 0.5
 """Between two looks whether the role is free."""
 
-TURN_SECONDS = 0.2
+TURN_SECONDS = 0.05
 
 RunOnce = Callable[[int], Counter[str]]
 """Does what is due at an instant (ms) and returns counts by metric name."""

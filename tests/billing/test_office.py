@@ -48,14 +48,17 @@ class Office:
     def __init__(self, engine: Engine, directory: Path) -> None:
         self.engine = engine
         self.now = world.at("2026-11-15")
+        self.config = CONFIG
         self.nas = PaperNas("ack", lambda: self.now)
         self.channels: list[Any] = [LogChannel(directory / "notifications.log")]
         self.start()
 
     def start(self) -> None:
         """Begin a new office process."""
-        acting = ActingLoop(self.engine, CONFIG, self.nas, lambda s: find_target(s), self.channels)
-        self.loop = OfficeLoop(BillingLoop(self.engine, CONFIG.billing), acting)
+        acting = ActingLoop(
+            self.engine, self.config, self.nas, lambda s: find_target(s), self.channels
+        )
+        self.loop = OfficeLoop(BillingLoop(self.engine, self.config.billing), acting)
 
     def run(self, seconds: int = 1) -> None:
         """Let time pass and run one round."""
@@ -103,6 +106,28 @@ def office(new_database: NewDatabase, tmp_path: Path) -> Office:
 def test_an_idle_office_does_nothing(office: Office) -> None:
     office.run()
     assert (office.commands(), office.nas.requests) == ([], [])
+
+
+def test_a_new_decision_does_not_wait_for_the_comparison_of_everything(office: Office) -> None:
+    office.config = dataclasses.replace(
+        CONFIG, acting=dataclasses.replace(CONFIG.acting, interval_seconds=3_600)
+    )
+    office.start()
+    office.run()
+    office.write(
+        DesiredService("karim", "profile:slow", "fair use", office.now),
+        DesiredService("rahim", "active", "plan", office.now),
+        DesiredService("selim", "profile:slow", "fair use", office.now - 60_000),
+    )
+    office.run()
+    slow = ("karim", "coa profile:slow", "acknowledged")
+    assert office.commands() == [slow]
+    office.run()
+    office.write(DesiredService("karim", "active", "topped up", office.now))
+    office.run()
+    assert office.commands() == [slow, ("karim", "coa active", "acknowledged")]
+    office.run(3_600)
+    assert office.commands()[2:] == [("selim", "coa profile:slow", "acknowledged")]
 
 
 def test_a_throttle_is_sent_acknowledged_and_verified(office: Office) -> None:
