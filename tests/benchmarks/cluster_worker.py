@@ -1,8 +1,9 @@
 """The worker process of `bench_cluster`: a real worker that also says where its CPU time goes.
 
-The thread of rounds charges its CPU time, and that of polars' threads, to a part of the work; the
-functions of `PARTS` are wrapped for it. What the other threads used is Faust's, Kafka's and the
-relay's. On SIGUSR1 everything counted so far is written to the file that BENCH_PARTS names.
+The thread of rounds charges its CPU time to a part of the work; the functions of `PARTS` are
+wrapped for it. What polars' threads used in a round is charged to its steps. What the other threads
+used is Faust's, Kafka's and the relay's. On SIGUSR1 everything counted so far is written to the
+file that BENCH_PARTS names.
 """
 
 from __future__ import annotations
@@ -55,14 +56,16 @@ class Meter:
         self._stack = ["rest"]
         self._stage = ""
         self._since = 0
+        self._pool = 0
 
     def begin(self, stage: str) -> None:
         """Charge to a stage from now on."""
-        self._stage, self._since = stage, _rounds_ns()
+        self._stage, self._since, self._pool = stage, time.thread_time_ns(), _pool_ns()
 
     def end(self) -> None:
         """Charge nobody from now on."""
         self._charge()
+        self.spent[self._stage, "step"] += _pool_ns() - self._pool
         self._stage = ""
 
     def within(self, part: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -76,21 +79,20 @@ class Meter:
             self._stack.pop()
 
     def _charge(self) -> None:
-        now = _rounds_ns()
+        now = time.thread_time_ns()
         if self._stage:
             self.spent[self._stage, self._stack[-1]] += now - self._since
         self._since = now
 
 
-def _rounds_ns() -> int:
-    """Return the CPU time of this process without its other Python threads."""
-    ours = threading.get_ident()
-    others = sum(
+def _pool_ns() -> int:
+    """Return the CPU time of this process that no Python thread has used."""
+    ours = sum(
         time.clock_gettime_ns(time.pthread_getcpuclockid(thread.ident))
         for thread in threading.enumerate()
-        if thread.ident is not None and thread.ident != ours
+        if thread.ident is not None
     )
-    return time.process_time_ns() - others
+    return time.process_time_ns() - ours
 
 
 def _wrap(meter: Meter, owner: Any, name: str, part: str) -> None:
