@@ -7,12 +7,11 @@ a period does not depend on the order in which usage came, nor on how it was cut
 
 from __future__ import annotations
 
-import dataclasses
 from fractions import Fraction
 from typing import NamedTuple
 
 from rating.curves import Curve, allowance_of, price, scaled
-from rating.money import decode_exact, encode_exact, to_minor
+from rating.money import ZERO, decode_exact, encode_exact, to_minor
 from rating.plans import Meter, weight_denominator
 from rating.plausible import INT64_MAX
 from rating.rate_state import MeterState
@@ -92,8 +91,8 @@ def scope_quantity(state: MeterState, pricing: Pricing, scope: str) -> int:
     return _whole(state.scopes.get(scope, 0), pricing)
 
 
-def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -> None:
-    """Post F(0) of a segment's opening, with its first day's posting.
+def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -> Fraction:
+    """Post F(0) of a segment's opening, with its first day's posting; return the counter's price.
 
     Days and sessions open with their first usage: one without usage costs nothing.
     """
@@ -101,6 +100,7 @@ def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -
         state.amount = encode_exact(price(pricing.curve, 0))
         if state.amount != "0/1":
             state.pending.setdefault(f"{post_at:015d}|{day_on}", 0)
+    return decode_exact(state.amount)
 
 
 def fits(state: MeterState, pricing: Pricing, movement: Movement) -> bool:
@@ -117,9 +117,9 @@ def fits(state: MeterState, pricing: Pricing, movement: Movement) -> bool:
     return True
 
 
-def is_payable(state: MeterState) -> bool:
+def is_payable(amount: Fraction) -> bool:
     """Return whether a counter's price is an amount that the books can hold."""
-    return abs(decode_exact(state.amount)) <= AMOUNT_MAX
+    return abs(amount.numerator) <= AMOUNT_MAX * amount.denominator
 
 
 def _bucket(pricing: Pricing, movement: Movement) -> str:
@@ -132,26 +132,34 @@ def _scope_name(pricing: Pricing, movement: Movement) -> str:
     return movement.day_on if pricing.meter.scope == "day" else movement.session_id
 
 
-def move(state: MeterState, pricing: Pricing, movement: Movement) -> None:
-    """Add a movement to the counter and to what waits for its posting."""
+def move(state: MeterState, pricing: Pricing, movement: Movement, amount: Fraction) -> Fraction:
+    """Add a movement to the counter and to what waits for its posting.
+
+    amount is the counter's price before it; the one after it is returned.
+    """
     waiting = f"{movement.post_at:015d}|{_bucket(pricing, movement)}"
     state.pending[waiting] = state.pending.get(waiting, 0) + movement.amount
     state.total += movement.amount
     state.updated_at = max(state.updated_at, movement.received_at)
     if pricing.meter.scope == "period":
-        state.amount = encode_exact(price(pricing.curve, quantity_of(state, pricing)))
-        return
+        return reprice(state, pricing, amount)
     name = _scope_name(pricing, movement)
     before = state.scopes.get(name, 0)
     after = state.scopes[name] = before + movement.amount
-    change = _scope_price(after, pricing) - _scope_price(before, pricing)
-    state.amount = encode_exact(decode_exact(state.amount) + change)
+    amount += _scope_price(after, pricing) - _scope_price(before, pricing)
+    state.amount = encode_exact(amount)
+    return amount
 
 
-def reprice(state: MeterState, pricing: Pricing) -> None:
-    """Take over a new curve of the same segment: its share of the period has changed."""
+def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
+    """Price the total anew, also by a new curve of the same segment (another share of the period).
+
+    amount is the counter's price before that, which stands unless the curve runs over the period.
+    """
     if pricing.meter.scope == "period":
-        state.amount = encode_exact(price(pricing.curve, quantity_of(state, pricing)))
+        amount = price(pricing.curve, quantity_of(state, pricing))
+        state.amount = encode_exact(amount)
+    return amount
 
 
 def post(state: MeterState, pricing: Pricing, at: int, currency: str) -> list[DayPosting]:
@@ -188,12 +196,18 @@ def closing_of(state: MeterState, pricing: Pricing, currency: str) -> Closing:
 
 def copy_meter(state: MeterState) -> MeterState:
     """Return a copy whose dicts may be changed."""
-    return dataclasses.replace(
-        state,
+    return MeterState(
+        total=state.total,
         scopes=dict(state.scopes),
         settled=dict(state.settled),
         pending=dict(state.pending),
         posted=dict(state.posted),
+        posted_share=state.posted_share,
+        amount=state.amount,
+        charge_revision=state.charge_revision,
+        charge_quantity=state.charge_quantity,
+        charge_minor=state.charge_minor,
+        updated_at=state.updated_at,
     )
 
 
@@ -232,7 +246,7 @@ class _Through:
         self._pricing = pricing
         self._total = 0
         self._scopes: dict[str, int] = {}
-        self._paid = Fraction(0)
+        self._paid = ZERO
 
     def add(self, bucket: str, amount: int) -> None:
         self._total += amount
@@ -255,7 +269,7 @@ class _Through:
 
 def _scope_price(amount: int, pricing: Pricing) -> Fraction:
     quantity = _whole(amount, pricing)
-    return price(pricing.curve, quantity) if quantity else Fraction(0)
+    return price(pricing.curve, quantity) if quantity else ZERO
 
 
 def _whole(amount: int, pricing: Pricing) -> int:

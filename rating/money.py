@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 
+ZERO = Fraction(0)
+
 WIRE_DECIMALS = 18
 """Decimals of `usage.rated.charge`; see `rating.records.CHARGE_DTYPE`."""
 
@@ -115,6 +117,8 @@ def encode_exact(amount: Fraction) -> str:
 
 def decode_exact(text: str) -> Fraction:
     """Return the fraction that `encode_exact` wrote."""
+    if text == "0/1":
+        return ZERO
     numerator, _, denominator = text.partition("/")
     return Fraction(int(numerator), int(denominator))
 

@@ -142,6 +142,13 @@ def weight_of(meter: Meter, traffic_class: str, denominator: int) -> int:
     return numerator * (denominator // divisor)
 
 
+def octets_counted(meter: Meter, octets_up: int, octets_down: int) -> int:
+    """Return the octets that a meter of octets counts, before any weight."""
+    if meter.unit == "octets":
+        return octets_up + octets_down
+    return octets_up if meter.unit == "octets_up" else octets_down
+
+
 def measured_by(plan: Plan) -> str:
     """Return the source that is charged: ``accounting`` or ``flows``."""
     return plan.measured_by or "accounting"

@@ -40,7 +40,7 @@ def apply_events(work: Workspace, frame: pl.DataFrame) -> None:
     """Apply a batch's account events in arrival order and answer each with a result row."""
     if not frame.height:
         return
-    work.load(frame["rating_key"].unique().to_list())
+    work.load(frame["rating_key"].unique(maintain_order=True).to_list())
     known: dict[str, str] = work.view.get_many("events", frame["event_id"].unique().to_list())
     for values in frame.iter_rows(named=True):
         event = AccountEvent(**values)
@@ -165,4 +165,4 @@ def _reprice_open_segments(work: Workspace, account: Account, event: AccountEven
             continue
         for segment in account.segments(opened.period):
             if segment.number in opened.opened:
-                work.reprice(account, segment, event.received_at)
+                work.reprice(work.span(account, segment), event.received_at)

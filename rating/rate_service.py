@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from rating.balances import available, balance_row
 from rating.engine import Pricing, quantity_of, scope_quantity
-from rating.money import decode_exact, to_minor
-from rating.periods import MINUTE_MS, day_end_at, local_day, period_at
+from rating.money import to_minor
+from rating.periods import MINUTE_MS, day_end_at, local_day
 from rating.plans import Plan
 from rating.rate_events import takes_effect_at
 from rating.rate_state import BalanceState
@@ -35,8 +35,11 @@ def decide_services(work: Workspace, rating_keys: Iterable[str]) -> None:
     for rating_key in sorted(rating_keys):
         account = work.account(rating_key)
         now = max(work.watermark_at, account.newest_received_at)
-        _watch_balance(work, account, now)
-        decision = _decide(work, account, now)
+        plan_ref = account.plan_ref_at(now)
+        plan = work.plan(plan_ref) if plan_ref else None
+        if plan is not None and plan.kind == "prepaid":
+            _watch_balance(work, account, plan, now)
+        decision = _decide(work, account, plan, now)
         if decision is None or decision == (account.state.target, account.state.reason):
             continue
         account.change(target=decision[0], reason=decision[1])
@@ -51,9 +54,10 @@ def show_balances(work: Workspace) -> None:
 
 
 def _counter_row(touched: Touched) -> UsageCounter:
-    segment, plan, pricing, state = touched[1:]
+    (account, segment, terms), pricing, state = touched.span, touched.pricing, touched.state
+    plan = terms.plan
     return UsageCounter(
-        rating_key=touched.account.rating_key,
+        rating_key=account.rating_key,
         period_start_at=segment.period.start_at,
         segment_number=segment.number,
         meter_id=pricing.meter.meter_id,
@@ -63,7 +67,7 @@ def _counter_row(touched: Touched) -> UsageCounter:
         quantity=quantity_of(state, pricing),
         allowance=alert_base(plan, pricing),
         amount_exact=state.amount,
-        amount_minor=to_minor(decode_exact(state.amount), plan.currency),
+        amount_minor=to_minor(touched.amount, plan.currency),
         currency=plan.currency,
         updated_at=state.updated_at,
     )
@@ -71,7 +75,8 @@ def _counter_row(touched: Touched) -> UsageCounter:
 
 def _raise_alerts(work: Workspace, touched: Touched) -> None:
     """Latch each threshold once per period and segment (per day where the curve runs by day)."""
-    account, segment, plan, pricing, state = touched
+    (account, segment, terms), pricing, state = touched.span, touched.pricing, touched.state
+    plan = terms.plan
     opened = account.open_period(segment.period.start_at)
     base = alert_base(plan, pricing)
     if not base or opened is None or opened.is_closed or pricing.meter.scope == "session":
@@ -112,16 +117,16 @@ def _scopes(touched: Touched) -> Iterator[str]:
         yield ""
 
 
-def _decide(work: Workspace, account: Account, now: int) -> tuple[str, str] | None:
+def _decide(
+    work: Workspace, account: Account, plan: Plan | None, now: int
+) -> tuple[str, str] | None:
     """Return (target, reason), the most severe that applies; None before any subscription."""
-    plan_ref = account.plan_ref_at(now)
-    if not plan_ref:
+    if plan is None:
         has_been = any(at <= now for at, _ in account.cuts)
         return (BLOCKED, "subscription ended") if has_been else None
     suspension = _suspension(account, now)
     if suspension is not None:
         return BLOCKED, suspension
-    plan = work.plan(plan_ref)
     if plan.kind == "prepaid":
         balance = work.balance(account.rating_key) or BalanceState(plan.currency)
         if available(balance) <= plan.balance_floor:
@@ -146,38 +151,32 @@ def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
     calendar = account.state.calendar
     if not plan.throttle_steps or calendar is None:
         return ""
-    minute = now // MINUTE_MS
     segment = _segment_at(account, now)
     if segment is None:
         return ""
-    day = local_day(calendar.timezone, minute)
+    span = work.span(account, segment)
+    day = local_day(calendar.timezone, now // MINUTE_MS)
 
     def quantity(pricing: Pricing) -> int:
-        state = work.meter(account.rating_key, segment, pricing.meter.meter_id)
+        state = work.meter(span, pricing)
         return scope_quantity(state, pricing, day.isoformat()) if state else 0
 
-    pricings = {p.meter.meter_id: p for p in work.terms(account, segment).pricings}
-    profile = throttle_profile(plan, pricings, quantity)
-    if profile and any(p.meter.scope == "day" for p in pricings.values()):
+    profile = throttle_profile(plan, span.terms.by_meter, quantity)
+    if profile and any(p.meter.scope == "day" for p in span.terms.pricings):
         work.add_timer(day_end_at(calendar.timezone, day), account)
     return profile
 
 
 def _segment_at(account: Account, now: int) -> Segment | None:
-    assert account.state.calendar is not None
-    period = period_at(account.state.calendar, now // MINUTE_MS)
-    for segment in account.segments(period):
+    for segment in account.segments(account.period_at(now // MINUTE_MS)):
         if segment.start_at <= now < segment.end_at:
             return segment
     return None
 
 
-def _watch_balance(work: Workspace, account: Account, now: int) -> None:
+def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> None:
     """Raise an alert when a balance falls to its floor, once per top-up."""
-    plan_ref = account.plan_ref_at(now)
-    if not plan_ref or work.plan(plan_ref).kind != "prepaid":
-        return
-    plan, balance = work.plan(plan_ref), work.balance(account.rating_key)
+    balance = work.balance(account.rating_key)
     if balance is None:
         return
     is_exhausted = available(balance) <= plan.balance_floor
@@ -187,8 +186,7 @@ def _watch_balance(work: Workspace, account: Account, now: int) -> None:
     work.set_balance(account.rating_key, balance)
     if not is_exhausted:
         return
-    assert account.state.calendar is not None
-    start_at = period_at(account.state.calendar, now // MINUTE_MS).start_at
+    start_at = account.period_at(now // MINUTE_MS).start_at
     work.rows.append(
         Alert(
             alert_id=f"{account.rating_key}|{BALANCE_METER}|0|{balance.top_ups}",

@@ -17,13 +17,14 @@ import polars as pl
 
 from rating.config import RateConfig
 from rating.ports import Batch, Output, Put, StateView, StepResult
+from rating.rate_cells import release_waiting
 from rating.rate_events import apply_events
 from rating.rate_service import decide_services, show_balances, show_counters
 from rating.rate_state import COLLECTIONS
 from rating.rate_timers import fire_timers
-from rating.rate_usage import rate_usage, release_waiting
+from rating.rate_usage import rate_usage
 from rating.rate_work import Workspace
-from rating.records import AccountEvent, RatedUsage, Usage, frame_of, schema_of
+from rating.records import AccountEvent, RatedUsage, Usage, frame_of_values, schema_of
 
 __all__ = ["COLLECTIONS", "step"]
 
@@ -44,7 +45,7 @@ def step(
     release_waiting(work)
     fired = fire_timers(work)
     show_counters(work)
-    moved = {touched.account.rating_key for touched in work.touched.values()}
+    moved = {touched.span.account.rating_key for touched in work.touched.values()}
     told = {key for key, account in work.accounts.items() if account.newest_received_at}
     decide_services(work, fired | moved | told)
     show_balances(work)
@@ -64,7 +65,7 @@ def _result(work: Workspace, volume: list[pl.DataFrame]) -> StepResult:
             work.changes.append(Put("keys", rating_key, account.state))
     frames = [frame for frame in volume if frame.height]
     if work.rated:
-        frames.append(frame_of(RatedUsage, work.rated))
+        frames.append(frame_of_values(RatedUsage, work.rated))
     work.counters["rate_rated_rows"] += sum(frame.height for frame in frames)
     return StepResult(
         changes=work.changes,

@@ -7,17 +7,17 @@ watermark has jumped.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from rating.engine import DayPosting, closing_of, post
 from rating.money import encode_exact
-from rating.periods import MINUTE_MS, cell_of, next_period, period_at
+from rating.periods import MINUTE_MS, cell_of, next_period
 from rating.plans import Plan
 from rating.ports import Delete
 from rating.rate_state import OpenPeriod, cell_range, meter_key, timers_through
 from rating.rate_work import Account, Touched, Workspace
 from rating.rows import PeriodClosing, UsageCharge, UsageDay
-from rating.segments import Segment
 
 
 def fire_timers(work: Workspace) -> set[str]:
@@ -65,11 +65,11 @@ def _open_due_segments(work: Workspace, account: Account) -> None:
     if calendar is None or not account.cuts:
         return
     first = max(account.state.opened_until, account.cuts[0][0])
-    period = period_at(calendar, first // MINUTE_MS)
+    period = account.period_at(first // MINUTE_MS)
     while period.start_at <= work.watermark_at:
         for segment in account.segments(period):
             if segment.start_at <= work.watermark_at:
-                work.open_segment(account, segment)
+                work.open_segment(work.span(account, segment))
             else:
                 work.add_timer(segment.start_at, account)
         last_cut_at, last_plan_ref = account.cuts[-1]
@@ -89,15 +89,14 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
     known = {s.start_at: s for s in account.segments_as_of(opened.period, at)}
     for number in opened.opened:
         segment = segments[number]
-        plan = work.plan(segment.plan_ref)
-        as_of = known.get(segment.start_at, segment)
-        for pricing in work.terms(account, segment).pricings:
-            work.touch(account, segment, plan, pricing)
-        for pricing in work.terms(account, as_of).pricings:
-            state = work.touch(account, segment, plan, pricing)
-            touched = Touched(account, segment, plan, pricing, state)
-            for day in post(state, pricing, at, plan.currency):
-                work.rows.append(_day_row(touched, day.day_on, day, at))
+        span = work.span(account, segment)
+        for pricing in span.terms.pricings:
+            work.touch(span, pricing)
+        as_of = work.span(account, known.get(segment.start_at, segment))
+        for pricing in as_of.terms.pricings:
+            touched = dataclasses.replace(work.touch(span, pricing), pricing=pricing)
+            for day in post(touched.state, pricing, at, span.terms.plan.currency):
+                work.rows.append(_day_row(touched, day, at))
                 work.counters["rate_days_posted"] += 1
             if is_closing or opened.is_closed:
                 _charge_line(work, touched, at)
@@ -117,24 +116,26 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
     )
 
 
-def _day_row(touched: Touched, day_on: str, day: DayPosting, at: int) -> UsageDay:
+def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
+    account, segment, terms = touched.span
     return UsageDay(
-        rating_key=touched.account.rating_key,
+        rating_key=account.rating_key,
         meter_id=touched.pricing.meter.meter_id,
-        day_on=day_on,
-        segment_number=touched.segment.number,
+        day_on=day.day_on,
+        segment_number=segment.number,
         revision=day.revision,
-        period_start_at=touched.segment.period.start_at,
+        period_start_at=segment.period.start_at,
         quantity=day.quantity,
         amount_minor=day.amount_minor,
-        currency=touched.plan.currency,
+        currency=terms.plan.currency,
         posted_at=at,
     )
 
 
 def _charge_line(work: Workspace, touched: Touched, at: int) -> None:
     """Write a meter's line at closing, and again as a revision when late usage has changed it."""
-    state, segment, plan = touched.state, touched.segment, touched.plan
+    state, (account, segment, terms) = touched.state, touched.span
+    plan = terms.plan
     closing = closing_of(state, touched.pricing, plan.currency)
     was = (state.charge_quantity, state.charge_minor)
     if state.charge_revision >= 0 and was == (closing.quantity, closing.amount_minor):
@@ -144,7 +145,7 @@ def _charge_line(work: Workspace, touched: Touched, at: int) -> None:
     work.counters["rate_late_revisions"] += state.charge_revision > 0
     work.rows.append(
         UsageCharge(
-            rating_key=touched.account.rating_key,
+            rating_key=account.rating_key,
             period_start_at=segment.period.start_at,
             segment_number=segment.number,
             meter_id=touched.pricing.meter.meter_id,
@@ -185,8 +186,9 @@ def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> N
     if not opened.is_closed or opened.posts or work.watermark_at < keep_until:
         return
     _drop_cells(work, account, keep_until)
-    segments: list[Segment] = account.segments(opened.period)
+    segments = account.segments(opened.period)
     for number in opened.opened:
-        for pricing in work.terms(account, segments[number]).pricings:
-            work.drop_meter(account, segments[number], pricing.meter.meter_id)
+        span = work.span(account, segments[number])
+        for pricing in span.terms.pricings:
+            work.drop_meter(span, pricing)
     account.drop_period(opened.period.start_at)

@@ -1,16 +1,16 @@
 """The working set of one rate step: what was read, what changes, what goes out.
 
 A step reads each key once, works on copies and ends as one `StepResult`. The parts of the step
-(`rate_events`, `rate_usage`, `rate_timers`, `rate_service`) are functions over a `Workspace`.
+(`rate_events`, `rate_usage`, `rate_cells`, `rate_timers`, `rate_service`) are functions over a
+`Workspace`.
 """
 
 from __future__ import annotations
 
-import bisect
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -28,8 +28,8 @@ from rating.engine import (
     reprice,
     signed_quantity,
 )
-from rating.money import decode_exact, to_wire, wire_decimal
-from rating.periods import MINUTE_MS, Period, day_end_at, local_day
+from rating.money import ZERO, decode_exact, to_wire
+from rating.periods import MINUTE_MS, Period, day_end_at, local_day, period_at
 from rating.plans import Plan, decode_plan, is_class_weighted, measured_by
 from rating.ports import Delete, Put, StateView
 from rating.rate_state import (
@@ -41,14 +41,13 @@ from rating.rate_state import (
     meter_key,
     timer_key,
 )
-from rating.records import RatedUsage
 from rating.segments import Segment, plan_cuts, segment_share, segments_of
 
 _decode_plan = functools.lru_cache(maxsize=4_096)(decode_plan)
 
 
 class Origin(NamedTuple):
-    """Whose usage a charge row stands for: one subscriber's, up to a minute."""
+    """Whose usage a rated row stands for: one subscriber's, up to a minute."""
 
     subscriber_id: str
     source: str
@@ -64,27 +63,55 @@ class Cause(NamedTuple):
     is_late: bool = False
 
 
-class Touched(NamedTuple):
-    """A counter that this step changed."""
+class Octets(NamedTuple):
+    """The octets of a rated row that carries some, and their traffic class."""
 
-    account: Account
-    segment: Segment
-    plan: Plan
-    pricing: Pricing
-    state: MeterState
+    traffic_class: str
+    up: int
+    down: int
+
+
+NO_OCTETS = Octets("", 0, 0)
 
 
 class Terms(NamedTuple):
     """What a segment is rated by; every account with the same plan and bounds shares one.
 
-    weighted are those pricings whose meter tells traffic classes apart.
+    number counts the terms of a step from 0. weighted are those pricings whose meter tells traffic
+    classes apart; direct are those that charge each row of the source as it comes: all but the
+    weighted ones of accounting, which wait for the split of their cells.
     """
 
+    number: int
     plan: Plan
+    timezone: str
+    period_start_at: int
+    close_at: int
     pricings: tuple[Pricing, ...]
     weighted: tuple[Pricing, ...]
+    direct: tuple[Pricing, ...]
+    by_meter: Mapping[str, Pricing]
     source: str
+    by_class: bool
     by_session: bool
+
+
+class Span(NamedTuple):
+    """A segment of an account, with what rates it."""
+
+    account: Account
+    segment: Segment
+    terms: Terms
+
+
+@dataclasses.dataclass(slots=True)
+class Touched:
+    """A counter that this step changes, and its exact price so far."""
+
+    span: Span
+    pricing: Pricing
+    state: MeterState
+    amount: Fraction
 
 
 class Account:
@@ -122,8 +149,19 @@ class Account:
 
     def plan_ref_at(self, instant: int) -> str:
         """Return which plan applies at an instant, "" for none."""
-        index = bisect.bisect_right(self.cuts, instant, key=lambda cut: cut[0]) - 1
-        return self.cuts[index][1] if index >= 0 else ""
+        for start_at, plan_ref in reversed(self.cuts):
+            if start_at <= instant:
+                return plan_ref
+        return ""
+
+    def period_at(self, minute: int) -> Period:
+        """Return the period that a minute lies in: mostly one that is kept already."""
+        instant = minute * MINUTE_MS
+        for kept in self.state.periods:
+            if kept.period.start_at <= instant < kept.period.end_at:
+                return kept.period
+        assert self.state.calendar is not None
+        return period_at(self.state.calendar, minute)
 
     def open_period(self, start_at: int) -> OpenPeriod | None:
         """Return a period that is kept, None where it is not yet or no longer."""
@@ -153,7 +191,10 @@ class Account:
 
 
 class Workspace:
-    """Everything one step has read and will answer."""
+    """Everything one step has read and will answer.
+
+    rated holds rows of `RatedUsage` as `frame_of_values` takes them.
+    """
 
     def __init__(self, view: StateView, config: RateConfig, watermark_at: int) -> None:
         self.view = view
@@ -166,9 +207,10 @@ class Workspace:
         self.changed_balances: set[str] = set()
         self.changes: list[Put | Delete] = []
         self.rows: list[Any] = []
-        self.rated: list[RatedUsage] = []
+        self.rated: list[tuple[Any, ...]] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.new_timers: set[tuple[int, str]] = set()
+        self.all_terms: list[Terms] = []
         self._meters: dict[str, MeterState] = {}
         self._plans: dict[str, Plan] = {}
         self._terms: dict[tuple[str, str, int, int, int, int], Terms] = {}
@@ -193,31 +235,45 @@ class Workspace:
 
     def plan(self, plan_ref: str) -> Plan:
         """Return a plan by its reference."""
-        if plan_ref not in self._plans:
-            self._plans[plan_ref] = _decode_plan(self.view.get("plans", plan_ref))
-        return self._plans[plan_ref]
+        plan = self._plans.get(plan_ref)
+        if plan is None:
+            plan = self._plans[plan_ref] = _decode_plan(self.view.get("plans", plan_ref))
+        return plan
 
-    def terms(self, account: Account, segment: Segment) -> Terms:
-        """Return what a segment is rated by."""
+    def span(self, account: Account, segment: Segment) -> Span:
+        """Return a segment of an account with what rates it."""
         assert account.state.calendar is not None
         period = segment.period
-        key = (
-            segment.plan_ref,
-            account.state.calendar.timezone,
-            *(period.start_at, period.end_at, segment.start_at, segment.end_at),
+        timezone = account.state.calendar.timezone
+        bounds = (period.start_at, period.end_at, segment.start_at, segment.end_at)
+        key = (segment.plan_ref, timezone, *bounds)
+        terms = self._terms.get(key)
+        if terms is None:
+            terms = self._terms[key] = self._new_terms(account, segment, timezone)
+            self.all_terms.append(terms)
+        return Span(account, segment, terms)
+
+    def _new_terms(self, account: Account, segment: Segment, timezone: str) -> Terms:
+        assert account.state.calendar is not None
+        plan = self.plan(segment.plan_ref)
+        share = segment_share(plan.proration, account.state.calendar, segment)
+        pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
+        weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
+        by_flows = measured_by(plan) == "flows"
+        return Terms(
+            number=len(self.all_terms),
+            plan=plan,
+            timezone=timezone,
+            period_start_at=segment.period.start_at,
+            close_at=self.close_at(segment.period),
+            pricings=pricings,
+            weighted=weighted,
+            direct=tuple(p for p in pricings if by_flows or not is_class_weighted(p.meter)),
+            by_meter={pricing.meter.meter_id: pricing for pricing in pricings},
+            source=measured_by(plan),
+            by_class=bool(weighted) and by_flows,
+            by_session=any(p.meter.scope == "session" for p in pricings),
         )
-        if key not in self._terms:
-            plan = self.plan(segment.plan_ref)
-            share = segment_share(plan.proration, account.state.calendar, segment)
-            pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
-            self._terms[key] = Terms(
-                plan=plan,
-                pricings=pricings,
-                weighted=tuple(p for p in pricings if is_class_weighted(p.meter)),
-                source=measured_by(plan),
-                by_session=any(p.meter.scope == "session" for p in pricings),
-            )
-        return self._terms[key]
 
     def add_plan(self, plan_ref: str, plan: Plan, document: str) -> None:
         """Keep a plan that an event has brought."""
@@ -239,31 +295,34 @@ class Workspace:
         self.balances[rating_key] = state
         self.changed_balances.add(rating_key)
 
-    def meter(self, rating_key: str, segment: Segment, meter_id: str) -> MeterState | None:
+    def meter(self, span: Span, pricing: Pricing) -> MeterState | None:
         """Return a counter for reading, None where it was never opened."""
-        key = meter_key(rating_key, segment.period.start_at, segment.number, meter_id)
-        if key in self.touched:
-            return self.touched[key].state
-        if key not in self._meters:
+        key = span_meter_key(span, pricing)
+        touched = self.touched.get(key)
+        return touched.state if touched else self._held_meter(key)
+
+    def _held_meter(self, key: str) -> MeterState | None:
+        held = self._meters.get(key)
+        if held is None:
             held = self.view.get("meters", key)
-            if held is None:
-                return None
-            self._meters[key] = held
-        return self._meters[key]
+            if held is not None:
+                self._meters[key] = held
+        return held
 
-    def touch(self, account: Account, segment: Segment, plan: Plan, pricing: Pricing) -> MeterState:
+    def touch(self, span: Span, pricing: Pricing) -> Touched:
         """Return a counter for changing; it is written and shown at the end of the step."""
-        meter_id = pricing.meter.meter_id
-        key = meter_key(account.rating_key, segment.period.start_at, segment.number, meter_id)
-        if key not in self.touched:
-            held = self.meter(account.rating_key, segment, meter_id)
+        key = span_meter_key(span, pricing)
+        touched = self.touched.get(key)
+        if touched is None:
+            held = self._held_meter(key)
             state = copy_meter(held) if held else MeterState()
-            self.touched[key] = Touched(account, segment, plan, pricing, state)
-        return self.touched[key].state
+            touched = Touched(span, pricing, state, decode_exact(state.amount))
+            self.touched[key] = touched
+        return touched
 
-    def drop_meter(self, account: Account, segment: Segment, meter_id: str) -> None:
+    def drop_meter(self, span: Span, pricing: Pricing) -> None:
         """Forget a counter whose period is no longer kept."""
-        key = meter_key(account.rating_key, segment.period.start_at, segment.number, meter_id)
+        key = span_meter_key(span, pricing)
         self.touched.pop(key, None)
         self.changes.append(Delete("meters", key))
 
@@ -282,129 +341,124 @@ class Workspace:
         """Return when a period closes: usage received before it is on time."""
         return period.end_at + self.config.lateness_bound_ms
 
-    def open_segment(self, account: Account, segment: Segment) -> OpenPeriod:
+    def open_segment(self, span: Span) -> OpenPeriod:
         """Return the period of a segment, both opened: F(0) of every meter is posted once."""
+        account, segment, terms = span
         opened = account.open_period(segment.period.start_at)
         if opened is None:
             opened = account.add_period(segment.period)
-            opened = self.add_posting(account, opened, self.close_at(segment.period))
+            opened = self.add_posting(account, opened, terms.close_at)
             self.counters["rate_periods_opened"] += 1
         if segment.number in opened.opened:
             return opened
         opened = account.change_period(
             opened, opened=tuple(sorted((*opened.opened, segment.number)))
         )
-        assert account.state.calendar is not None
-        timezone = account.state.calendar.timezone
         minute = segment.start_at // MINUTE_MS
-        day = local_day(timezone, minute)
-        post_at = day_end_at(timezone, day) + self.config.lateness_bound_ms
-        plan = self.plan(segment.plan_ref)
-        for pricing in self.terms(account, segment).pricings:
-            state = self.touch(account, segment, plan, pricing)
+        day = local_day(terms.timezone, minute)
+        post_at = day_end_at(terms.timezone, day) + self.config.lateness_bound_ms
+        for pricing in terms.pricings:
+            touched = self.touch(span, pricing)
+            state = touched.state
             state.updated_at = max(state.updated_at, segment.start_at)
-            open_meter(state, pricing, day.isoformat(), post_at)
+            touched.amount = open_meter(state, pricing, day.isoformat(), post_at)
             if state.pending:
                 opened = self.add_posting(account, opened, post_at)
-            touched = Touched(account, segment, plan, pricing, state)
             cause = Cause(0, segment.start_at)
-            self._charge(touched, Origin("", "", "", minute), Fraction(0), cause)
+            self._charge(touched, ZERO, Origin("", "", "", minute), cause)
         return opened
 
-    def move(
-        self,
-        account: Account,
-        segment: Segment,
-        pricing: Pricing,
-        movement: Movement,
-        origin: Origin,
-    ) -> None:
+    def move(self, span: Span, pricing: Pricing, movement: Movement, origin: Origin) -> None:
         """Move a counter, emit its charge, and see that the movement gets posted.
 
         A movement that would leave the range of what is stored or paid is refused and counted; its
         volume is in the warehouse all the same.
         """
-        opened = self.open_segment(account, segment)
-        plan = self.plan(segment.plan_ref)
-        post_at = movement.post_at
-        if post_at <= opened.posted_at:
+        opened = self.open_segment(span)
+        if movement.post_at <= opened.posted_at:
             # Cannot happen while watermarks keep their promise; if it does, the usage is kept.
             grid = self.config.late_posting_interval_ms
             post_at = (max(opened.posted_at, self.watermark_at) // grid + 1) * grid
             movement = movement._replace(post_at=post_at)
             self.counters["rate_usage_after_posting"] += 1
-        state = self.touch(account, segment, plan, pricing)
+        touched = self.touch(span, pricing)
+        state, before = touched.state, touched.amount
         if not fits(state, pricing, movement):
             self.counters["rate_refused_movements"] += 1
             return
-        quantity, amount = signed_quantity(state, pricing), decode_exact(state.amount)
-        move(state, pricing, movement)
-        if not is_payable(state):
-            move(state, pricing, movement._replace(amount=-movement.amount))
+        quantity = signed_quantity(state, pricing)
+        amount = move(state, pricing, movement, before)
+        if not is_payable(amount):
+            back = movement._replace(amount=-movement.amount)
+            touched.amount = move(state, pricing, back, amount)
             self.counters["rate_refused_movements"] += 1
             return
-        self.add_posting(account, opened, post_at)
+        touched.amount = amount
+        account = span.account
+        self.add_posting(account, opened, movement.post_at)
         account.newest_received_at = max(account.newest_received_at, movement.received_at)
-        touched = Touched(account, segment, plan, pricing, state)
         moved = signed_quantity(state, pricing) - quantity
-        is_late = post_at > self.close_at(segment.period)
-        self._charge(touched, origin, amount, Cause(moved, movement.received_at, is_late))
+        is_late = movement.post_at > span.terms.close_at
+        self._charge(touched, before, origin, Cause(moved, movement.received_at, is_late))
 
-    def reprice(self, account: Account, segment: Segment, at: int) -> None:
+    def reprice(self, span: Span, at: int) -> None:
         """Charge what a changed share of the period changes for an open segment."""
-        plan = self.plan(segment.plan_ref)
-        for pricing in self.terms(account, segment).pricings:
-            state = self.touch(account, segment, plan, pricing)
-            touched = Touched(account, segment, plan, pricing, state)
-            key = meter_key(
-                account.rating_key,
-                segment.period.start_at,
-                segment.number,
-                pricing.meter.meter_id,
-            )
-            self.touched[key] = touched
-            amount = decode_exact(state.amount)
-            reprice(state, pricing)
-            self._charge(touched, Origin("", "", "", at // MINUTE_MS), amount, Cause(0, at))
+        for pricing in span.terms.pricings:
+            touched = self.touch(span, pricing)
+            touched.span, touched.pricing = span, pricing
+            before = touched.amount
+            touched.amount = reprice(touched.state, pricing, before)
+            self._charge(touched, before, Origin("", "", "", at // MINUTE_MS), Cause(0, at))
 
-    def _charge(
-        self, touched: Touched, origin: Origin, amount_before: Fraction, cause: Cause
-    ) -> None:
+    def _charge(self, touched: Touched, before: Fraction, origin: Origin, cause: Cause) -> None:
         """Emit the difference that a counter's price has made."""
-        amount = decode_exact(touched.state.amount)
-        wire = to_wire(amount) - to_wire(amount_before)
+        amount = touched.amount
+        wire = to_wire(amount) - to_wire(before)
         if not wire and not cause.quantity:
             return
-        account, plan = touched.account, touched.plan
-        charge = wire_decimal(wire)
-        is_prepaid = plan.kind == "prepaid"
+        account, _, terms = touched.span
+        is_prepaid = terms.plan.kind == "prepaid"
         if is_prepaid:
-            balance = self.balance(account.rating_key) or BalanceState(plan.currency)
-            balance = charged(balance, amount - amount_before, cause.received_at)
+            balance = self.balance(account.rating_key) or BalanceState(terms.plan.currency)
+            balance = charged(balance, amount - before, cause.received_at)
             self.set_balance(account.rating_key, balance)
+        effect = -wire if is_prepaid else 0
+        meter_id = touched.pricing.meter.meter_id
+        self.add_rated(touched.span, origin, cause, meter_id, charges=(wire, effect))
+
+    def add_rated(
+        self,
+        span: Span,
+        origin: Origin,
+        cause: Cause,
+        meter_id: str,
+        *,
+        octets: Octets = NO_OCTETS,
+        charges: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Add a row to `usage.rated`; charges are (charge, balance effect) in wire units."""
+        plan = span.terms.plan
         self.rated.append(
-            RatedUsage(
-                rating_key=account.rating_key,
-                subscriber_id=origin.subscriber_id,
-                source=origin.source,
-                session_id=origin.session_id,
-                traffic_class="",
-                minute=origin.minute,
-                octets_up=0,
-                octets_down=0,
-                packets_up=0,
-                packets_down=0,
-                seconds=0,
-                meter_id=touched.pricing.meter.meter_id,
-                quantity=cause.quantity,
-                charge=charge,
-                currency=plan.currency,
-                balance_effect=-charge if is_prepaid else wire_decimal(0),
-                plan_id=plan.plan_id,
-                plan_version=plan.version,
-                period_start_at=touched.segment.period.start_at,
-                is_late=cause.is_late,
-                received_at=cause.received_at,
+            (
+                span.account.rating_key,
+                origin.subscriber_id,
+                origin.source,
+                origin.session_id,
+                octets.traffic_class,
+                origin.minute,
+                octets.up,
+                octets.down,
+                *(0, 0, 0),  # Packets and seconds are with the rows of volume as measured.
+                meter_id,
+                cause.quantity,
+                charges[0],
+                plan.currency,
+                charges[1],
+                plan.plan_id,
+                plan.version,
+                span.terms.period_start_at,
+                cause.is_late,
+                cause.received_at,
             )
         )
 
@@ -412,3 +466,13 @@ class Workspace:
         """Put the timers that lie ahead."""
         for due_at, key in sorted(self.new_timers):
             self.changes.append(Put("timers", timer_key(due_at, key), key))
+
+
+def span_meter_key(span: Span, pricing: Pricing) -> str:
+    """Return the key of the counter of a meter in a span."""
+    return meter_key(
+        span.account.rating_key,
+        span.terms.period_start_at,
+        span.segment.number,
+        pricing.meter.meter_id,
+    )

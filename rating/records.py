@@ -21,6 +21,8 @@ from typing import Any
 
 import polars as pl
 
+from rating.money import wire_decimal
+
 UNCLASSIFIED = "unclassified"
 UNATTRIBUTED_PREFIX = "unattributed:"
 
@@ -210,3 +212,18 @@ def frame_of(record: type, rows: typing.Sequence[Any]) -> pl.DataFrame:
     schema = schema_of(record)
     columns = {name: [getattr(row, name) for row in rows] for name in schema}
     return pl.DataFrame(columns, schema=schema)
+
+
+def frame_of_values(record: type, rows: typing.Sequence[tuple[Any, ...]]) -> pl.DataFrame:
+    """Return a frame of at least one row from values in field order, charges in wire units.
+
+    Whole units of 10^-18 as integers are many times cheaper than a Decimal of each.
+    """
+    schema = schema_of(record)
+    charges = [name for name, dtype in schema.items() if dtype == CHARGE_DTYPE]
+    columns = [
+        pl.Series(name, values, dtype=pl.Int128 if name in charges else schema[name])
+        for name, values in zip(schema, zip(*rows, strict=True), strict=True)
+    ]
+    unit = pl.lit(wire_decimal(1), dtype=CHARGE_DTYPE)
+    return pl.DataFrame(columns).with_columns(pl.col(charges).cast(pl.Decimal(38, 0)) * unit)

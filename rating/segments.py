@@ -12,7 +12,7 @@ import datetime
 import functools
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rating.periods import MINUTE_MS, Calendar, Period, local_day
 from rating.shares import Share
@@ -42,8 +42,7 @@ class HistoryEvent:
     plan_ref: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch [start_at, end_at) of one period under one plan; numbered from 0 in its period."""
 
     period: Period

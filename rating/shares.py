@@ -19,7 +19,8 @@ class Share:
 
     def quantity(self, bound: int) -> int:
         """Return this stretch's part of a bound in whole units."""
-        return int(bound * self.end // 1) - int(bound * self.start // 1)
+        below_end = bound * self.end.numerator // self.end.denominator
+        return below_end - bound * self.start.numerator // self.start.denominator
 
     def amount(self, amount: Fraction) -> Fraction:
         """Return this stretch's exact part of a fixed amount."""

@@ -15,6 +15,9 @@ from rating.records import UNCLASSIFIED
 ClassOctets = dict[str, tuple[int, int]]
 """(octets_up, octets_down) by traffic class."""
 
+Parts = Mapping[tuple[int, bool, str], Sequence[int]]
+"""(octets_up, octets_down) by (post_at, whether of flows, traffic class; "" of accounting)."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
@@ -35,18 +38,20 @@ def largest_remainder(total: int, shares: Mapping[str, int]) -> dict[str, int]:
     """
     if not total:
         return {}
-    positive = [(name, share) for name, share in shares.items() if share > 0]
-    whole = sum(share for _, share in positive)
+    whole = sum(share for share in shares.values() if share > 0)
     if not whole:
         return {UNCLASSIFIED: total}
-    amount, sign = abs(total), 1 if total >= 0 else -1
-    parts = {name: amount * share // whole for name, share in positive}
-    left = amount - sum(parts.values())
+    left = amount = abs(total)
+    parts, remainders = {}, []
+    for name, share in shares.items():
+        if share > 0:
+            parts[name], remainder = divmod(amount * share, whole)
+            left -= parts[name]
+            remainders.append((-remainder, name))
     if left:
-        by_remainder = sorted(positive, key=lambda part: (-(amount * part[1] % whole), part[0]))
-        for name, _ in by_remainder[:left]:
+        for _, name in sorted(remainders)[:left]:
             parts[name] += 1
-    return {name: sign * octets for name, octets in parts.items()}
+    return parts if total > 0 else {name: -octets for name, octets in parts.items()}
 
 
 def split_octets(octets_up: int, octets_down: int, flows: ClassOctets) -> ClassOctets:
@@ -56,31 +61,39 @@ def split_octets(octets_up: int, octets_down: int, flows: ClassOctets) -> ClassO
     return {name: (up.get(name, 0), down.get(name, 0)) for name in {**up, **down}}
 
 
-def add_layer(layers: Sequence[Layer], new: Layer) -> tuple[Layer, ...]:
-    """Return the layers, ascending by post_at, with one more added into its place."""
-    if not layers:
-        return (new,)
-    merged = {layer.post_at: layer for layer in layers}
-    old = merged.get(new.post_at)
-    if old is not None:
-        new = Layer(
-            new.post_at,
-            old.octets_up + new.octets_up,
-            old.octets_down + new.octets_down,
-            add_octets(old.flows, new.flows),
-        )
-    merged[new.post_at] = new
-    return tuple(merged[post_at] for post_at in sorted(merged))
+def add_parts(
+    layers: Sequence[Layer], parts: Parts, held_max: int
+) -> tuple[tuple[Layer, ...], int]:
+    """Return the layers, ascending by post_at, with parts added; and how many were refused.
 
-
-def octets_held(layers: Sequence[Layer]) -> int:
-    """Return the absolute octets of all layers, of accounting and flows: what no sum exceeds."""
+    A part is refused where the absolute octets of all layers would exceed held_max.
+    """
     held = 0
+    totals: dict[int, dict[str | None, tuple[int, int]]] = {}
     for layer in layers:
-        held += abs(layer.octets_up) + abs(layer.octets_down)
-        for up, down in layer.flows.values():
-            held += abs(up) + abs(down)
-    return held
+        octets: dict[str | None, tuple[int, int]] = {None: (layer.octets_up, layer.octets_down)}
+        octets.update(layer.flows)
+        held += sum(abs(up) + abs(down) for up, down in octets.values())
+        totals[layer.post_at] = octets
+    refused = 0
+    for (post_at, is_flow, traffic_class), (up, down) in sorted(parts.items()):
+        name = traffic_class if is_flow else None
+        octets = totals.get(post_at) or {None: (0, 0)}
+        up_before, down_before = octets.get(name, (0, 0))
+        up, down = up_before + up, down_before + down
+        grown = held - abs(up_before) - abs(down_before) + abs(up) + abs(down)
+        if grown > held_max:
+            refused += 1
+            continue
+        held = grown
+        octets[name] = up, down
+        totals[post_at] = octets
+    return tuple(_layer(post_at, totals[post_at]) for post_at in sorted(totals)), refused
+
+
+def _layer(post_at: int, octets: Mapping[str | None, tuple[int, int]]) -> Layer:
+    flows = {name: held for name, held in octets.items() if name is not None}
+    return Layer(post_at, *octets[None], flows)
 
 
 def add_octets(left: ClassOctets, right: ClassOctets, sign: int = 1) -> ClassOctets:
@@ -100,17 +113,6 @@ def split_through(layers: Sequence[Layer]) -> list[tuple[int, ClassOctets]]:
     for layer in layers:
         octets_up += layer.octets_up
         octets_down += layer.octets_down
-        flows = add_octets(flows, layer.flows)
+        flows = add_octets(flows, layer.flows) if flows else layer.flows
         splits.append((layer.post_at, split_octets(octets_up, octets_down, flows)))
     return splits
-
-
-def final_split(layers: Sequence[Layer]) -> ClassOctets:
-    """Return the split of everything known."""
-    octets_up = octets_down = 0
-    flows: ClassOctets = {}
-    for layer in layers:
-        octets_up += layer.octets_up
-        octets_down += layer.octets_down
-        flows = add_octets(flows, layer.flows) if flows else layer.flows
-    return split_octets(octets_up, octets_down, flows)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import msgspec
 
-from rating.curves.tiers import ZERO, Quantity
+from rating.curves.tiers import ZERO, Quantity, cost_of
 from rating.shares import Share
 
 
@@ -36,7 +36,7 @@ def price(curve: AllowanceOverage, quantity: Quantity) -> Fraction:
     """Return F(quantity)."""
     if quantity <= curve.allowance:
         return ZERO
-    return curve.unit_price * (quantity - curve.allowance) / curve.unit
+    return cost_of(quantity - curve.allowance, curve.unit_price, curve.unit)
 
 
 def scale(curve: AllowanceOverage, share: Share) -> AllowanceOverage:

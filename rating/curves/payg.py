@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import msgspec
 
-from rating.curves.tiers import Quantity
+from rating.curves.tiers import Quantity, cost_of
 from rating.shares import Share
 
 
@@ -25,7 +25,7 @@ class Payg(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="m
 
 def price(curve: Payg, quantity: Quantity) -> Fraction:
     """Return F(quantity)."""
-    return curve.unit_price * quantity / curve.unit
+    return cost_of(quantity, curve.unit_price, curve.unit)
 
 
 def scale(curve: Payg, share: Share) -> Payg:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import msgspec
 
-from rating.curves.tiers import ZERO, Quantity
+from rating.curves.tiers import ZERO, Quantity, cost_of
 from rating.shares import Share
 
 
@@ -32,7 +32,7 @@ def price(curve: Percentage, quantity: Quantity) -> Fraction:
     """Return F(quantity)."""
     if quantity <= curve.free:
         return ZERO
-    return curve.percent * (quantity - curve.free) / (100 * curve.unit)
+    return cost_of(quantity - curve.free, curve.percent, 100 * curve.unit)
 
 
 def scale(curve: Percentage, share: Share) -> Percentage:

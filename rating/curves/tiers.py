@@ -49,11 +49,16 @@ def check_tiers(tiers: tuple[Tier, ...]) -> None:
         below = tier.up_to or 0
 
 
+def cost_of(quantity: Quantity, unit_price: Fraction, unit: int) -> Fraction:
+    """Return quantity x unit_price / unit, exactly, reduced to lowest terms once."""
+    return Fraction(quantity * unit_price.numerator, unit_price.denominator * unit)
+
+
 def tier_price(tier: Tier, quantity: Quantity) -> Fraction:
     """Return the price of a quantity that lies wholly in the tier, without the flat fee."""
     if tier.increment is not None:
         quantity = -(-quantity // tier.increment) * tier.increment
-    return tier.unit_price * quantity / tier.unit
+    return cost_of(quantity, tier.unit_price, tier.unit)
 
 
 def scale_tiers(tiers: tuple[Tier, ...], share: Share) -> tuple[Tier, ...]:

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rating.split import Layer, add_layer, final_split, largest_remainder, split_through
+from rating.split import Layer, Parts, add_parts, largest_remainder, split_through
 
 OCTETS = st.integers(-(10**12), 10**12)
-CLASS_OCTETS = st.dictionaries(
-    st.sampled_from(["cdn", "local", "unclassified"]), st.tuples(OCTETS, OCTETS), max_size=3
+PARTS = st.dictionaries(
+    st.one_of(
+        st.tuples(st.integers(1, 3), st.just(False), st.just("")),
+        st.tuples(
+            st.integers(1, 3), st.just(True), st.sampled_from(["cdn", "local", "unclassified"])
+        ),
+    ),
+    st.tuples(OCTETS, OCTETS),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -46,17 +54,30 @@ def test_nothing_is_lost_and_nobody_gets_more_than_an_octet_too_much(
             assert abs(octets * whole - total * max(0, shares[name])) < whole
 
 
-@given(st.lists(st.builds(Layer, st.integers(1, 3), OCTETS, OCTETS, CLASS_OCTETS), max_size=5))
-def test_the_split_does_not_depend_on_the_order_of_what_came(pieces: list[Layer]) -> None:
+@given(st.lists(PARTS, max_size=5))
+def test_the_split_does_not_depend_on_the_order_of_what_came(pieces: list[Parts]) -> None:
     results = []
     for order in itertools.islice(itertools.permutations(pieces), 12):
         layers: tuple[Layer, ...] = ()
         for piece in order:
-            layers = add_layer(layers, piece)
-        results.append((layers, final_split(layers)))
-        assert [layer.post_at for layer in layers] == sorted({p.post_at for p in pieces})
-        if layers:
-            assert split_through(layers)[-1][1] == final_split(layers)
-    assert all(split == results[0][1] for _, split in results)
-    up, down = (sum(octets[i] for octets in results[0][1].values()) for i in (0, 1))
-    assert (up, down) == (sum(p.octets_up for p in pieces), sum(p.octets_down for p in pieces))
+            layers, refused = add_parts(layers, piece, held_max=10**15)
+            assert not refused
+        assert [layer.post_at for layer in layers] == sorted({at for p in pieces for at, *_ in p})
+        results.append((layers, split_through(layers)))
+    assert all(splits == results[0][1] for _, splits in results)
+    if pieces:
+        final = results[0][1][-1][1]
+        for direction in (0, 1):
+            accounted = (
+                octets[direction]
+                for piece in pieces
+                for (_, is_flow, _), octets in piece.items()
+                if not is_flow
+            )
+            assert sum(octets[direction] for octets in final.values()) == sum(accounted)
+
+
+def test_a_part_beyond_what_a_cell_can_hold_is_refused_and_the_others_are_not() -> None:
+    parts = {(1, False, ""): (40, 0), (2, False, ""): (0, 70), (2, True, "cdn"): (-60, 0)}
+    layers, refused = add_parts((), parts, held_max=100)
+    assert (layers, refused) == ((Layer(1, 40, 0, {}), Layer(2, 0, 0, {"cdn": (-60, 0)})), 1)
