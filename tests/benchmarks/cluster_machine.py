@@ -194,7 +194,7 @@ class Cluster:
     ) -> subprocess.Popen[bytes]:
         """Start a process of a role, with a data directory of its own."""
         command = [sys.executable, "-m", module, *words, "--config", str(self.settings)]
-        command += ["--set", f"data_dir={json.dumps(str(self.directory / name))}"]
+        command += ["--set", f"data_dir={self.directory / name}"]
         environment = {**os.environ, "BENCH_PARTS": str(self.directory / f"{name}.json")}
         with (self.directory / f"{name}.log").open("ab") as output:
             return subprocess.Popen(
