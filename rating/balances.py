@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from fractions import Fraction
+
+import msgspec
 
 from rating.money import decode_exact, encode_exact, from_minor, to_minor
 from rating.rate_state import BalanceState
@@ -17,7 +18,7 @@ def available(state: BalanceState) -> Fraction:
 
 def credited(state: BalanceState, amount_minor: int, at: int) -> BalanceState:
     """Return the balance after a top-up received at an instant."""
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         state,
         credits_minor=state.credits_minor + amount_minor,
         top_ups=state.top_ups + 1,
@@ -27,7 +28,7 @@ def credited(state: BalanceState, amount_minor: int, at: int) -> BalanceState:
 
 def charged(state: BalanceState, amount: Fraction, at: int) -> BalanceState:
     """Return the balance after a charge (negative: a correction) whose cause came at an instant."""
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         state,
         charged=encode_exact(decode_exact(state.charged) + amount),
         updated_at=max(state.updated_at, at),

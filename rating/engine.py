@@ -24,17 +24,16 @@ _SURELY_FITS = 1 << 50
 
 
 class Pricing(NamedTuple):
-    """A meter with the curve of its segment and the share of the period that scaled it."""
+    """A meter with the curve of its segment and the share of the period that scaled it.
+
+    allowance is the quantity that alerts are percentages of, in this segment.
+    """
 
     meter: Meter
     curve: Curve
     share: Share
     denominator: int
-
-    @property
-    def allowance(self) -> int | None:
-        """The quantity that alerts are percentages of, in this segment."""
-        return allowance_of(self.curve)
+    allowance: int | None
 
 
 class Movement(NamedTuple):
@@ -71,7 +70,8 @@ def pricing_of(meter: Meter, share: Share) -> Pricing:
     """Return a meter's pricing in a segment. Only a curve over the period is prorated."""
     if meter.scope != "period":
         share = WHOLE
-    return Pricing(meter, scaled(meter.curve, share), share, weight_denominator(meter))
+    curve = scaled(meter.curve, share)
+    return Pricing(meter, curve, share, weight_denominator(meter), allowance_of(curve))
 
 
 def quantity_of(state: MeterState, pricing: Pricing) -> int:

@@ -79,9 +79,9 @@ def round_half_up(value: Fraction, decimals: int = 0) -> int:
     This is the only rounding of money in Flowrate. Away from zero, so that a credit note is the
     mirror image of its invoice line.
     """
-    doubled: int = 2 * 10**decimals * abs(value.numerator)
-    rounded = (doubled + value.denominator) // (2 * value.denominator)
-    return rounded if value >= 0 else -rounded
+    numerator, denominator = value.numerator, value.denominator
+    rounded: int = (2 * 10**decimals * abs(numerator) + denominator) // (2 * denominator)
+    return rounded if numerator >= 0 else -rounded
 
 
 def to_minor(amount: Fraction, currency: str) -> int:

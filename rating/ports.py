@@ -148,9 +148,8 @@ class MemoryState:
     def scan(self, collection: str, low: str = "", high: str | None = None) -> Iterator[Any]:
         """Yield (key, value) with low <= key < high in ascending key order."""
         held = self.collections.get(collection, {})
-        for key in sorted(held):
-            if key >= low and (high is None or key < high):
-                yield key, held[key]
+        for key in sorted(k for k in held if k >= low and (high is None or k < high)):
+            yield key, held[key]
 
     def apply(self, result: StepResult) -> None:
         """Commit the changes of one step."""

@@ -25,13 +25,19 @@ class CellGroup:
     cell: int
     day_on: str
     oldest_received_at: int
-    newest_received_at: int = 0
-    parts: dict[tuple[int, bool, str], tuple[int, int]] = dataclasses.field(default_factory=dict)
+    newest_received_at: int
+    parts: dict[tuple[int, bool, str], tuple[int, int]]
 
-    def add(self, part: tuple[int, bool, str], octets_up: int, octets_down: int) -> None:
+    def add(
+        self, part: tuple[int, bool, str], octets_up: int, octets_down: int, received_at: int
+    ) -> None:
         """Add octets to one part."""
         up, down = self.parts.get(part, (0, 0))
         self.parts[part] = (up + octets_up, down + octets_down)
+        if received_at < self.oldest_received_at:
+            self.oldest_received_at = received_at
+        elif received_at > self.newest_received_at:
+            self.newest_received_at = received_at
 
     @property
     def name(self) -> str:
@@ -78,7 +84,7 @@ def release_waiting(work: Workspace) -> None:
             continue
         span = work.span(account, account.segments(opened.period)[waiting.segment_number])
         at = waiting.received_at
-        group = CellGroup(span, waiting.subscriber_id, waiting.cell, waiting.day_on, at, at)
+        group = CellGroup(span, waiting.subscriber_id, waiting.cell, waiting.day_on, at, at, {})
         after = CellState(cell.layers, is_released=True)
         _change_cell(work, names[key], group, cell, after)
         work.counters["rate_cells_released"] += 1

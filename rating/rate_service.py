@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from rating.balances import available, balance_row
 from rating.engine import Pricing, quantity_of, scope_quantity
@@ -54,7 +55,7 @@ def show_balances(work: Workspace) -> None:
 
 
 def _counter_row(touched: Touched) -> UsageCounter:
-    (account, segment, terms), pricing, state = touched.span, touched.pricing, touched.state
+    (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
     plan = terms.plan
     return UsageCounter(
         rating_key=account.rating_key,
@@ -75,7 +76,7 @@ def _counter_row(touched: Touched) -> UsageCounter:
 
 def _raise_alerts(work: Workspace, touched: Touched) -> None:
     """Latch each threshold once per period and segment (per day where the curve runs by day)."""
-    (account, segment, terms), pricing, state = touched.span, touched.pricing, touched.state
+    (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
     plan = terms.plan
     opened = account.open_period(segment.period.start_at)
     base = alert_base(plan, pricing)
@@ -182,7 +183,7 @@ def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> N
     is_exhausted = available(balance) <= plan.balance_floor
     if is_exhausted == balance.is_exhausted:
         return
-    balance = dataclasses.replace(balance, is_exhausted=is_exhausted)
+    balance = msgspec.structs.replace(balance, is_exhausted=is_exhausted)
     work.set_balance(account.rating_key, balance)
     if not is_exhausted:
         return

@@ -6,18 +6,17 @@ its own on it, in which its minutes ascend. One binary search then places every 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from rating.money import wire_decimal
-from rating.periods import MINUTE_MS, next_period
+from rating.periods import MINUTE_MS, Period, next_period
 from rating.plans import VOLUME_METER
 from rating.plausible import INT64_MAX
 from rating.rate_work import Account, Span, Terms, Workspace
-from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, RatedUsage, schema_of
-from rating.segments import Segment
+from rating.records import CHARGE_DTYPE, UNATTRIBUTED_PREFIX, UNCLASSIFIED
 
 _NO_SPAN = -1
 _EXPIRED = -2
@@ -25,7 +24,24 @@ _EXPIRED = -2
 _STRETCH_MINUTES = 1 << 40
 """What an account takes up on the line; minutes of the years 1 to 9999 lie far inside."""
 
-_CHARGE = schema_of(RatedUsage)["charge"]
+_ZERO = pl.lit(wire_decimal(0), dtype=CHARGE_DTYPE)
+_IS_CHARGED = pl.col("source") == pl.col("charged_source")
+
+_VOLUME_COLUMNS = (
+    *("rating_key", "subscriber_id", "source", "session_id"),
+    pl.when(_IS_CHARGED & (pl.col("source") == "accounting"))
+    .then(pl.lit(UNCLASSIFIED))
+    .otherwise(pl.col("traffic_class"))
+    .alias("traffic_class"),
+    *("minute", "octets_up", "octets_down", "packets_up", "packets_down", "seconds"),
+    pl.lit(VOLUME_METER).alias("meter_id"),
+    (pl.col("octets_up") + pl.col("octets_down")).alias("quantity"),
+    _ZERO.alias("charge"),
+    "currency",
+    _ZERO.alias("balance_effect"),
+    *("plan_id", "plan_version", "period_start_at", "is_late", "received_at"),
+)
+"""The columns of `RatedUsage`, of rows that know their terms."""
 
 
 def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.DataFrame]:
@@ -46,6 +62,7 @@ def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.Dat
 
     is_known = np.array([not name.startswith(UNATTRIBUTED_PREFIX) for name in names])
     work.load(name for name, known in zip(names, is_known, strict=True) if known)
+    oldest_end_at = _oldest_end_at(work)
     spans: list[Span] = []
     starts, ids = [-1], [_NO_SPAN]
     for number, (name, from_minute, to_minute) in enumerate(
@@ -54,12 +71,15 @@ def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.Dat
         account = work.accounts.get(name)
         if account is None or account.state.calendar is None or not account.cuts:
             continue
-        for segment, is_expired in _segments(work, account, from_minute, to_minute):
-            starts.append(number * _STRETCH_MINUTES + segment.start_at // MINUTE_MS)
-            starts.append(number * _STRETCH_MINUTES + segment.end_at // MINUTE_MS)
-            ids += (_EXPIRED if is_expired else len(spans), _NO_SPAN)
-            if not is_expired:
-                spans.append(work.span(account, segment))
+        begin = number * _STRETCH_MINUTES
+        for period in _periods(account, from_minute, to_minute):
+            is_expired = period.end_at <= oldest_end_at and not account.open_period(period.start_at)
+            for segment in account.segments(period):
+                starts.append(begin + segment.start_at // MINUTE_MS)
+                starts.append(begin + segment.end_at // MINUTE_MS)
+                ids += (_EXPIRED if is_expired else len(spans), _NO_SPAN)
+                if not is_expired:
+                    spans.append(work.span(account, segment))
 
     # Where one stretch ends and the next begins at once, the beginning stands: it comes last.
     places = numbers * _STRETCH_MINUTES + np.clip(minutes, 0, _STRETCH_MINUTES - 1)
@@ -79,24 +99,16 @@ def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.Dat
     )
 
 
-def _segments(
-    work: Workspace, account: Account, first: int, last: int
-) -> Iterator[tuple[Segment, bool]]:
-    """Yield the segments of the periods between two minutes, and whether they are expired."""
+def _periods(account: Account, first: int, last: int) -> list[Period]:
+    """Return the periods between two minutes, from the account's start on."""
     first = max(first, account.cuts[0][0] // MINUTE_MS)
     if first > last:
-        return
-    period = account.period_at(first)
-    while True:
-        is_expired = period.end_at <= _oldest_end_at(work) and not account.open_period(
-            period.start_at
-        )
-        for segment in account.segments(period):
-            yield segment, is_expired
-        if period.end_at > last * MINUTE_MS:
-            return
+        return []
+    periods = [account.period_at(first)]
+    while periods[-1].end_at <= last * MINUTE_MS:
         assert account.state.calendar is not None
-        period = next_period(account.state.calendar, period)
+        periods.append(next_period(account.state.calendar, periods[-1]))
+    return periods
 
 
 def _oldest_end_at(work: Workspace) -> int:
@@ -130,21 +142,6 @@ def volume_rows(frame: pl.DataFrame) -> pl.DataFrame:
     where there is no session to account for them: static prefixes, and what matched nobody.
     Accounting octets come as unclassified here; `rate_cells` moves them between classes.
     """
-    zero = pl.lit(wire_decimal(0), dtype=_CHARGE)
-    is_charged = pl.col("source") == pl.col("charged_source")
     is_counted = (pl.col("source") == "accounting") | (pl.col("session_id") == "")
     is_unrated = pl.col("charged_source").is_null() & is_counted
-    return frame.filter(is_charged | is_unrated).select(
-        *("rating_key", "subscriber_id", "source", "session_id"),
-        pl.when(is_charged & (pl.col("source") == "accounting"))
-        .then(pl.lit(UNCLASSIFIED))
-        .otherwise(pl.col("traffic_class"))
-        .alias("traffic_class"),
-        *("minute", "octets_up", "octets_down", "packets_up", "packets_down", "seconds"),
-        pl.lit(VOLUME_METER).alias("meter_id"),
-        (pl.col("octets_up") + pl.col("octets_down")).alias("quantity"),
-        zero.alias("charge"),
-        "currency",
-        zero.alias("balance_effect"),
-        *("plan_id", "plan_version", "period_start_at", "is_late", "received_at"),
-    )
+    return frame.filter(_IS_CHARGED | is_unrated).select(_VOLUME_COLUMNS)

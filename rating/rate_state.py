@@ -7,15 +7,14 @@ step works on a copy (`engine.copy_meter`).
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from rating.periods import Calendar, Period
 from rating.segments import HistoryEvent
 from rating.split import Layer
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OpenPeriod:
+class OpenPeriod(msgspec.Struct, frozen=True):
     """A period that takes usage: until its closing on time, afterwards as late usage.
 
     opened are the segment numbers that have posted F(0); posts are the instants of coming
@@ -30,8 +29,7 @@ class OpenPeriod:
     alerts: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class KeyState:
+class KeyState(msgspec.Struct, frozen=True):
     """A rating key: its history, its periods, and what its sessions should get.
 
     opened_until: every segment that starts by this instant has been opened. target and reason
@@ -46,8 +44,7 @@ class KeyState:
     reason: str = ""
 
 
-@dataclasses.dataclass(slots=True)
-class MeterState:
+class MeterState(msgspec.Struct):
     """The counter of one meter in one segment of one period.
 
     Quantities are in units of 1 / `denominator` of the meter's weights, so that they stay whole
@@ -59,10 +56,10 @@ class MeterState:
     """
 
     total: int = 0
-    scopes: dict[str, int] = dataclasses.field(default_factory=dict)
-    settled: dict[str, int] = dataclasses.field(default_factory=dict)
-    pending: dict[str, int] = dataclasses.field(default_factory=dict)
-    posted: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    scopes: dict[str, int] = {}
+    settled: dict[str, int] = {}
+    pending: dict[str, int] = {}
+    posted: dict[str, tuple[int, int, int]] = {}
     posted_share: str = ""
     amount: str = "0/1"
     charge_revision: int = -1
@@ -71,16 +68,14 @@ class MeterState:
     updated_at: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CellState:
+class CellState(msgspec.Struct, frozen=True):
     """One subscriber's quarter of an hour in one segment; layers ascend by post_at."""
 
     layers: tuple[Layer, ...] = ()
     is_released: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WaitingCell:
+class WaitingCell(msgspec.Struct, frozen=True, gc=False):
     """A cell whose class-weighted meters wait for flows; enough to find it again."""
 
     rating_key: str
@@ -92,8 +87,7 @@ class WaitingCell:
     received_at: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class BalanceState:
+class BalanceState(msgspec.Struct, frozen=True, gc=False):
     """A prepaid balance: credits in minor units minus exact charges; top_ups counts credits."""
 
     currency: str
@@ -121,9 +115,9 @@ rating key. plans and events grow with business decisions, not with usage, and a
 """
 
 
-def meter_key(rating_key: str, period_start_at: int, segment_number: int, meter_id: str) -> str:
-    """Return the key of a meter's counter."""
-    return f"{rating_key}|{period_start_at:015d}|{segment_number:05d}|{meter_id}"
+def meters_prefix(rating_key: str, period_start_at: int, segment_number: int) -> str:
+    """Return what the keys of all counters of a segment begin with; the meter_id follows."""
+    return f"{rating_key}|{period_start_at:015d}|{segment_number:05d}|"
 
 
 def cell_key(rating_key: str, cell: int, segment_number: int, subscriber_id: str) -> str:

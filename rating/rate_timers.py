@@ -15,7 +15,7 @@ from rating.money import encode_exact
 from rating.periods import MINUTE_MS, cell_of, next_period
 from rating.plans import Plan
 from rating.ports import Delete
-from rating.rate_state import OpenPeriod, cell_range, meter_key, timers_through
+from rating.rate_state import OpenPeriod, cell_range, meters_prefix, timers_through
 from rating.rate_work import Account, Touched, Workspace
 from rating.rows import PeriodClosing, UsageCharge, UsageDay
 
@@ -46,9 +46,9 @@ def _due_meters(work: Workspace, account: Account) -> Iterator[str]:
             continue
         segments = account.segments(opened.period)
         for number in opened.opened:
+            prefix = meters_prefix(account.rating_key, opened.period.start_at, number)
             for meter in work.plan(segments[number].plan_ref).meters:
-                start_at = opened.period.start_at
-                yield meter_key(account.rating_key, start_at, number, meter.meter_id)
+                yield prefix + meter.meter_id
 
 
 def _advance(work: Workspace, account: Account) -> None:
@@ -117,7 +117,7 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
 
 
 def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
-    account, segment, terms = touched.span
+    account, segment, terms, _ = touched.span
     return UsageDay(
         rating_key=account.rating_key,
         meter_id=touched.pricing.meter.meter_id,
@@ -134,7 +134,7 @@ def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
 
 def _charge_line(work: Workspace, touched: Touched, at: int) -> None:
     """Write a meter's line at closing, and again as a revision when late usage has changed it."""
-    state, (account, segment, terms) = touched.state, touched.span
+    state, (account, segment, terms, _) = touched.state, touched.span
     plan = terms.plan
     closing = closing_of(state, touched.pricing, plan.currency)
     was = (state.charge_quantity, state.charge_minor)

@@ -6,9 +6,9 @@ sums then finds the posting of each and hands it to its counters and its cell.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -18,27 +18,41 @@ from rating.plans import octets_counted, weight_of
 from rating.plausible import SUM_MAX, without_excess
 from rating.rate_cells import CellGroup, update_cells
 from rating.rate_spans import place_rows, volume_rows
-from rating.rate_work import Origin, Span, Terms, Workspace, span_meter_key
+from rating.rate_work import Origin, Span, Terms, Workspace
 
 _OCTETS = ("octets_up", "octets_down")
 
-_MOVED_BY = ("subscriber_id", "source", "session_id", "traffic_class", "received_at")
-"""What two rows of one span and cell share if nothing tells them apart."""
+_TOLD_APART_BY = ("subscriber_id", "source", "session_id", "traffic_class", "received_at")
+"""What makes a difference between two rows of one span and cell."""
+
+_SUMS = (
+    pl.col("octets_up", "octets_down", "seconds").sum(),
+    pl.col("minute").max().alias("newest"),
+)
 
 CounterKey = tuple[int, str, str, int, str, str]
 """(span_id, subscriber_id, day_on, post_at, session_id, traffic_class); the last two only where
 the terms tell sessions or classes apart."""
 
 
-@dataclasses.dataclass(slots=True)
-class Measured:
+class Measured(NamedTuple):
     """What moves the counters of one `CounterKey`; minute and received_at are the newest."""
 
-    octets_up: int = 0
-    octets_down: int = 0
-    seconds: int = 0
-    minute: int = 0
-    received_at: int = 0
+    octets_up: int
+    octets_down: int
+    seconds: int
+    minute: int
+    received_at: int
+
+    def plus(self, other: Measured) -> Measured:
+        """Return both in one."""
+        return Measured(
+            self.octets_up + other.octets_up,
+            self.octets_down + other.octets_down,
+            self.seconds + other.seconds,
+            max(self.minute, other.minute),
+            max(self.received_at, other.received_at),
+        )
 
 
 def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
@@ -51,7 +65,9 @@ def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
     if not usage.height:
         return []
     spans, frame = place_rows(work, usage)
-    work.load_meters(span_meter_key(span, p) for span in spans for p in span.terms.pricings)
+    work.load_meters(
+        span.meters_prefix + meter_id for span in spans for meter_id in span.terms.by_meter
+    )
     measured, cells = _sum_up(work, frame, spans)
     _move_counters(work, measured, spans)
     update_cells(work, [cells[key] for key in sorted(cells)])
@@ -62,57 +78,46 @@ def _sum_up(
     work: Workspace, frame: pl.DataFrame, spans: Sequence[Span]
 ) -> tuple[dict[CounterKey, Measured], dict[tuple[int, str, int], CellGroup]]:
     """Return what moves counters, and what each cell (span_id, subscriber_id, cell) is brought."""
-    groups = (
-        frame.lazy()
-        .filter(
-            (pl.col("source") == pl.col("charged_source"))
-            | (pl.col("charged_source") == "accounting")
-        )
-        .group_by("span_id", *_MOVED_BY, (pl.col("minute") // CELL_MINUTES).alias("cell"))
-        .agg(
-            pl.col("octets_up", "octets_down", "seconds").sum(),
-            pl.col("minute").max(),
-        )
-        .collect()
-    )
     measured: dict[CounterKey, Measured] = {}
     cells: dict[tuple[int, str, int], CellGroup] = {}
-    for row in groups.iter_rows():
+    lateness_ms = work.config.lateness_bound_ms
+    groups = (
+        frame.filter(frame["span_id"] >= 0)
+        .group_by("span_id", *_TOLD_APART_BY, pl.col("minute") // CELL_MINUTES)
+        .agg(_SUMS)
+    )
+    for row in groups.rows():
         span_id, subscriber_id, source, session_id, traffic_class, received_at, cell = row[:7]
         octets_up, octets_down, seconds, minute = row[7:]
         span = spans[span_id]
         terms = span.terms
         day_on, day_ends_at = _day_of_cell(terms.timezone, cell)
-        post_at = _post_at(work, terms, day_ends_at, received_at)
+        post_at = day_ends_at + lateness_ms
+        if received_at >= post_at:
+            post_at = _late_post_at(work, terms, received_at)
         if source == terms.source:
             session = session_id if terms.by_session else ""
             counted_class = traffic_class if terms.by_class else ""
             key = (span_id, subscriber_id, day_on, post_at, session, counted_class)
+            brought = Measured(octets_up, octets_down, seconds, minute, received_at)
             sums = measured.get(key)
-            if sums is None:
-                sums = measured[key] = Measured()
-            sums.octets_up += octets_up
-            sums.octets_down += octets_down
-            sums.seconds += seconds
-            sums.minute = max(sums.minute, minute)
-            sums.received_at = max(sums.received_at, received_at)
+            measured[key] = sums.plus(brought) if sums else brought
         if terms.source == "accounting":
             name = (span_id, subscriber_id, cell)
             group = cells.get(name)
             if group is None:
-                group = cells[name] = CellGroup(span, subscriber_id, cell, day_on, received_at)
-            is_flow = source != "accounting"
-            group.add((post_at, is_flow, traffic_class if is_flow else ""), octets_up, octets_down)
-            group.oldest_received_at = min(group.oldest_received_at, received_at)
-            group.newest_received_at = max(group.newest_received_at, received_at)
+                group = CellGroup(span, subscriber_id, cell, day_on, received_at, received_at, {})
+                cells[name] = group
+            if source == "accounting":
+                part = (post_at, False, "")
+            else:
+                part = (post_at, True, traffic_class)
+            group.add(part, octets_up, octets_down, received_at)
     return measured, cells
 
 
-def _post_at(work: Workspace, terms: Terms, day_ends_at: int, received_at: int) -> int:
-    """Return the posting that usage of a day is in time for."""
-    day_close_at = day_ends_at + work.config.lateness_bound_ms
-    if received_at < day_close_at:
-        return day_close_at
+def _late_post_at(work: Workspace, terms: Terms, received_at: int) -> int:
+    """Return the posting of what came too late for its day's: the period's at the latest."""
     grid = work.config.late_posting_interval_ms
     next_late = (received_at // grid + 1) * grid
     return min(next_late, terms.close_at) if received_at < terms.close_at else next_late

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import msgspec
+
 from rating.balances import charged
 from rating.config import RateConfig
 from rating.engine import (
@@ -38,7 +40,7 @@ from rating.rate_state import (
     KeyState,
     MeterState,
     OpenPeriod,
-    meter_key,
+    meters_prefix,
     timer_key,
 )
 from rating.segments import Segment, plan_cuts, segment_share, segments_of
@@ -97,11 +99,12 @@ class Terms(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A segment of an account, with what rates it."""
+    """A segment of an account, with what rates it and what its counters' keys begin with."""
 
     account: Account
     segment: Segment
     terms: Terms
+    meters_prefix: str
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,13 +125,12 @@ class Account:
         self.state = state or KeyState()
         self.is_dirty = False
         self.newest_received_at = 0
-        self._periods = {p.period.start_at: p for p in self.state.periods}
         self._segments: dict[int, list[Segment]] = {}
         self.cuts = plan_cuts(self.state.history)
 
     def change(self, **changes: Any) -> None:
         """Change the state; what follows from a longer history is derived anew."""
-        self.state = dataclasses.replace(self.state, **changes)
+        self.state = msgspec.structs.replace(self.state, **changes)
         self.is_dirty = True
         if "history" in changes:
             self.cuts = plan_cuts(self.state.history)
@@ -165,29 +167,27 @@ class Account:
 
     def open_period(self, start_at: int) -> OpenPeriod | None:
         """Return a period that is kept, None where it is not yet or no longer."""
-        return self._periods.get(start_at)
+        for kept in self.state.periods:
+            if kept.period.start_at == start_at:
+                return kept
+        return None
 
     def add_period(self, period: Period) -> OpenPeriod:
         """Begin to keep a period."""
         opened = OpenPeriod(period)
-        self._periods[period.start_at] = opened
-        self._save_periods()
+        periods = sorted((*self.state.periods, opened), key=lambda kept: kept.period.start_at)
+        self.change(periods=tuple(periods))
         return opened
 
     def drop_period(self, start_at: int) -> None:
         """Keep a period no longer."""
-        del self._periods[start_at]
-        self._save_periods()
+        self.change(periods=tuple(p for p in self.state.periods if p.period.start_at != start_at))
 
     def change_period(self, kept: OpenPeriod, **changes: Any) -> OpenPeriod:
         """Return a kept period after changing it (never in place: the view may still hold it)."""
-        changed = dataclasses.replace(kept, **changes)
-        self._periods[kept.period.start_at] = changed
-        self._save_periods()
+        changed = msgspec.structs.replace(kept, **changes)
+        self.change(periods=tuple(changed if p is kept else p for p in self.state.periods))
         return changed
-
-    def _save_periods(self) -> None:
-        self.change(periods=tuple(self._periods[start] for start in sorted(self._periods)))
 
 
 class Workspace:
@@ -245,13 +245,20 @@ class Workspace:
         assert account.state.calendar is not None
         period = segment.period
         timezone = account.state.calendar.timezone
-        bounds = (period.start_at, period.end_at, segment.start_at, segment.end_at)
-        key = (segment.plan_ref, timezone, *bounds)
+        key = (
+            segment.plan_ref,
+            timezone,
+            period.start_at,
+            period.end_at,
+            segment.start_at,
+            segment.end_at,
+        )
         terms = self._terms.get(key)
         if terms is None:
             terms = self._terms[key] = self._new_terms(account, segment, timezone)
             self.all_terms.append(terms)
-        return Span(account, segment, terms)
+        prefix = meters_prefix(account.rating_key, period.start_at, segment.number)
+        return Span(account, segment, terms, prefix)
 
     def _new_terms(self, account: Account, segment: Segment, timezone: str) -> Terms:
         assert account.state.calendar is not None
@@ -297,7 +304,7 @@ class Workspace:
 
     def meter(self, span: Span, pricing: Pricing) -> MeterState | None:
         """Return a counter for reading, None where it was never opened."""
-        key = span_meter_key(span, pricing)
+        key = span.meters_prefix + pricing.meter.meter_id
         touched = self.touched.get(key)
         return touched.state if touched else self._held_meter(key)
 
@@ -311,7 +318,7 @@ class Workspace:
 
     def touch(self, span: Span, pricing: Pricing) -> Touched:
         """Return a counter for changing; it is written and shown at the end of the step."""
-        key = span_meter_key(span, pricing)
+        key = span.meters_prefix + pricing.meter.meter_id
         touched = self.touched.get(key)
         if touched is None:
             held = self._held_meter(key)
@@ -322,7 +329,7 @@ class Workspace:
 
     def drop_meter(self, span: Span, pricing: Pricing) -> None:
         """Forget a counter whose period is no longer kept."""
-        key = span_meter_key(span, pricing)
+        key = span.meters_prefix + pricing.meter.meter_id
         self.touched.pop(key, None)
         self.changes.append(Delete("meters", key))
 
@@ -343,7 +350,7 @@ class Workspace:
 
     def open_segment(self, span: Span) -> OpenPeriod:
         """Return the period of a segment, both opened: F(0) of every meter is posted once."""
-        account, segment, terms = span
+        account, segment, terms, _ = span
         opened = account.open_period(segment.period.start_at)
         if opened is None:
             opened = account.add_period(segment.period)
@@ -413,10 +420,10 @@ class Workspace:
     def _charge(self, touched: Touched, before: Fraction, origin: Origin, cause: Cause) -> None:
         """Emit the difference that a counter's price has made."""
         amount = touched.amount
-        wire = to_wire(amount) - to_wire(before)
+        wire = to_wire(amount) - to_wire(before) if amount is not before else 0
         if not wire and not cause.quantity:
             return
-        account, _, terms = touched.span
+        account, terms = touched.span.account, touched.span.terms
         is_prepaid = terms.plan.kind == "prepaid"
         if is_prepaid:
             balance = self.balance(account.rating_key) or BalanceState(terms.plan.currency)
@@ -448,7 +455,9 @@ class Workspace:
                 origin.minute,
                 octets.up,
                 octets.down,
-                *(0, 0, 0),  # Packets and seconds are with the rows of volume as measured.
+                0,  # Packets and seconds are with the rows of volume as measured.
+                0,
+                0,
                 meter_id,
                 cause.quantity,
                 charges[0],
@@ -466,13 +475,3 @@ class Workspace:
         """Put the timers that lie ahead."""
         for due_at, key in sorted(self.new_timers):
             self.changes.append(Put("timers", timer_key(due_at, key), key))
-
-
-def span_meter_key(span: Span, pricing: Pricing) -> str:
-    """Return the key of the counter of a meter in a span."""
-    return meter_key(
-        span.account.rating_key,
-        span.terms.period_start_at,
-        span.segment.number,
-        pricing.meter.meter_id,
-    )

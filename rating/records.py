@@ -219,11 +219,19 @@ def frame_of_values(record: type, rows: typing.Sequence[tuple[Any, ...]]) -> pl.
 
     Whole units of 10^-18 as integers are many times cheaper than a Decimal of each.
     """
+    dtypes, charges = _value_columns(record)
+    columns = [
+        pl.Series(name, values, dtype=dtype)
+        for (name, dtype), values in zip(dtypes, zip(*rows, strict=True), strict=True)
+    ]
+    return pl.DataFrame(columns).with_columns(charges)
+
+
+@functools.cache
+def _value_columns(record: type) -> tuple[list[tuple[str, Any]], pl.Expr]:
+    """Return the columns of a record as integers hold them, and what makes charges of these."""
     schema = schema_of(record)
     charges = [name for name, dtype in schema.items() if dtype == CHARGE_DTYPE]
-    columns = [
-        pl.Series(name, values, dtype=pl.Int128 if name in charges else schema[name])
-        for name, values in zip(schema, zip(*rows, strict=True), strict=True)
-    ]
+    dtypes = [(name, pl.Int128() if name in charges else schema[name]) for name in schema]
     unit = pl.lit(wire_decimal(1), dtype=CHARGE_DTYPE)
-    return pl.DataFrame(columns).with_columns(pl.col(charges).cast(pl.Decimal(38, 0)) * unit)
+    return dtypes, pl.col(charges).cast(pl.Decimal(38, 0)) * unit

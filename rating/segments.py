@@ -6,7 +6,6 @@ and nothing else, follow the segments of any period and the part of the period t
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import datetime
 import functools
@@ -81,17 +80,16 @@ def plan_cuts(history: Sequence[HistoryEvent]) -> list[tuple[int, str]]:
 
 def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment]:
     """Return the segments of a period, ascending; stretches without a plan leave gaps."""
-    first = max(0, bisect.bisect_right(cuts, period.start_at, key=lambda cut: cut[0]) - 1)
-    segments: list[Segment] = []
-    for index in range(first, len(cuts)):
-        start_at, plan_ref = cuts[index]
-        end_at = cuts[index + 1][0] if index + 1 < len(cuts) else period.end_at
-        start_at, end_at = max(start_at, period.start_at), min(end_at, period.end_at)
-        if start_at >= period.end_at:
-            break
+    stretches: list[tuple[int, int, str]] = []
+    end_at = period.end_at
+    for start_at, plan_ref in reversed(cuts):
+        start_at = max(start_at, period.start_at)
         if plan_ref and start_at < end_at:
-            segments.append(Segment(period, len(segments), start_at, end_at, plan_ref))
-    return segments
+            stretches.append((start_at, end_at, plan_ref))
+        end_at = min(end_at, start_at)
+        if end_at <= period.start_at:
+            break
+    return [Segment(period, number, *stretch) for number, stretch in enumerate(reversed(stretches))]
 
 
 @functools.lru_cache(maxsize=4_096)

@@ -7,8 +7,10 @@ accounting and flows arrive cannot matter, and every change is posted as a diffe
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
 
 from rating.records import UNCLASSIFIED
 
@@ -19,8 +21,7 @@ Parts = Mapping[tuple[int, bool, str], Sequence[int]]
 """(octets_up, octets_down) by (post_at, whether of flows, traffic class; "" of accounting)."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """What a cell received in time for one posting: accounting octets and flow octets by class."""
 
     post_at: int
@@ -38,16 +39,17 @@ def largest_remainder(total: int, shares: Mapping[str, int]) -> dict[str, int]:
     """
     if not total:
         return {}
-    whole = sum(share for share in shares.values() if share > 0)
-    if not whole:
+    positive = [(name, share) for name, share in shares.items() if share > 0]
+    if not positive:
         return {UNCLASSIFIED: total}
+    whole = sum([share for _, share in positive])
     left = amount = abs(total)
     parts, remainders = {}, []
-    for name, share in shares.items():
-        if share > 0:
-            parts[name], remainder = divmod(amount * share, whole)
-            left -= parts[name]
-            remainders.append((-remainder, name))
+    for name, share in positive:
+        part, remainder = divmod(amount * share, whole)
+        parts[name] = part
+        left -= part
+        remainders.append((-remainder, name))
     if left:
         for _, name in sorted(remainders)[:left]:
             parts[name] += 1
@@ -68,32 +70,32 @@ def add_parts(
 
     A part is refused where the absolute octets of all layers would exceed held_max.
     """
-    held = 0
+    held = refused = 0
     totals: dict[int, dict[str | None, tuple[int, int]]] = {}
     for layer in layers:
+        held += abs(layer.octets_up) + abs(layer.octets_down)
+        for up, down in layer.flows.values():
+            held += abs(up) + abs(down)
         octets: dict[str | None, tuple[int, int]] = {None: (layer.octets_up, layer.octets_down)}
         octets.update(layer.flows)
-        held += sum(abs(up) + abs(down) for up, down in octets.values())
         totals[layer.post_at] = octets
-    refused = 0
-    for (post_at, is_flow, traffic_class), (up, down) in sorted(parts.items()):
+    for (post_at, is_flow, traffic_class), (more_up, more_down) in sorted(parts.items()):
         name = traffic_class if is_flow else None
         octets = totals.get(post_at) or {None: (0, 0)}
-        up_before, down_before = octets.get(name, (0, 0))
-        up, down = up_before + up, down_before + down
-        grown = held - abs(up_before) - abs(down_before) + abs(up) + abs(down)
-        if grown > held_max:
+        up, down = octets.get(name, (0, 0))
+        grown = abs(up + more_up) - abs(up) + abs(down + more_down) - abs(down)
+        if held + grown > held_max:
             refused += 1
             continue
-        held = grown
-        octets[name] = up, down
+        held += grown
+        octets[name] = (up + more_up, down + more_down)
         totals[post_at] = octets
     return tuple(_layer(post_at, totals[post_at]) for post_at in sorted(totals)), refused
 
 
-def _layer(post_at: int, octets: Mapping[str | None, tuple[int, int]]) -> Layer:
-    flows = {name: held for name, held in octets.items() if name is not None}
-    return Layer(post_at, *octets[None], flows)
+def _layer(post_at: int, octets: dict[str | None, tuple[int, int]]) -> Layer:
+    up, down = octets.pop(None)
+    return Layer(post_at, up, down, cast(ClassOctets, octets))
 
 
 def add_octets(left: ClassOctets, right: ClassOctets, sign: int = 1) -> ClassOctets:

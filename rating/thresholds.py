@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
-from rating.curves import allowance_of
 from rating.engine import Pricing
 from rating.plans import Plan, ThrottleStep
 
@@ -35,7 +34,7 @@ def throttle_bound(step: ThrottleStep, pricing: Pricing) -> int:
     """Return the quantity from which a throttle step applies in this segment, in whole units."""
     if step.at_octets is not None:
         return pricing.share.quantity(step.at_octets)
-    allowance = allowance_of(pricing.curve) or 0
+    allowance = pricing.allowance or 0
     return -(-allowance * (step.at_percent or 0) // 100)
 
 
