@@ -10,6 +10,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
+from msgspec import structs
+
 from rating.curves import Curve, allowance_of, price, scaled
 from rating.money import ZERO, decode_exact, encode_exact, to_minor
 from rating.plans import Meter, weight_denominator
@@ -157,8 +159,9 @@ def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
     amount is the counter's price before that, which stands unless the curve runs over the period.
     """
     if pricing.meter.scope == "period":
-        amount = price(pricing.curve, quantity_of(state, pricing))
-        state.amount = encode_exact(amount)
+        before, amount = amount, price(pricing.curve, quantity_of(state, pricing))
+        if amount is not before:
+            state.amount = encode_exact(amount)
     return amount
 
 
@@ -171,6 +174,8 @@ def post(state: MeterState, pricing: Pricing, at: int, currency: str) -> list[Da
     """
     due = [key for key in state.pending if int(key[:15]) <= at]
     changed = {key[16:26] for key in due}
+    if due:
+        state.settled = dict(state.settled)
     for key in due:
         bucket = key[16:]
         state.settled[bucket] = state.settled.get(bucket, 0) + state.pending.pop(key)
@@ -195,20 +200,8 @@ def closing_of(state: MeterState, pricing: Pricing, currency: str) -> Closing:
 
 
 def copy_meter(state: MeterState) -> MeterState:
-    """Return a copy whose dicts may be changed."""
-    return MeterState(
-        total=state.total,
-        scopes=dict(state.scopes),
-        settled=dict(state.settled),
-        pending=dict(state.pending),
-        posted=dict(state.posted),
-        posted_share=state.posted_share,
-        amount=state.amount,
-        charge_revision=state.charge_revision,
-        charge_quantity=state.charge_quantity,
-        charge_minor=state.charge_minor,
-        updated_at=state.updated_at,
-    )
+    """Return a copy that `move` may change; what only postings change, `post` replaces."""
+    return structs.replace(state, scopes=dict(state.scopes), pending=dict(state.pending))
 
 
 def _post_days(
@@ -218,6 +211,7 @@ def _post_days(
     through = _Through(pricing)
     minor_before = quantity_before = 0
     postings = []
+    state.posted = dict(state.posted)
     buckets = sorted(state.settled)
     for index, bucket in enumerate(buckets):
         through.add(bucket, state.settled[bucket])

@@ -148,7 +148,8 @@ class MemoryState:
     def scan(self, collection: str, low: str = "", high: str | None = None) -> Iterator[Any]:
         """Yield (key, value) with low <= key < high in ascending key order."""
         held = self.collections.get(collection, {})
-        for key in sorted(k for k in held if k >= low and (high is None or k < high)):
+        keys = [key for key in held if key >= low]
+        for key in sorted(keys if high is None else [key for key in keys if key < high]):
             yield key, held[key]
 
     def apply(self, result: StepResult) -> None:

@@ -82,13 +82,15 @@ def _sum_up(
     cells: dict[tuple[int, str, int], CellGroup] = {}
     lateness_ms = work.config.lateness_bound_ms
     groups = (
-        frame.filter(frame["span_id"] >= 0)
-        .group_by("span_id", *_TOLD_APART_BY, pl.col("minute") // CELL_MINUTES)
+        frame.group_by("span_id", *_TOLD_APART_BY, pl.col("minute") // CELL_MINUTES)
         .agg(_SUMS)
+        .sort("span_id")
     )
     for row in groups.rows():
-        span_id, subscriber_id, source, session_id, traffic_class, received_at, cell = row[:7]
-        octets_up, octets_down, seconds, minute = row[7:]
+        span_id, subscriber_id, source, session_id, traffic_class, received_at, *sums = row
+        cell, octets_up, octets_down, seconds, minute = sums
+        if span_id < 0:
+            continue
         span = spans[span_id]
         terms = span.terms
         day_on, day_ends_at = _day_of_cell(terms.timezone, cell)
@@ -100,8 +102,8 @@ def _sum_up(
             counted_class = traffic_class if terms.by_class else ""
             key = (span_id, subscriber_id, day_on, post_at, session, counted_class)
             brought = Measured(octets_up, octets_down, seconds, minute, received_at)
-            sums = measured.get(key)
-            measured[key] = sums.plus(brought) if sums else brought
+            before = measured.get(key)
+            measured[key] = before.plus(brought) if before else brought
         if terms.source == "accounting":
             name = (span_id, subscriber_id, cell)
             group = cells.get(name)

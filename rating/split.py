@@ -8,7 +8,6 @@ accounting and flows arrive cannot matter, and every change is posted as a diffe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import msgspec
 
@@ -70,32 +69,34 @@ def add_parts(
 
     A part is refused where the absolute octets of all layers would exceed held_max.
     """
-    held = refused = 0
-    totals: dict[int, dict[str | None, tuple[int, int]]] = {}
-    for layer in layers:
-        held += abs(layer.octets_up) + abs(layer.octets_down)
-        for up, down in layer.flows.values():
-            held += abs(up) + abs(down)
-        octets: dict[str | None, tuple[int, int]] = {None: (layer.octets_up, layer.octets_down)}
-        octets.update(layer.flows)
-        totals[layer.post_at] = octets
-    for (post_at, is_flow, traffic_class), (more_up, more_down) in sorted(parts.items()):
-        name = traffic_class if is_flow else None
-        octets = totals.get(post_at) or {None: (0, 0)}
-        up, down = octets.get(name, (0, 0))
-        grown = abs(up + more_up) - abs(up) + abs(down + more_down) - abs(down)
-        if held + grown > held_max:
+    by_posting = {layer.post_at: layer for layer in layers}
+    held = sum([_octets_held(layer) for layer in layers])
+    refused = 0
+    for (post_at, is_flow, traffic_class), (up, down) in sorted(parts.items()):
+        layer = by_posting.get(post_at) or Layer(post_at, 0, 0, {})
+        if is_flow:
+            held_up, held_down = layer.flows.get(traffic_class, (0, 0))
+        else:
+            held_up, held_down = layer.octets_up, layer.octets_down
+        octets = (held_up + up, held_down + down)
+        growth = abs(octets[0]) + abs(octets[1]) - abs(held_up) - abs(held_down)
+        if held + growth > held_max:
             refused += 1
             continue
-        held += grown
-        octets[name] = (up + more_up, down + more_down)
-        totals[post_at] = octets
-    return tuple(_layer(post_at, totals[post_at]) for post_at in sorted(totals)), refused
+        held += growth
+        if is_flow:
+            flows = {**layer.flows, traffic_class: octets}
+            by_posting[post_at] = Layer(post_at, layer.octets_up, layer.octets_down, flows)
+        else:
+            by_posting[post_at] = Layer(post_at, *octets, layer.flows)
+    return tuple([by_posting[post_at] for post_at in sorted(by_posting)]), refused
 
 
-def _layer(post_at: int, octets: dict[str | None, tuple[int, int]]) -> Layer:
-    up, down = octets.pop(None)
-    return Layer(post_at, up, down, cast(ClassOctets, octets))
+def _octets_held(layer: Layer) -> int:
+    held = abs(layer.octets_up) + abs(layer.octets_down)
+    for up, down in layer.flows.values():
+        held += abs(up) + abs(down)
+    return held
 
 
 def add_octets(left: ClassOctets, right: ClassOctets, sign: int = 1) -> ClassOctets:
