@@ -15,6 +15,9 @@ from collectors.config import (
 from collectors.radius.clients import ClientTable
 from rating.connections import KafkaConfig
 
+PACE_MILLISECONDS_MAX = 1_000
+"""A NAS sends again after a few seconds (RFC 2866 §2)."""
+
 
 def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
     """Return what cannot work in the flow receiver's settings: the key and what was expected."""
@@ -61,6 +64,11 @@ def check_spool(config: SpoolConfig, kafka: KafkaConfig) -> list[str]:
     problems = [
         f"spool.{problem}" for problem in _positive(config, ("octets_max", "ack_wait_milliseconds"))
     ]
+    if not 0 <= config.radius_pace_milliseconds <= PACE_MILLISECONDS_MAX:
+        problems.append(
+            f"spool.radius_pace_milliseconds = {config.radius_pace_milliseconds}:"
+            f" expected 0 to {PACE_MILLISECONDS_MAX}"
+        )
     if config.lease_seconds < 1 or config.keep_published_minutes < 0:
         problems.append(
             f"spool.lease_seconds, spool.keep_published_minutes = {config.lease_seconds},"

@@ -98,6 +98,10 @@ class SpoolConfig:
     "spool" once this disk has it."""
     ack_wait_milliseconds: int = 2_000
     """How long an answer waits for Kafka ("log"); then the NAS is left to send again."""
+    radius_pace_milliseconds: int = 30
+    """Least time between two blocks of accounting packets where answers wait for Kafka: meanwhile
+    more packets gather, and each block is a message per partition, which costs more than a packet
+    does. A NAS waits seconds for its answer."""
     keep_published_minutes: float = 60.0
     """How long blocks stay in the spool after Kafka has them."""
     lease_seconds: float = 15.0
