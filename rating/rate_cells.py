@@ -11,9 +11,9 @@ from rating.plans import VOLUME_METER, octets_counted, weight_of
 from rating.plausible import SUM_MAX
 from rating.ports import Delete, Put
 from rating.rate_state import CellState, WaitingCell, cell_key, timer_key, timers_through
-from rating.rate_work import Cause, Octets, Origin, Span, Workspace
+from rating.rate_work import Cause, Origin, Span, Workspace
 from rating.records import UNCLASSIFIED
-from rating.split import ClassOctets, Layer, add_octets, add_parts, split_through
+from rating.split import ClassOctets, add_octets, add_parts, split_through
 
 
 @dataclasses.dataclass(slots=True)
@@ -142,8 +142,7 @@ def _change_cell(
                 )
                 work.move(group.span, pricing, movement, origin)
     if has_flows:
-        arrived = _accounted(after.layers, before.layers)
-        _reclassify(work, group, was[-1][1] if was else {}, now[-1][1], arrived)
+        _reclassify(work, group, was[-1][1] if was else {}, now[-1][1])
 
 
 def _contributions(splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing) -> dict[int, int]:
@@ -160,32 +159,21 @@ def _contributions(splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing) 
     return contributions
 
 
-def _accounted(after: Sequence[Layer], before: Sequence[Layer]) -> tuple[int, int]:
-    """Return the accounting octets that a step has brought, up and down."""
-    up = sum(layer.octets_up for layer in after) - sum(layer.octets_up for layer in before)
-    down = sum(layer.octets_down for layer in after) - sum(layer.octets_down for layer in before)
-    return up, down
-
-
-def _reclassify(
-    work: Workspace,
-    group: CellGroup,
-    was: ClassOctets,
-    now: ClassOctets,
-    arrived: tuple[int, int],
-) -> None:
+def _reclassify(work: Workspace, group: CellGroup, was: ClassOctets, now: ClassOctets) -> None:
     """Emit the rows, summing to zero, that move a cell's octets between classes.
 
-    What has arrived is in rows of volume already, as unclassified.
+    A split conserves its octets: what the two differ by in all has just arrived, and is in rows of
+    volume already, as unclassified.
     """
-    changes = add_octets(add_octets(now, was, -1), {UNCLASSIFIED: arrived}, -1)
-    moved = {name: octets for name, octets in changes.items() if octets != (0, 0)}
+    changes = add_octets(now, was, -1)
+    up = sum([octets[0] for octets in changes.values()])
+    down = sum([octets[1] for octets in changes.values()])
+    changes = add_octets(changes, {UNCLASSIFIED: (up, down)}, -1)
+    moved = sorted([(name, *octets) for name, octets in changes.items() if octets != (0, 0)])
     if not moved:
         return
     work.counters["rate_reclassified_cells"] += 1
     origin = Origin(group.subscriber_id, "accounting", "", group.minute)
-    for name in sorted(moved):
-        up, down = moved[name]
-        cause = Cause(up + down, group.newest_received_at)
-        octets = Octets(name, up, down)
+    for octets in moved:
+        cause = Cause(octets[1] + octets[2], group.newest_received_at)
         work.add_rated(group.span, origin, cause, VOLUME_METER, octets=octets)

@@ -65,15 +65,8 @@ class Cause(NamedTuple):
     is_late: bool = False
 
 
-class Octets(NamedTuple):
-    """The octets of a rated row that carries some, and their traffic class."""
-
-    traffic_class: str
-    up: int
-    down: int
-
-
-NO_OCTETS = Octets("", 0, 0)
+NO_OCTETS = ("", 0, 0)
+"""(traffic class, octets up, octets down) of a rated row that carries none."""
 
 
 class Terms(NamedTuple):
@@ -440,21 +433,24 @@ class Workspace:
         cause: Cause,
         meter_id: str,
         *,
-        octets: Octets = NO_OCTETS,
+        octets: tuple[str, int, int] = NO_OCTETS,
         charges: tuple[int, int] = (0, 0),
     ) -> None:
-        """Add a row to `usage.rated`; charges are (charge, balance effect) in wire units."""
-        plan = span.terms.plan
+        """Add a row to `usage.rated`.
+
+        octets are as `NO_OCTETS`; charges are (charge, balance effect) in wire units.
+        """
+        plan, (traffic_class, octets_up, octets_down) = span.terms.plan, octets
         self.rated.append(
             (
                 span.account.rating_key,
                 origin.subscriber_id,
                 origin.source,
                 origin.session_id,
-                octets.traffic_class,
+                traffic_class,
                 origin.minute,
-                octets.up,
-                octets.down,
+                octets_up,
+                octets_down,
                 0,  # Packets and seconds are with the rows of volume as measured.
                 0,
                 0,

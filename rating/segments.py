@@ -80,16 +80,14 @@ def plan_cuts(history: Sequence[HistoryEvent]) -> list[tuple[int, str]]:
 
 def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment]:
     """Return the segments of a period, ascending; stretches without a plan leave gaps."""
-    stretches: list[tuple[int, int, str]] = []
-    end_at = period.end_at
-    for start_at, plan_ref in reversed(cuts):
-        start_at = max(start_at, period.start_at)
+    segments: list[Segment] = []
+    start_at, plan_ref = period.start_at, ""
+    for cut_at, next_ref in (*cuts, (period.end_at, "")):
+        end_at = min(cut_at, period.end_at)
         if plan_ref and start_at < end_at:
-            stretches.append((start_at, end_at, plan_ref))
-        end_at = min(end_at, start_at)
-        if end_at <= period.start_at:
-            break
-    return [Segment(period, number, *stretch) for number, stretch in enumerate(reversed(stretches))]
+            segments.append(Segment(period, len(segments), start_at, end_at, plan_ref))
+        start_at, plan_ref = max(cut_at, period.start_at), next_ref
+    return segments
 
 
 @functools.lru_cache(maxsize=4_096)
