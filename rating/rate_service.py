@@ -27,8 +27,10 @@ BALANCE_METER = "balance"
 def show_counters(work: Workspace) -> None:
     """Write a row per touched counter and raise the alerts it has crossed."""
     for touched in work.touched.values():
-        work.rows.append(_counter_row(touched))
-        _raise_alerts(work, touched)
+        base = alert_base(touched.span.terms.plan, touched.pricing)
+        work.rows.append(_counter_row(touched, base))
+        if base:
+            _raise_alerts(work, touched, base)
 
 
 def decide_services(work: Workspace, rating_keys: Iterable[str]) -> None:
@@ -54,7 +56,7 @@ def show_balances(work: Workspace) -> None:
         work.rows.append(balance_row(rating_key, work.balances[rating_key]))
 
 
-def _counter_row(touched: Touched) -> UsageCounter:
+def _counter_row(touched: Touched, base: int | None) -> UsageCounter:
     (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
     plan = terms.plan
     return UsageCounter(
@@ -66,7 +68,7 @@ def _counter_row(touched: Touched) -> UsageCounter:
         plan_id=plan.plan_id,
         plan_version=plan.version,
         quantity=quantity_of(state, pricing),
-        allowance=alert_base(plan, pricing),
+        allowance=base,
         amount_exact=state.amount,
         amount_minor=to_minor(touched.amount, plan.currency),
         currency=plan.currency,
@@ -74,13 +76,12 @@ def _counter_row(touched: Touched) -> UsageCounter:
     )
 
 
-def _raise_alerts(work: Workspace, touched: Touched) -> None:
+def _raise_alerts(work: Workspace, touched: Touched, base: int) -> None:
     """Latch each threshold once per period and segment (per day where the curve runs by day)."""
     (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
     plan = terms.plan
     opened = account.open_period(segment.period.start_at)
-    base = alert_base(plan, pricing)
-    if not base or opened is None or opened.is_closed or pricing.meter.scope == "session":
+    if opened is None or opened.is_closed or pricing.meter.scope == "session":
         return
     raised = []
     for scope in _scopes(touched):
