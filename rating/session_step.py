@@ -387,7 +387,9 @@ class _Worker:
             self.counters["sessions_compacted_early"] += 1
             settled_at = sorted(packet.settled_at for packet in group.packets)
             horizon_at, slack_ms = max(horizon_at, settled_at[-limit // 2]), 0
-        oldest_at = min([packet.settled_at for packet in group.packets], default=_NEVER_AT)
+        # In a straight group the oldest is the first, whatever came late.
+        candidates = group.packets[: 1 if group.is_straight else None]
+        oldest_at = min([packet.settled_at for packet in candidates], default=_NEVER_AT)
         if oldest_at + slack_ms <= horizon_at:
             self._compact_before(key, horizon_at)
         if not self.groups[key].packets or key in self.looked_at:
@@ -445,7 +447,11 @@ class _Worker:
                 self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))
             self.changes.append(Delete("sessions", key))
             return
-        due_at = min(group.timer_at or _NEVER_AT, self._due_at(key, watermark_at))
+        if group.timer_at and key not in self.looked_at:
+            # What only went on needs attention later, if at all.
+            due_at = group.timer_at
+        else:
+            due_at = min(group.timer_at or _NEVER_AT, self._due_at(key, watermark_at))
         if due_at != group.timer_at:
             if group.timer_at:
                 self.changes.append(Delete("session_timers", _timer_key(group.timer_at, key)))

@@ -204,7 +204,8 @@ def extended(
 
 def _is_doubtful(group: SessionGroup, packet: Packet, seconds: int) -> bool:
     """Return whether a packet may be a known one, or tell where another belongs."""
-    for known in group.packets:
+    # Those of a straight group have all less session time.
+    for known in () if group.is_straight else group.packets:
         if known.seconds is None:
             # Of another generation, perhaps, now that one with session time is there.
             if known.status != STATUS_START:
