@@ -35,6 +35,7 @@ from billing.adapters.situations import (
     current_commands,
     pending_commands,
     read_decided_situations,
+    read_decisions,
     read_situations,
 )
 from billing.config import OfficeConfig
@@ -48,6 +49,9 @@ _ANSWER_COUNTERS = {
 }
 
 _KEYS_PER_QUERY = 400
+_DECIDED_MS = 5_000
+"""How far back decisions count as new. They bear the time of what they follow from: older ones,
+of stages that lag, wait for the next comparison of everything."""
 _FIELDS = [field.name for field in dataclasses.fields(Command)]
 _COLUMNS = [tables.command.c[name] for name in _FIELDS]
 _UPDATE = (
@@ -101,6 +105,7 @@ class Acting:
         self._transport = transport
         self._find_target = find_target
         self._channels = list(channels)
+        self._decisions: set[tuple[str, str, int]] = set()
 
     def recover(self, now_ms: int) -> int:
         """Send anew what was in flight when the last process ended; return how many."""
@@ -113,25 +118,34 @@ class Acting:
             write_commands(connection, lost)
         return len(lost)
 
-    def run_round(self, now_ms: int, decided_since_at: int | None = None) -> Counter[str]:
-        """Decide, send and listen once; return counts by metric name.
+    def run_round(self, now_ms: int) -> Counter[str]:
+        """Compare everything, decide, send and listen once; return counts by metric name."""
+        with reading(self._engine) as connection:
+            self._decisions = read_decisions(connection, now_ms - _DECIDED_MS)
+            situations = read_situations(connection, self._find_target, now_ms)
+        return self._act(situations, now_ms)
 
-        decided_since_at (ms): only what rate has decided since is looked at.
-        """
-        counts = self._decide(now_ms, decided_since_at)
+    def run_decisions(self, now_ms: int) -> Counter[str]:
+        """Do as `run_round` about what rate has decided since the last round alone."""
+        with reading(self._engine) as connection:
+            known, self._decisions = (
+                self._decisions,
+                read_decisions(connection, now_ms - _DECIDED_MS),
+            )
+            new = self._decisions - known
+            if not new:
+                return self._listen()
+            situations = read_decided_situations(connection, self._find_target, new, now_ms)
+        return self._act(situations, now_ms)
+
+    def _act(self, situations: Sequence[Situation], now_ms: int) -> Counter[str]:
+        counts = self._decide(situations, now_ms)
         counts += self._send(now_ms)
         counts += self._listen()
         return counts
 
-    def _decide(self, now_ms: int, decided_since_at: int | None) -> Counter[str]:
+    def _decide(self, situations: Sequence[Situation], now_ms: int) -> Counter[str]:
         """Write what `advance` says about situations, and tell of failures."""
-        with reading(self._engine) as connection:
-            if decided_since_at is None:
-                situations = read_situations(connection, self._find_target, now_ms)
-            else:
-                situations = read_decided_situations(
-                    connection, self._find_target, decided_since_at, now_ms
-                )
         changed: list[Command] = []
         done: list[str] = []
         for situation in situations:

@@ -22,9 +22,6 @@ from billing.adapters.topups import reverse_refused_topups
 from billing.config import BillingConfig, OfficeConfig
 
 _ALERT_OVERLAP_MS = 172_800_000
-_DECIDED_MS = 5_000
-"""How far back decisions count as new. They bear the time of what they follow from: older ones,
-of stages that lag, wait for the next comparison of everything."""
 
 
 class _Intervals:
@@ -111,7 +108,7 @@ class ActingLoop:
             counts += self._acting.run_round(now_ms)
             self._intervals.is_due("decisions", config.acting.decision_interval_seconds, now_ms)
         elif self._intervals.is_due("decisions", config.acting.decision_interval_seconds, now_ms):
-            counts += self._acting.run_round(now_ms, now_ms - _DECIDED_MS)
+            counts += self._acting.run_decisions(now_ms)
         if self._intervals.is_due("notifying", config.notifications.interval_seconds, now_ms):
             counts += self._notify(now_ms)
         return counts

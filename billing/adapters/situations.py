@@ -44,19 +44,27 @@ def read_situations(
     return _situations(connection, sessions, requests, statuses, find_target, now_ms)
 
 
-def read_decided_situations(
-    connection: Connection, find_target: FindTarget, decided_since_at: int, now_ms: int
-) -> list[Situation]:
-    """Return those of `read_situations` on which rate has decided since an instant (ms)."""
+def read_decisions(connection: Connection, decided_since_at: int) -> set[tuple[str, str, int]]:
+    """Return (rating key, target, decided_at) of what rate has decided since an instant (ms)."""
     service = tables.desired_service.c
-    query = select(service.rating_key, service.target).where(service.decided_at >= decided_since_at)
-    decided: dict[bool, set[str]] = {True: set(), False: set()}
-    for key, target in connection.execute(query):
-        decided[target == ACTIVE].add(key)
-    if not any(decided.values()):
-        return []
-    sessions = _live_sessions(connection, _members(connection, decided[False]))
-    sessions += _current_sessions(connection, _members(connection, decided[True]))
+    query = select(service.rating_key, service.target, service.decided_at).where(
+        service.decided_at >= decided_since_at
+    )
+    return {(row.rating_key, row.target, row.decided_at) for row in connection.execute(query)}
+
+
+def read_decided_situations(
+    connection: Connection,
+    find_target: FindTarget,
+    decisions: Iterable[tuple[str, str, int]],
+    now_ms: int,
+) -> list[Situation]:
+    """Return those of `read_situations` that some decisions are about."""
+    keys: dict[bool, set[str]] = {True: set(), False: set()}
+    for key, target, _ in decisions:
+        keys[target == ACTIVE].add(key)
+    sessions = _live_sessions(connection, _members(connection, keys[False]))
+    sessions += _current_sessions(connection, _members(connection, keys[True]))
     requests = _standing_requests(connection, now_ms)
     statuses = _statuses_not_active(connection)
     return _situations(connection, sessions, requests, statuses, find_target, now_ms)
