@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 from collections.abc import Iterable
 
@@ -22,6 +23,7 @@ def mapped_prefix(text: str) -> tuple[int, int]:
     return int(network.network_address), network.prefixlen
 
 
+@functools.lru_cache(maxsize=65_536)
 def format_address(address: bytes) -> str:
     """Return 16 octets as a person writes the address: IPv4 where it is mapped."""
     found = ipaddress.IPv6Address(address)

@@ -9,6 +9,7 @@ retransmission is a new one.
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from collectors.config import RadiusConfig
@@ -85,8 +86,9 @@ class AccountingServer:
         self.clients = ClientTable(config.clients)
         self._keep_ms = config.duplicate_cache_seconds * 1000
         self._keep_entries = config.duplicate_cache_entries
-        # Insertion order is time order: pending and answered requests, oldest first.
-        self._recent: dict[RequestKey, tuple[int, bytes | None]] = {}
+        # Insertion order is time order: pending and answered requests, oldest first. In a plain
+        # dict the first one is found behind the places of all that were deleted before it.
+        self._recent: OrderedDict[RequestKey, tuple[int, bytes | None]] = OrderedDict()
         self.evicted = 0
 
     @property
@@ -142,7 +144,7 @@ class AccountingServer:
 
     def _remember(self, key: RequestKey, received_at: int, response: bytes | None) -> None:
         while self._recent and len(self._recent) >= self._keep_entries:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
             self.evicted += 1
         self._recent[key] = (received_at, response)
 
@@ -151,7 +153,7 @@ class AccountingServer:
             oldest = next(iter(self._recent))
             if self._recent[oldest][0] + self._keep_ms > now_at:
                 return
-            del self._recent[oldest]
+            self._recent.popitem(last=False)
 
 
 def _verify(datagram: bytes, request: Packet, client: Client) -> str:
