@@ -133,10 +133,10 @@ class Acting:
                 read_decisions(connection, now_ms - _DECIDED_MS),
             )
             new = self._decisions - known
-            if not new:
-                return self._listen()
-            situations = read_decided_situations(connection, self._find_target, new, now_ms)
-        return self._act(situations, now_ms)
+            situations = []
+            if new:
+                situations = read_decided_situations(connection, self._find_target, new, now_ms)
+        return self._act(situations, now_ms) if new else self._listen()
 
     def _act(self, situations: Sequence[Situation], now_ms: int) -> Counter[str]:
         counts = self._decide(situations, now_ms)
