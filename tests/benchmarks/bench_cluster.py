@@ -164,14 +164,14 @@ def tell_shares(head: str, spent: Spent) -> None:
             f"{part} {sum(_part(spent, name, each) for each in members) / whole:.0%}"
             for part, members in PARTS.items()
         ]
-        rounds, messages, outputs = (
+        rounds, messages, outputs, wall_ms = (
             sum(spent.counts.get(f"{s} {what}", 0) for s in ([name] if name else STAGES))
-            for what in ("rounds", "messages", "outputs")
+            for what in ("rounds", "messages", "outputs", "wall ms")
         )
         say(
             f"{head}   {name or 'all rounds':10} {', '.join(parts)};"
             f" {rounds} rounds of {messages / max(rounds, 1):.0f} messages,"
-            f" {outputs / max(rounds, 1):.0f} outputs"
+            f" {outputs / max(rounds, 1):.0f} outputs, {wall_ms / max(rounds, 1):.0f} ms each"
         )
 
 
