@@ -134,8 +134,9 @@ def _check_currency(work: Workspace, account: Account, plan: Plan) -> None:
     balance = work.balance(account.rating_key)
     held = {balance.currency} if balance else set()
     held |= {work.plan(ref).currency for _, ref in account.cuts if ref}
-    if held - {plan.currency}:
-        raise RefusedError(f"currency: a rating key keeps its first, {held.pop()}")
+    others = held - {plan.currency}
+    if others:
+        raise RefusedError(f"currency: a rating key keeps its first, {min(others)}")
 
 
 def _top_up(work: Workspace, account: Account, event: AccountEvent, payload: TopUp) -> None:

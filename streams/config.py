@@ -87,7 +87,7 @@ class WorkerConfig:
     """Messages that wait in front of an agent before it fetches no more."""
     state_cache_entries_max: int = 400_000
     """Decoded state values kept in memory per task; the rest is read from PostgreSQL."""
-    mark_interval_milliseconds: int = 500
+    mark_interval_milliseconds: int = 200
     """How often "received through T" is passed on behind the outputs, where it has moved."""
     idle_interval_milliseconds: int = 200
     """How often a worker without messages looks for rows that the API has appended."""
