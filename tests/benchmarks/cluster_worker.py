@@ -185,8 +185,10 @@ def measure(rounds: Rounds, meter: Meter) -> None:
 
 def _writer(meter: Meter, rounds: Rounds, path: Path) -> Callable[[int, FrameType | None], None]:
     def write(number: int, frame: FrameType | None) -> None:
-        parts = {"|".join(key): spent for key, spent in meter.spent.items()}
-        told = {"parts": parts, "counts": meter.counts, "counters": rounds.counters}
+        # Copies first: the thread of rounds goes on and may add keys.
+        spent, counts, counters = dict(meter.spent), dict(meter.counts), dict(rounds.counters)
+        parts = {"|".join(key): nanoseconds for key, nanoseconds in spent.items()}
+        told = {"parts": parts, "counts": counts, "counters": counters}
         unfinished = path.with_suffix(".new")
         unfinished.write_text(json.dumps(told))
         unfinished.rename(path)
