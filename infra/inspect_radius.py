@@ -21,7 +21,6 @@ from collectors.radius.attributes import (
     render_kind,
     render_value,
 )
-from collectors.radius.clients import format_address
 from collectors.radius.dictionary import read_dictionary
 from collectors.radius.packet import (
     CODES,
@@ -40,6 +39,7 @@ from collectors.radius.vendors import (
     decode_extended,
     decode_vendor,
 )
+from rating.addresses import format_address
 
 PORTS = frozenset((1645, 1646, 1700, 1812, 1813, 3799))
 """UDP ports whose datagrams are RADIUS: authentication, accounting and CoA, old and new."""

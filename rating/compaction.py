@@ -11,7 +11,7 @@ import msgspec
 from rating.bindings import binding_id, forget_before, hold_through
 from rating.endings import Ending
 from rating.session_config import SessionsConfig
-from rating.session_state import Checkpoint, Holds, Packet, SessionGroup
+from rating.session_state import Checkpoint, Hold, Holds, Packet, SessionGroup
 from rating.sessions import Session, session_through
 from rating.unwrapping import Unwrapped, unwrap
 
@@ -43,12 +43,10 @@ def compact(
         beside = (*session.after_stop, *session.repeats)
         kept += [p for p in beside if p.received_at > horizon_at]
         holds = _holds(session, dropped, partial(subscriber_at, session))
-        remembered = forget_before(holds, horizon_at)
-        gone = set(holds.closed) - set(remembered.closed)
-        forgotten |= {binding_id(session.session_id, hold) for hold in gone}
         settled = _sealed(session) if kept else ending
-        unwrapped = unwrap(dropped, session.checkpoint, session.started_at)
-        checkpoints.append(checkpoint_of(session, index, unwrapped, remembered, settled))
+        made, gone = _settle(session, index, dropped, holds, settled, horizon_at)
+        forgotten |= {binding_id(session.session_id, hold) for hold in gone}
+        checkpoints.append(made)
         packets += kept
     settled_group = msgspec.structs.replace(group, checkpoints=tuple(checkpoints))
     return _without(settled_group, packets, forgotten, horizon_at)
@@ -66,21 +64,16 @@ def compact_straight(
     The packets in front of the horizon are not looked at: nothing behind it depends on them. None
     where none is in front of it: then the session's ending has to be settled.
     """
-    fresh = [p.event_at for p in group.packets if p.received_at > horizon_at]
-    limit_at = min([horizon_at, *(event_at - 1 for event_at in fresh)])
+    limit_at = _limit_at(group.packets, horizon_at)
     dropped = [p for p in group.packets if p.event_at <= limit_at]
     if not dropped:
         return group
     if len(dropped) == len(group.packets):
         return None
     session = session_through(group, tail, dropped, config)
-    unwrapped = unwrap(dropped, session.checkpoint, session.started_at)
+    index = len(session.curve.times) - 1
     holds = _holds(session, dropped, partial(subscriber_at, session))
-    remembered = forget_before(holds, horizon_at)
-    gone = set(holds.closed) - set(remembered.closed)
-    made = checkpoint_of(
-        session, len(session.curve.times) - 1, unwrapped, remembered, _sealed(session)
-    )
+    made, gone = _settle(session, index, dropped, holds, _sealed(session), horizon_at)
     made = made._replace(
         last_event_at=tail.last_event_at,
         last_received_at=tail.last_received_at,
@@ -122,14 +115,36 @@ def _without(
     )
 
 
+def _settle(
+    session: Session,
+    index: int,
+    dropped: Sequence[Packet],
+    holds: Holds,
+    ending: Ending,
+    horizon_at: int,
+) -> tuple[Checkpoint, set[Hold]]:
+    """Return the checkpoint at knot `index`, and the holds that it forgets.
+
+    dropped: the packets up to that knot, holds: what was held until then.
+    """
+    remembered = forget_before(holds, horizon_at)
+    unwrapped = unwrap(dropped, session.checkpoint, session.started_at)
+    made = checkpoint_of(session, index, unwrapped, remembered, ending)
+    return made, set(holds.closed) - set(remembered.closed)
+
+
 def _origin_index(session: Session, horizon_at: int) -> int:
     """Return the knot that becomes the origin: the last one settled by event and receipt.
 
     It is -1 where not even the origin is behind the horizon.
     """
-    fresh = [p.event_at for p in session.packets if p.received_at > horizon_at]
-    limit_at = min([horizon_at, *(event_at - 1 for event_at in fresh)])
-    return bisect_right(session.curve.times, limit_at) - 1
+    return bisect_right(session.curve.times, _limit_at(session.packets, horizon_at)) - 1
+
+
+def _limit_at(packets: Sequence[Packet], horizon_at: int) -> int:
+    """Return the instant (ms) through which every event was also received by the horizon."""
+    fresh = [p.event_at - 1 for p in packets if p.received_at > horizon_at]
+    return min([horizon_at, *fresh])
 
 
 def _holds(

@@ -402,13 +402,13 @@ class _Worker:
             compacted = compact_straight(
                 group, group.tail, horizon_at, self.subscriber_at, self.config
             )
-        is_done = compacted is not None
-        self.groups[key] = compacted or compact(
-            group, self.settled(key), horizon_at, self.subscriber_at
-        )
+        if compacted is not None:
+            self.groups[key] = compacted
+            self.derived.pop(key, None)
+            return
+        self.groups[key] = compact(group, self.settled(key), horizon_at, self.subscriber_at)
         self.derived.pop(key, None)
-        if not is_done:
-            self._renew_tail(key)
+        self._renew_tail(key)
 
     def _forget(self, key: str, watermark_at: int) -> None:
         """Drop the checkpoints of sessions whose retention is over."""

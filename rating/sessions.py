@@ -235,14 +235,18 @@ def session_through(
     checkpoint = next((c for c in group.checkpoints if c.generation == tail.generation), None)
     extent = (tail.implied_first_at, tail.implied_last_at, tail.reached_at)
     session = _session(_Span(*extent, packets, checkpoint), group.facts, config)
-    return msgspec.structs.replace(
-        session, session_id=session_id(group, tail.generation), generation=tail.generation
-    )
+    return _named(session, group, tail.generation)
 
 
 def session_id(group: SessionGroup, generation: str) -> str:
     """Return the id of a generation: NAS, Acct-Session-Id, minute of the start."""
     return f"{group.nas_id}/{group.acct_session_id}/{generation}"
+
+
+def _named(session: Session, group: SessionGroup, generation: str) -> Session:
+    return msgspec.structs.replace(
+        session, session_id=session_id(group, generation), generation=generation
+    )
 
 
 @dataclasses.dataclass(slots=True)
@@ -379,10 +383,7 @@ def sessions_of(group: SessionGroup, config: SessionsConfig) -> tuple[Session, .
     for session in drafts:
         generation = session.generation or _name(session.started_at, taken)
         taken.add(generation)
-        session_id = f"{group.nas_id}/{group.acct_session_id}/{generation}"
-        sessions.append(
-            msgspec.structs.replace(session, session_id=session_id, generation=generation)
-        )
+        sessions.append(_named(session, group, generation))
     return tuple(sessions)
 
 

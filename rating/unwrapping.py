@@ -13,8 +13,6 @@ from rating.knots import ZERO, Counters
 from rating.session_state import Checkpoint, Packet, Track
 
 COUNTER_MODULUS = 2**32
-
-
 _UNSEEN = Track(0, 0)
 
 
@@ -38,8 +36,8 @@ def unwrap(packets: Sequence[Packet], checkpoint: Checkpoint | None, started_at:
     the curve carries it. A packet from before the checkpoint tells nothing of wraps and is taken as
     it is.
     """
-    settled = checkpoint.seconds if checkpoint else -1
     clocks = [_clock(packet, started_at) for packet in packets]
+    settled = checkpoint.seconds if checkpoint else -1
     tracks: list[Track | None] = list(checkpoint.tracks) if checkpoint else [None] * 4
     has_gigawords = checkpoint is not None and checkpoint.has_gigawords
     clock = settled

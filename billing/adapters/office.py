@@ -106,7 +106,6 @@ class ActingLoop:
         config = self._config
         if self._intervals.is_due("acting", config.acting.interval_seconds, now_ms):
             counts += self._acting.run_round(now_ms)
-            self._intervals.is_due("decisions", config.acting.decision_interval_seconds, now_ms)
         elif self._intervals.is_due("decisions", config.acting.decision_interval_seconds, now_ms):
             counts += self._acting.run_decisions(now_ms)
         if self._intervals.is_due("notifying", config.notifications.interval_seconds, now_ms):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, and_, exists, or_, select
 
@@ -65,8 +66,9 @@ def read_decided_situations(
         keys[target == ACTIVE].add(key)
     sessions = _live_sessions(connection, _members(connection, keys[False]))
     sessions += _current_sessions(connection, _members(connection, keys[True]))
-    requests = _standing_requests(connection, now_ms)
-    statuses = _statuses_not_active(connection)
+    subscribers = {session.subscriber_id for session in sessions}
+    requests = _standing_requests(connection, now_ms, subscribers)
+    statuses = _statuses_not_active(connection, subscribers)
     return _situations(connection, sessions, requests, statuses, find_target, now_ms)
 
 
@@ -119,13 +121,8 @@ def current_commands(
 ) -> list[Command]:
     """Return the newest command of each session that the office follows, or of some of them."""
     query = select(*_COMMAND).where(tables.command.c.is_current)
-    if session_ids is None:
-        return [Command(*row) for row in connection.execute(query)]
-    found: list[Command] = []
-    for some in _chunks(session_ids):
-        rows = connection.execute(query.where(tables.command.c.session_id.in_(some)))
-        found += [Command(*row) for row in rows]
-    return found
+    rows = _rows_in(connection, query, tables.command.c.session_id, session_ids)
+    return [Command(*row) for row in rows]
 
 
 def pending_commands(connection: Connection, limit: int) -> list[tuple[Command, LiveSession]]:
@@ -146,17 +143,23 @@ def pending_commands(connection: Connection, limit: int) -> list[tuple[Command, 
     return [(Command(*row[:width]), LiveSession(*row[width:])) for row in connection.execute(query)]
 
 
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    """Yield sorted values in lists that fit one query."""
+def _rows_in(
+    connection: Connection, query: Any, column: Any, values: Iterable[str] | None
+) -> Iterator[Any]:
+    """Yield a query's rows whose column has one of the values, whatever it has where None."""
+    if values is None:
+        yield from connection.execute(query)
+        return
     ordered = sorted(values)
     for start in range(0, len(ordered), _KEYS_PER_QUERY):
-        yield ordered[start : start + _KEYS_PER_QUERY]
+        some = ordered[start : start + _KEYS_PER_QUERY]
+        yield from connection.execute(query.where(column.in_(some)))
 
 
 def _standing_requests(
-    connection: Connection, now_ms: int
+    connection: Connection, now_ms: int, subscribers: Collection[str] | None = None
 ) -> Mapping[str, Sequence[CommandRequest]]:
-    """Return the clerks' requests per subscriber that may still matter.
+    """Return the clerks' requests per subscriber, of all or of some, that may still matter.
 
     That is the newest throttle or restore where it is a throttle, and everything of a day.
     """
@@ -171,7 +174,8 @@ def _standing_requests(
     )
     is_recent = request.requested_at >= now_ms - _REQUEST_WINDOW_MS
     found: dict[str, list[CommandRequest]] = defaultdict(list)
-    for row in connection.execute(select(*_REQUEST).where(or_(is_standing_throttle, is_recent))):
+    query = select(*_REQUEST).where(or_(is_standing_throttle, is_recent))
+    for row in _rows_in(connection, query, request.subscriber_id, subscribers):
         found[row.subscriber_id].append(CommandRequest(*row))
     return found
 
@@ -179,15 +183,14 @@ def _standing_requests(
 def _members(connection: Connection, keys: set[str]) -> set[str]:
     """Return the subscribers whom rating keys, alone or shared, may belong to."""
     entry = tables.directory_entry.c
-    members = set(keys)
-    for some in _chunks(keys):
-        query = select(entry.match).where(entry.kind == MEMBERSHIP, entry.target.in_(some))
-        members |= set(connection.scalars(query))
-    return members
+    query = select(entry.match).where(entry.kind == MEMBERSHIP)
+    return keys | {row.match for row in _rows_in(connection, query, entry.target, keys)}
 
 
-def _statuses_not_active(connection: Connection) -> Mapping[str, str]:
-    """Return the status of subscribers with a live session who are suspended or ended."""
+def _statuses_not_active(
+    connection: Connection, subscribers: Collection[str] | None = None
+) -> Mapping[str, str]:
+    """Return the status of subscribers, of all or of some, who are suspended or ended and live."""
     subscriber, session = tables.subscriber.c, tables.live_session.c
     lives = exists().where(
         session.subscriber_id == subscriber.subscriber_id, session.ended_at.is_(None)
@@ -195,7 +198,8 @@ def _statuses_not_active(connection: Connection) -> Mapping[str, str]:
     query = select(subscriber.subscriber_id, subscriber.status).where(
         subscriber.status.in_(("suspended", "ended")), lives
     )
-    return {row.subscriber_id: row.status for row in connection.execute(query)}
+    rows = _rows_in(connection, query, subscriber.subscriber_id, subscribers)
+    return {row.subscriber_id: row.status for row in rows}
 
 
 def _status_beside_rate(subscriber_id: str, rating_key: str, statuses: Mapping[str, str]) -> str:
@@ -219,46 +223,38 @@ def _current_sessions(
         .join_from(tables.command, tables.live_session, session.session_id == command.session_id)
         .where(command.is_current)
     )
-    if subscribers is None:
-        return [LiveSession(*row) for row in connection.execute(query)]
-    found: list[LiveSession] = []
-    for some in _chunks(subscribers):
-        rows = connection.execute(query.where(session.subscriber_id.in_(some)))
-        found += [LiveSession(*row) for row in rows]
-    return found
+    rows = _rows_in(connection, query, session.subscriber_id, subscribers)
+    return [LiveSession(*row) for row in rows]
 
 
 def _live_sessions(connection: Connection, subscribers: set[str]) -> list[LiveSession]:
     """Return the live sessions of subscribers."""
     session = tables.live_session.c
-    found: list[LiveSession] = []
-    for some in _chunks(subscribers):
-        query = select(*_SESSION).where(session.subscriber_id.in_(some), session.ended_at.is_(None))
-        found += [LiveSession(*row) for row in connection.execute(query)]
-    return found
+    query = select(*_SESSION).where(session.ended_at.is_(None))
+    rows = _rows_in(connection, query, session.subscriber_id, subscribers)
+    return [LiveSession(*row) for row in rows]
 
 
 def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> Mapping[str, str]:
     """Return the rating key of each subscriber: its membership's now, else its own id."""
     columns = tables.directory_entry.c
     entries: dict[str, dict[str, Entry]] = defaultdict(dict)
-    for some in _chunks(subscribers):
-        query = (
-            select(
-                columns.match,
-                columns.entry_id,
-                columns.revision,
-                columns.target,
-                columns.priority,
-                columns.valid_from_at,
-                columns.valid_until_at,
-            )
-            .where(columns.kind == MEMBERSHIP, columns.match.in_(some))
-            .order_by(columns.entry_id, columns.revision)
+    query = (
+        select(
+            columns.match,
+            columns.entry_id,
+            columns.revision,
+            columns.target,
+            columns.priority,
+            columns.valid_from_at,
+            columns.valid_until_at,
         )
-        for match, *values in connection.execute(query):
-            entry = Entry(*values)
-            entries[match][entry.entry_id] = entry  # the greatest revision comes last
+        .where(columns.kind == MEMBERSHIP)
+        .order_by(columns.entry_id, columns.revision)
+    )
+    for match, *values in _rows_in(connection, query, columns.match, subscribers):
+        entry = Entry(*values)
+        entries[match][entry.entry_id] = entry  # the greatest revision comes last
     return {
         subscriber: standing(entries[subscriber].values(), now_ms) or subscriber
         for subscriber in subscribers
@@ -269,42 +265,32 @@ def _services(connection: Connection, keys: set[str]) -> Mapping[str, DesiredSer
     """Return rate's newest decision per rating key."""
     service = tables.desired_service.c
     query = select(*(service[f.name] for f in dataclasses.fields(DesiredService)))
-    found: dict[str, DesiredService] = {}
-    for some in _chunks(keys):
-        rows = connection.execute(query.where(service.rating_key.in_(some)))
-        found |= {row.rating_key: DesiredService(*row) for row in rows}
-    return found
+    rows = _rows_in(connection, query, service.rating_key, keys)
+    return {row.rating_key: DesiredService(*row) for row in rows}
 
 
 def _branches(connection: Connection, subscribers: set[str]) -> Mapping[str, str]:
     """Return the branch of each subscriber."""
     table = tables.subscriber.c
-    found: dict[str, str] = {}
-    for some in _chunks(subscribers):
-        query = select(table.subscriber_id, table.branch_id).where(table.subscriber_id.in_(some))
-        found.update((row[0], row[1]) for row in connection.execute(query))
-    return found
+    query = select(table.subscriber_id, table.branch_id)
+    rows = _rows_in(connection, query, table.subscriber_id, subscribers)
+    return {row.subscriber_id: row.branch_id for row in rows}
 
 
 def _normal_profiles(connection: Connection, keys: set[str], now_ms: int) -> Mapping[str, str]:
     """Return the normal speed profile of each rating key's plan, where the plan names one."""
     subscription, plan = tables.subscription.c, tables.plan.c
-    found: dict[str, str] = {}
-    for some in _chunks(keys):
-        query = (
-            select(subscription.rating_key, plan.document)
-            .join_from(
-                tables.subscription,
-                tables.plan,
-                and_(
-                    plan.plan_id == subscription.plan_id, plan.version == subscription.plan_version
-                ),
-            )
-            .where(
-                subscription.rating_key.in_(some),
-                subscription.starts_at <= now_ms,
-                or_(subscription.ends_at.is_(None), subscription.ends_at > now_ms),
-            )
+    query = (
+        select(subscription.rating_key, plan.document)
+        .join_from(
+            tables.subscription,
+            tables.plan,
+            and_(plan.plan_id == subscription.plan_id, plan.version == subscription.plan_version),
         )
-        found |= {key: terms_of(text).speed_profile for key, text in connection.execute(query)}
-    return found
+        .where(
+            subscription.starts_at <= now_ms,
+            or_(subscription.ends_at.is_(None), subscription.ends_at > now_ms),
+        )
+    )
+    rows = _rows_in(connection, query, subscription.rating_key, keys)
+    return {key: terms_of(text).speed_profile for key, text in rows}

@@ -19,10 +19,10 @@ from typing import Any
 from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all, to_address
 from collectors.config import RadiusConfig
 from collectors.metrics import Counters
-from collectors.radius.clients import format_address
 from collectors.radius.log_codec import encode_packets
 from collectors.radius.packet import PACKET_OCTETS_MAX
 from collectors.radius.server import Accepted, AccountingServer, Duplicate, Refused
+from rating.addresses import format_address
 from rating.ports import TopicWriter
 
 log = logging.getLogger(__name__)

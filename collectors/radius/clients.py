@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import ipaddress
 from collections.abc import Iterable
 
 from collectors.config import NasConfig
+from rating.addresses import format_address
 
 SOURCE_MARK = "@"
 
@@ -21,13 +21,6 @@ def mapped_prefix(text: str) -> tuple[int, int]:
     if network.version == 4:
         return 0xFFFF_0000_0000 | int(network.network_address), network.prefixlen + 96
     return int(network.network_address), network.prefixlen
-
-
-@functools.lru_cache(maxsize=65_536)
-def format_address(address: bytes) -> str:
-    """Return 16 octets as a person writes the address: IPv4 where it is mapped."""
-    found = ipaddress.IPv6Address(address)
-    return str(found.ipv4_mapped or found)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ Revision 0001, after nothing.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from infra.statements import run_statements_beside
 
 revision = "0001"
 down_revision = None
@@ -17,6 +15,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Make every table of `billing.adapters.tables` as it was at revision 0001."""
-    for statement in Path(__file__).with_suffix(".sql").read_text("utf-8").split(";\n"):
-        if statement.strip():
-            op.execute(statement)
+    run_statements_beside(__file__)

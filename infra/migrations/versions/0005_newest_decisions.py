@@ -5,9 +5,7 @@ Revision 0005, after 0004. The statements are in the `.sql` file beside this one
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from infra.statements import run_statements_beside
 
 revision = "0005"
 down_revision = "0004"
@@ -17,6 +15,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the index by instant of the decision."""
-    for statement in Path(__file__).with_suffix(".sql").read_text("utf-8").split(";\n"):
-        if statement.strip():
-            op.execute(statement)
+    run_statements_beside(__file__)
