@@ -385,7 +385,8 @@ def main() -> None:
                 tell_spread(runs)
                 tell_octets(runs[0], Load(options.subscribers), options.partitions)
             if options.only in (None, "latency"):
-                load = Load(options.subscribers)
+                lines = options.packets_per_second * cluster_latency.INTERIM_SECONDS
+                load = Load(lines)
                 cluster = Cluster(servers, "latency", len(runs) + 1, options.partitions)
                 try:
                     measured = cluster_latency.measure(

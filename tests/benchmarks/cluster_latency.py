@@ -3,6 +3,9 @@
 The NAS is a process of its own. It sends interim updates at a rate and, now and then, one that
 takes its line over the allowance; it answers CoA and remembers when each came. When the decision
 was committed PostgreSQL tells (track_commit_timestamp).
+
+There are so many lines that each sends once in `INTERIM_SECONDS`. The first update of every line
+tells of all the time since its start, so measuring begins with the second.
 """
 
 from __future__ import annotations
@@ -28,20 +31,22 @@ from tests.cluster.processes import free_port
 NAS_SOCKETS = 32
 TURN_SECONDS = 0.005
 THROTTLING_OCTETS = 2 * cluster_load.ALLOWANCE_OCTETS
-WARM_UP_SECONDS = 10
+INTERIM_SECONDS = 60
+"""Between two interim updates of a line: RFC 2869 §2.1 forbids less."""
+WARM_UP_SECONDS = INTERIM_SECONDS + 10
+CROSSINGS_PER_SECOND = 20
 LINGER_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drive:
-    """What the NAS does: packets/s for so long, and how many lines a second it takes too far."""
+    """What the NAS does: packets/s to warm up, and then for so many seconds more."""
 
     radius_port: int
     coa_port: int
     lines: int
     packets_per_second: int
     seconds: int
-    crossings_per_second: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class _Nas:
         self._next_crossing = 0
         self.seen = Seen({}, {}, [], 0, 0.0)
         self.sent = 0
+        self.late_seconds = 0.0
 
     def _open(self, port: int) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -143,7 +149,10 @@ class _Nas:
 
 
 def drive_nas(drive: Drive, pipe: Connection) -> None:
-    """Be the NAS: start every line, say so, wait for the word, then send as `drive` says."""
+    """Be the NAS: start every line, say so, wait for the word, then send as `drive` says.
+
+    It says too when it is warm, and what it has seen since then.
+    """
     nas = _Nas(drive)
     pipe.send("bound")
     for line in range(drive.lines):
@@ -154,21 +163,32 @@ def drive_nas(drive: Drive, pipe: Connection) -> None:
     while not pipe.poll():
         nas.listen(0.2)
     pipe.recv()
-    began, line, late = time.monotonic(), 0, 0.0
-    sent_before, crossings = nas.sent, 0
-    while (passed := time.monotonic() - began) < drive.seconds:
-        due = int(passed * drive.packets_per_second)
-        while nas.sent - sent_before < due:
+    line = _send_steadily(nas, drive, 0, WARM_UP_SECONDS, crossings_per_second=0)
+    pipe.send("warm")
+    nas.seen.answer_seconds.clear()
+    sent_before, nas.late_seconds = nas.sent, 0.0
+    _send_steadily(nas, drive, line, drive.seconds, CROSSINGS_PER_SECOND)
+    sent, late_seconds = nas.sent - sent_before, nas.late_seconds
+    nas.listen(LINGER_SECONDS)
+    pipe.send(dataclasses.replace(nas.seen, sent=sent, late_seconds=late_seconds))
+
+
+def _send_steadily(
+    nas: _Nas, drive: Drive, line: int, seconds: int, crossings_per_second: int
+) -> int:
+    """Send interim updates from a line on, at the rate for so long; return the next line."""
+    began, sent, crossings = time.monotonic(), 0, 0
+    while (passed := time.monotonic() - began) < seconds:
+        while sent < int(passed * drive.packets_per_second):
             nas.send(line, INTERIM)
-            line = (line + 1) % drive.lines
-        wanted = int((passed - WARM_UP_SECONDS) * drive.crossings_per_second)
-        while crossings < wanted:
+            line, sent = (line + 1) % drive.lines, sent + 1
+        while crossings < int(passed * crossings_per_second):
             nas.cross()
             crossings += 1
         nas.listen(TURN_SECONDS)
-        late = max(late, time.monotonic() - began - passed - TURN_SECONDS)
-    nas.listen(LINGER_SECONDS)
-    pipe.send(dataclasses.replace(nas.seen, sent=nas.sent - sent_before, late_seconds=late))
+        late_seconds = time.monotonic() - began - passed - TURN_SECONDS
+        nas.late_seconds = max(nas.late_seconds, late_seconds)
+    return line
 
 
 def measure(
@@ -183,7 +203,7 @@ def measure(
         "collect radius": cluster.start_role("radius", "collect", "radius"),
         "act": cluster.start_role("act", "act"),
     }
-    drive = Drive(radius_port, coa_port, load.subscribers, packets_per_second, seconds, 20)
+    drive = Drive(radius_port, coa_port, load.subscribers, packets_per_second, seconds)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     nas = context.Process(target=drive_nas, args=(drive, theirs), daemon=True)
@@ -208,9 +228,11 @@ def _drive(
         pipe.recv()
     for table in ("live_session", "account_event_result"):
         _wait_for(functools.partial(_has_all, cluster, table, lines), cluster)
+    pipe.send("go")
+    _wait(cluster, pipe)
+    pipe.recv()
     before, standing = _used(cluster, roles), cluster.standing()
     began = time.monotonic()
-    pipe.send("go")
     _wait(cluster, pipe)
     seen: Seen = pipe.recv()
     wall_seconds = time.monotonic() - began
@@ -235,7 +257,7 @@ def _wait(cluster: Cluster, pipe: Connection) -> None:
 
 
 def _wait_for(
-    is_so: Callable[[], bool], cluster: Cluster | None = None, seconds: float = 300.0
+    is_so: Callable[[], bool], cluster: Cluster | None = None, seconds: float = 900.0
 ) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
