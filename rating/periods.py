@@ -100,6 +100,13 @@ def day_end_at(timezone: str, day: datetime.date) -> int:
     return day_start_at(timezone, day + datetime.timedelta(days=1))
 
 
+@functools.lru_cache(maxsize=65_536)
+def day_of_cell(timezone: str, cell: int) -> tuple[str, int]:
+    """Return the local day of a cell: as ISO text, and the instant in ms at which it ends."""
+    day = local_day(timezone, cell * CELL_MINUTES)
+    return day.isoformat(), day_end_at(timezone, day)
+
+
 def period_at(calendar: Calendar, minute: int) -> Period:
     """Return the period that a minute lies in."""
     return period_of_day(calendar, local_day(calendar.timezone, minute))

@@ -2,21 +2,26 @@
 
 A batch's minutes meet its accounts' segments on one line of numbers: each account has a stretch of
 its own on it, in which its minutes ascend. One binary search then places every row.
+
+Columns are made of columns, one by one: most batches are a few hundred rows, for which planning a
+query costs more than all the rows do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rating.money import wire_decimal
 from rating.periods import MINUTE_MS, Period, next_period
 from rating.plans import VOLUME_METER
 from rating.plausible import INT64_MAX
 from rating.rate_work import Account, Span, Terms, Workspace
-from rating.records import CHARGE_DTYPE, UNATTRIBUTED_PREFIX, UNCLASSIFIED
+from rating.records import CHARGE_DTYPE, UNATTRIBUTED_PREFIX, UNCLASSIFIED, RatedUsage, schema_of
 
 _NO_SPAN = -1
 _EXPIRED = -2
@@ -24,32 +29,36 @@ _EXPIRED = -2
 _STRETCH_MINUTES = 1 << 40
 """What an account takes up on the line; minutes of the years 1 to 9999 lie far inside."""
 
-_ZERO = pl.lit(wire_decimal(0), dtype=CHARGE_DTYPE)
-_IS_CHARGED = pl.col("source") == pl.col("charged_source")
-
-_VOLUME_COLUMNS = (
-    *("rating_key", "subscriber_id", "source", "session_id"),
-    pl.when(_IS_CHARGED & (pl.col("source") == "accounting"))
-    .then(pl.lit(UNCLASSIFIED))
-    .otherwise(pl.col("traffic_class"))
-    .alias("traffic_class"),
-    *("minute", "octets_up", "octets_down", "packets_up", "packets_down", "seconds"),
-    pl.lit(VOLUME_METER).alias("meter_id"),
-    (pl.col("octets_up") + pl.col("octets_down")).alias("quantity"),
-    _ZERO.alias("charge"),
-    "currency",
-    _ZERO.alias("balance_effect"),
-    *("plan_id", "plan_version", "period_start_at", "is_late", "received_at"),
-)
-"""The columns of `RatedUsage`, of rows that know their terms."""
+_ZERO = pl.Series([wire_decimal(0)], dtype=CHARGE_DTYPE)
+_UNCLASSIFIED = pl.Series([UNCLASSIFIED])
+_VOLUME = pl.Series([VOLUME_METER])
 
 
-def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.DataFrame]:
-    """Return the spans of a batch, and its rows with their span_id and what it says of them.
+class Placed(NamedTuple):
+    """A batch's usage with what rates each row, columns [n].
 
-    span_id counts the spans; it is negative where nothing rates a row. The columns charged_source
-    (null there), currency, plan_id, plan_version, period_start_at and is_late are added.
+    span_ids count the spans, terms_ids the terms of all spans; both are negative where nothing
+    rates a row. is_late is by the row's own period.
     """
+
+    usage: pl.DataFrame
+    spans: Sequence[Span]
+    terms: Sequence[Terms]
+    span_ids: NDArray[np.int64]
+    terms_ids: NDArray[np.int64]
+    is_late: NDArray[np.bool_]
+
+
+class _Line(NamedTuple):
+    """Where spans begin and end on the line: starts ascend, and ids say what begins there."""
+
+    spans: list[Span]
+    starts: list[int]
+    ids: list[int]
+
+
+def place_rows(work: Workspace, usage: pl.DataFrame) -> Placed:
+    """Return a batch's usage with the spans that rate it, and count what nothing rates."""
     keys = usage["rating_key"].to_list()
     names = sorted(set(keys))
     number_of = {name: number for number, name in enumerate(names)}
@@ -60,43 +69,53 @@ def place_rows(work: Workspace, usage: pl.DataFrame) -> tuple[list[Span], pl.Dat
     np.minimum.at(first, numbers, minutes)
     np.maximum.at(last, numbers, minutes)
 
-    is_known = np.array([not name.startswith(UNATTRIBUTED_PREFIX) for name in names])
-    work.load(name for name, known in zip(names, is_known, strict=True) if known)
-    oldest_end_at = _oldest_end_at(work)
-    spans: list[Span] = []
-    starts, ids = [-1], [_NO_SPAN]
-    for number, (name, from_minute, to_minute) in enumerate(
-        zip(names, first.tolist(), last.tolist(), strict=True)
-    ):
-        account = work.accounts.get(name)
-        if account is None or account.state.calendar is None or not account.cuts:
-            continue
-        begin = number * _STRETCH_MINUTES
-        for period in _periods(account, from_minute, to_minute):
-            is_expired = period.end_at <= oldest_end_at and not account.open_period(period.start_at)
-            for segment in account.segments(period):
-                starts.append(begin + segment.start_at // MINUTE_MS)
-                starts.append(begin + segment.end_at // MINUTE_MS)
-                ids += (_EXPIRED if is_expired else len(spans), _NO_SPAN)
-                if not is_expired:
-                    spans.append(work.span(account, segment))
+    is_known = [not name.startswith(UNATTRIBUTED_PREFIX) for name in names]
+    work.load([name for name, known in zip(names, is_known, strict=True) if known])
+    line = _lay_out(work, names, first.tolist(), last.tolist())
 
     # Where one stretch ends and the next begins at once, the beginning stands: it comes last.
     places = numbers * _STRETCH_MINUTES + np.clip(minutes, 0, _STRETCH_MINUTES - 1)
-    span_ids = np.array(ids)[np.searchsorted(starts, places, side="right") - 1]
-    terms_ids = np.array([span.terms.number for span in spans] + [-1, -1])[span_ids]
-    close_at = np.array([terms.close_at for terms in work.all_terms] + [INT64_MAX])[terms_ids]
+    span_ids = np.array(line.ids)[np.searchsorted(line.starts, places, side="right") - 1]
+    terms, terms_of_spans = _number_terms(line.spans)
+    terms_ids = np.array([*terms_of_spans, -1, -1])[span_ids]
+    close_at = np.array([known.close_at for known in terms] + [INT64_MAX])[terms_ids]
     is_late = usage["received_at"].to_numpy() >= close_at
 
-    unattributed = int((~is_known)[numbers].sum())
+    unattributed = 0 if all(is_known) else int((~np.array(is_known))[numbers].sum())
     work.counters["rate_unattributed_rows"] += unattributed
     work.counters["rate_unsubscribed_rows"] += int((span_ids == _NO_SPAN).sum()) - unattributed
     work.counters["rate_expired_rows"] += int((span_ids == _EXPIRED).sum())
     work.counters["rate_late_rows"] += int(is_late.sum())
-    facts = _terms_frame(work.all_terms)[terms_ids % (len(work.all_terms) + 1)]
-    return spans, usage.hstack(
-        [*facts.get_columns(), pl.Series("span_id", span_ids), pl.Series("is_late", is_late)]
-    )
+    return Placed(usage, line.spans, terms, span_ids, terms_ids, is_late)
+
+
+def _lay_out(work: Workspace, names: list[str], first: list[int], last: list[int]) -> _Line:
+    """Return the spans of every account between its first and last minute, on one line."""
+    oldest_end_at = _oldest_end_at(work)
+    spans: list[Span] = []
+    starts, ids = [-1], [_NO_SPAN]
+    for number, name in enumerate(names):
+        account = work.accounts.get(name)
+        if account is None or account.state.calendar is None or not account.cuts:
+            continue
+        begin = number * _STRETCH_MINUTES
+        for period in _periods(account, first[number], last[number]):
+            is_expired = period.end_at <= oldest_end_at and not account.open_period(period.start_at)
+            for segment in account.segments(period):
+                starts.append(begin + segment.start_at // MINUTE_MS)
+                starts.append(begin + segment.end_at // MINUTE_MS)
+                ids.append(_EXPIRED if is_expired else len(spans))
+                ids.append(_NO_SPAN)
+                if not is_expired:
+                    spans.append(work.span(account, segment))
+    return _Line(spans, starts, ids)
+
+
+def _number_terms(spans: Sequence[Span]) -> tuple[list[Terms], list[int]]:
+    """Return the different terms of spans, and which of them each span has."""
+    numbers: dict[Terms, int] = {}
+    numbered = [numbers.setdefault(span.terms, len(numbers)) for span in spans]
+    return list(numbers), numbered
 
 
 def _periods(account: Account, first: int, last: int) -> list[Period]:
@@ -116,32 +135,51 @@ def _oldest_end_at(work: Workspace) -> int:
     return work.watermark_at - work.config.lateness_bound_ms - retention_ms
 
 
-def _terms_frame(all_terms: Sequence[Terms]) -> pl.DataFrame:
-    """Return a row per terms; the one after the last is of no terms at all."""
-    rows = [
-        (t.source, t.plan.currency, t.plan.plan_id, t.plan.version, t.period_start_at)
-        for t in all_terms
-    ]
-    return pl.DataFrame(
-        [*rows, (None, "", "", 0, 0)],
-        schema={
-            "charged_source": pl.String,
-            "currency": pl.String,
-            "plan_id": pl.String,
-            "plan_version": pl.Int64,
-            "period_start_at": pl.Int64,
-        },
-        orient="row",
-    )
+def volume_rows(placed: Placed) -> pl.DataFrame:
+    """Return the rows of `RatedUsage` that carry octets.
 
-
-def volume_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows that carry octets: the charged source's, and what no plan rates once.
-
-    Without a plan a session's octets are its accounting's, as by default with one; flows count
-    where there is no session to account for them: static prefixes, and what matched nobody.
-    Accounting octets come as unclassified here; `rate_cells` moves them between classes.
+    They are the charged source's, and what no plan rates once: without a plan a session's octets
+    are its accounting's, as by default with one; flows count where there is no session to account
+    for them: static prefixes, and what matched nobody. Accounting octets come as unclassified
+    here; `rate_cells` moves them between classes.
     """
-    is_counted = (pl.col("source") == "accounting") | (pl.col("session_id") == "")
-    is_unrated = pl.col("charged_source").is_null() & is_counted
-    return frame.filter(_IS_CHARGED | is_unrated).select(_VOLUME_COLUMNS)
+    source = placed.usage["source"]
+    is_accounting = (source == "accounting").to_numpy()
+    is_flow = (source == "flows").to_numpy()
+    by_accounting = np.array([terms.source == "accounting" for terms in placed.terms] + [False])
+    is_charged = np.where(by_accounting[placed.terms_ids], is_accounting, is_flow)
+    has_terms = placed.terms_ids >= 0
+    if not has_terms.all():
+        is_counted = is_accounting | (placed.usage["session_id"] == "").to_numpy()
+        is_charged = np.where(has_terms, is_charged, is_counted)
+    of_class = pl.Series(~(is_accounting & has_terms))
+    columns = {column.name: column for column in placed.usage.get_columns()}
+    unclassified = _UNCLASSIFIED.new_from_index(0, len(source))
+    columns["traffic_class"] = columns["traffic_class"].zip_with(of_class, unclassified)
+    columns["is_late"] = pl.Series(placed.is_late)
+    terms_ids = placed.terms_ids
+    if not is_charged.all():
+        kept = pl.Series(is_charged)
+        columns = {name: column.filter(kept) for name, column in columns.items()}
+        terms_ids = terms_ids[is_charged]
+    return _rated_rows(columns, placed.terms, terms_ids)
+
+
+def _rated_rows(
+    columns: dict[str, pl.Series], terms: Sequence[Terms], terms_ids: NDArray[np.int64]
+) -> pl.DataFrame:
+    """Return columns of usage as `RatedUsage`; terms_ids say whose plan rates each row, -1 none."""
+    rows = len(terms_ids)
+    places = pl.Series(terms_ids % (len(terms) + 1), dtype=pl.UInt32())
+
+    def of_terms(of_each: list[Any], of_none: Any) -> pl.Series:
+        return pl.Series([*of_each, of_none])[places]
+
+    columns["meter_id"] = _VOLUME.new_from_index(0, rows)
+    columns["quantity"] = columns["octets_up"] + columns["octets_down"]
+    columns["charge"] = columns["balance_effect"] = _ZERO.new_from_index(0, rows)
+    columns["currency"] = of_terms([known.plan.currency for known in terms], "")
+    columns["plan_id"] = of_terms([known.plan.plan_id for known in terms], "")
+    columns["plan_version"] = of_terms([known.plan.version for known in terms], 0)
+    columns["period_start_at"] = of_terms([known.period_start_at for known in terms], 0)
+    return pl.DataFrame([columns[name].alias(name) for name in schema_of(RatedUsage)])

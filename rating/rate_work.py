@@ -69,15 +69,15 @@ NO_OCTETS = ("", 0, 0)
 """(traffic class, octets up, octets down) of a rated row that carries none."""
 
 
-class Terms(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Terms:
     """What a segment is rated by; every account with the same plan and bounds shares one.
 
-    number counts the terms of a step from 0. weighted are those pricings whose meter tells traffic
+    weighted are those pricings whose meter tells traffic
     classes apart; direct are those that charge each row of the source as it comes: all but the
     weighted ones of accounting, which wait for the split of their cells.
     """
 
-    number: int
     plan: Plan
     timezone: str
     period_start_at: int
@@ -203,7 +203,6 @@ class Workspace:
         self.rated: list[tuple[Any, ...]] = []
         self.counters: collections.Counter[str] = collections.Counter()
         self.new_timers: set[tuple[int, str]] = set()
-        self.all_terms: list[Terms] = []
         self._meters: dict[str, MeterState] = {}
         self._plans: dict[str, Plan] = {}
         self._terms: dict[tuple[str, str, int, int, int, int], Terms] = {}
@@ -249,7 +248,6 @@ class Workspace:
         terms = self._terms.get(key)
         if terms is None:
             terms = self._terms[key] = self._new_terms(account, segment, timezone)
-            self.all_terms.append(terms)
         prefix = meters_prefix(account.rating_key, period.start_at, segment.number)
         return Span(account, segment, terms, prefix)
 
@@ -261,7 +259,6 @@ class Workspace:
         weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
         by_flows = measured_by(plan) == "flows"
         return Terms(
-            number=len(self.all_terms),
             plan=plan,
             timezone=timezone,
             period_start_at=segment.period.start_at,

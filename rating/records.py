@@ -219,19 +219,22 @@ def frame_of_values(record: type, rows: typing.Sequence[tuple[Any, ...]]) -> pl.
 
     Whole units of 10^-18 as integers are many times cheaper than a Decimal of each.
     """
-    dtypes, charges = _value_columns(record)
-    columns = [
-        pl.Series(name, values, dtype=dtype)
-        for (name, dtype), values in zip(dtypes, zip(*rows, strict=True), strict=True)
-    ]
-    return pl.DataFrame(columns).with_columns(charges)
+    columns = []
+    for (name, dtype), values in zip(_value_columns(record), zip(*rows, strict=True), strict=True):
+        if dtype is None:
+            units = pl.Series(name, values, dtype=pl.Int128()).cast(_WHOLE_UNITS)
+            columns.append(units * _WIRE_UNIT)
+        else:
+            columns.append(pl.Series(name, values, dtype=dtype))
+    return pl.DataFrame(columns)
 
 
 @functools.cache
-def _value_columns(record: type) -> tuple[list[tuple[str, Any]], pl.Expr]:
-    """Return the columns of a record as integers hold them, and what makes charges of these."""
+def _value_columns(record: type) -> tuple[tuple[str, Any], ...]:
+    """Return the columns of a record by name and type, None for the type of a charge."""
     schema = schema_of(record)
-    charges = [name for name, dtype in schema.items() if dtype == CHARGE_DTYPE]
-    dtypes = [(name, pl.Int128() if name in charges else schema[name]) for name in schema]
-    unit = pl.lit(wire_decimal(1), dtype=CHARGE_DTYPE)
-    return dtypes, pl.col(charges).cast(pl.Decimal(38, 0)) * unit
+    return tuple((name, None if t == CHARGE_DTYPE else t) for name, t in schema.items())
+
+
+_WHOLE_UNITS = pl.Decimal(38, 0)
+_WIRE_UNIT = pl.Series([wire_decimal(1)], dtype=CHARGE_DTYPE)
