@@ -54,7 +54,7 @@ def hold_through(
         at = packet.event_at if first_at is None else first_at
         first_at = None
         listed = facts[packet.facts].addresses
-        if _says_again(opened, listed, subscriber_id):
+        if says_again(opened, listed, subscriber_id):
             continue
         if counts is None:
             counts = {(address, length): count for address, length, count in holds.counts}
@@ -81,7 +81,7 @@ def hold_through(
     return Holds(tuple(opened), tuple(closed), remembered)
 
 
-def _says_again(
+def says_again(
     opened: Sequence[Hold], listed: Sequence[tuple[int, bytes, int]], subscriber_id: str
 ) -> bool:
     """Return whether a subscriber still has exactly what is open."""

@@ -74,7 +74,8 @@ def compact_straight(
     index = len(session.curve.times) - 1
     holds = _holds(session, dropped, partial(subscriber_at, session))
     made, gone = _settle(session, index, dropped, holds, _sealed(session), horizon_at)
-    made = made._replace(
+    made = msgspec.structs.replace(
+        made,
         last_event_at=tail.last_event_at,
         last_received_at=tail.last_received_at,
         user_name=tail.user_name,
@@ -89,7 +90,7 @@ def compact_straight(
         msgspec.structs.replace(
             group,
             checkpoints=tuple(sorted([*others, made], key=lambda c: c.started_at)),
-            tail=tail._replace(holds=held),
+            tail=msgspec.structs.replace(tail, holds=held),
         ),
         list(group.packets[len(dropped) :]),
         {binding_id(session.session_id, hold) for hold in gone},
@@ -157,13 +158,11 @@ def _holds(
     return hold_through(checkpoint.holds, new, session.facts, None, subscriber_at)
 
 
-def tail_of(
-    session: Session, holds: Holds, unwrapped: Unwrapped | None = None
-) -> Checkpoint | None:
+def tail_of(session: Session, holds: Holds) -> Checkpoint | None:
     """Return a running session as of its last packet, None for one that was stopped."""
     if session.stop_at is not None:
         return None
-    unwrapped = unwrapped or unwrap(session.packets, session.checkpoint, session.started_at)
+    unwrapped = unwrap(session.packets, session.checkpoint, session.started_at)
     last = len(session.curve.times) - 1
     return checkpoint_of(session, last, unwrapped, holds, _sealed(session))
 

@@ -12,8 +12,7 @@ valid_from, then the greatest entry_id: an order that does not depend on arrival
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -93,6 +92,7 @@ class Directory:
         self._kinds = kinds
         self._matches: dict[str, tuple[Entry, ...]] = {}
         self._places: dict[str, Place] = {}
+        self._found: dict[tuple[tuple[str, ...], int], str] = {}
         self.changes: list[Put | Delete] = []
 
     def take(self, rows: pl.DataFrame) -> None:
@@ -103,6 +103,7 @@ class Directory:
         concerned = rows.filter(pl.col("kind").is_in(list(self._kinds)))
         if concerned.is_empty():
             return
+        self._found.clear()
         ids, keys = concerned["entry_id"], concerned["kind"] + "/" + concerned["match"]
         self._places |= self._view.get_many("directory_entries", set(ids) - self._places.keys())
         self._read(keys)
@@ -150,11 +151,12 @@ class Directory:
 
     def first_subscriber_at(self, identities: tuple[str, ...], at_ms: int) -> str:
         """Return the subscriber_id of the first identity that is known, "" where none is."""
-        for identity in identities:
-            subscriber_id = self.subscriber_at(identity, at_ms)
-            if subscriber_id is not None:
-                return subscriber_id
-        return ""
+        found = self._found.get((identities, at_ms))
+        if found is None:
+            named = (self.subscriber_at(identity, at_ms) for identity in identities)
+            found = next((name for name in named if name is not None), "")
+            self._found[identities, at_ms] = found
+        return found
 
     def rating_key_at(self, subscriber_id: str, minute: int) -> str:
         """Return the rating key that a subscriber's usage of a minute belongs to.
@@ -164,22 +166,22 @@ class Directory:
         target = standing(self._entries(f"{MEMBERSHIP}/{subscriber_id}"), minute * MINUTE_MS)
         return subscriber_id if target is None else target
 
-    def owners(
-        self, identities: tuple[str, ...], minutes: Sequence[int]
-    ) -> Iterator[tuple[str, str]]:
-        """Yield whom identities name, and the rating key, in each of ascending minutes.
+    def owners(self, identities: tuple[str, ...], minutes: Sequence[int]) -> list[tuple[str, str]]:
+        """Return whom identities name, and the rating key, in each of ascending minutes.
 
         Both are "" where the directory has nobody.
         """
-        keys = [f"{IDENTITY}/{identity}" for identity in identities]
-        span = (minutes[0] * MINUTE_MS, minutes[-1] * MINUTE_MS)
         owner = self._owner(identities, minutes[0])
+        if len(minutes) == 1:
+            return [owner]
+        keys = [f"{IDENTITY}/{identity}" for identity in identities]
         if owner[0]:
             keys.append(f"{MEMBERSHIP}/{owner[0]}")
-        if all(_is_steady(self._entries(key), *span) for key in keys):
-            yield from itertools.repeat(owner, len(minutes))
-        else:
-            yield from (self._owner(identities, minute) for minute in minutes)
+        span = (minutes[0] * MINUTE_MS, minutes[-1] * MINUTE_MS)
+        for key in keys:
+            if not _is_steady(self._entries(key), *span):
+                return [self._owner(identities, minute) for minute in minutes]
+        return [owner] * len(minutes)
 
     def _owner(self, identities: tuple[str, ...], minute: int) -> tuple[str, str]:
         subscriber_id = self.first_subscriber_at(identities, minute * MINUTE_MS)

@@ -136,12 +136,10 @@ def minutes_of(before: Curve | None, after: Curve | None) -> list[tuple[int, Cou
     return changes
 
 
-def minutes_from_origin(curve: Curve) -> list[tuple[int, Counters]]:
-    """Return what a curve of an origin and one knot says from its origin on, as `minutes_of`.
-
-    It is what leads from the curve without its knot to the whole of it.
-    """
-    (start_at, end_at), (start, end) = curve.times, curve.values
+def minutes_between(
+    start_at: int, start: Counters, end_at: int, end: Counters
+) -> list[tuple[int, Counters]]:
+    """Return what a line adds to a curve that ended at its start (ms), as `minutes_of`."""
     whole = end_at - start_at
     changes = []
     done = start

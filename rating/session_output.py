@@ -14,10 +14,11 @@ from rating.knots import Counters, minutes_of
 from rating.ports import Output
 from rating.records import UNATTRIBUTED_PREFIX, UNCLASSIFIED, SessionBinding, Usage, schema_of
 from rating.rows import LiveSession, UnattributedMinute
-from rating.session_state import Hold, Holds, SentBinding, SessionGroup
-from rating.sessions import Session
+from rating.session_state import Checkpoint, Hold, Holds, SentBinding, SessionGroup
+from rating.sessions import Session, session_id
 
 SOURCE = "accounting"
+_RUNS = Ending(None, "")
 
 
 class SessionOutput:
@@ -41,20 +42,28 @@ class SessionOutput:
             old = former.pop(session.session_id, None)
             if old is None or old.identities == session.identities:
                 changes = minutes_of(old.curve if old else None, session.curve)
-                self.send_minutes(session, changes, received_at)
+                self._send_minutes(session, changes, received_at)
             else:
-                self.send_minutes(old, minutes_of(old.curve, None), received_at)
-                self.send_minutes(session, minutes_of(None, session.curve), received_at)
+                self._send_minutes(old, minutes_of(old.curve, None), received_at)
+                self._send_minutes(session, minutes_of(None, session.curve), received_at)
         for old in former.values():
-            self.send_minutes(old, minutes_of(old.curve, None), received_at)
+            self._send_minutes(old, minutes_of(old.curve, None), received_at)
 
-    def send_minutes(
+    def _send_minutes(
         self, session: Session, changes: Sequence[tuple[int, Counters]], received_at: int
     ) -> None:
-        """Send signed usage of a session per minute."""
+        self.send_minutes(session.session_id, session.identities, changes, received_at)
+
+    def send_minutes(
+        self,
+        name: str,
+        identities: tuple[str, ...],
+        changes: Sequence[tuple[int, Counters]],
+        received_at: int,
+    ) -> None:
+        """Send signed usage per minute of a session; name is its session_id."""
         if not changes:
             return
-        identities, session_id = session.identities, session.session_id
         owners = self._directory.owners(identities, [minute for minute, _ in changes])
         for (minute, change), (subscriber_id, rating_key) in zip(changes, owners, strict=True):
             if not subscriber_id:
@@ -64,7 +73,7 @@ class SessionOutput:
                 total[0] += change.octets_up
                 total[1] += change.octets_down
                 self.unattributed_rows += 1
-            head = (rating_key, subscriber_id, SOURCE, session_id, UNCLASSIFIED, minute)
+            head = (rating_key, subscriber_id, SOURCE, name, UNCLASSIFIED, minute)
             self._usage.append((*head, *change, received_at))
 
     def send_binding(
@@ -75,17 +84,38 @@ class SessionOutput:
         span = (binding.session_id, binding.from_at, binding.until_at, received_at)
         self._bindings.append((*row, *span))
 
-    def send_row(
-        self, group: SessionGroup, session: Session, ending: Ending, holds: Holds
-    ) -> LiveSession:
-        """Send the live row of a session and return it."""
+    def send_row(self, group: SessionGroup, session: Session, ending: Ending, holds: Holds) -> None:
+        """Send the live row of a session."""
+        times, values = session.curve.times, session.curve.values
+        # A session of one knot has no interval yet: it is one without length.
+        since = (times[-2], values[-2]) if len(times) > 1 else (times[0], values[0])
+        knots = (*since, times[-1], values[-1])
+        self._send_row(group, session.session_id, session, knots, (ending, holds))
+
+    def send_running_row(self, group: SessionGroup, former: Checkpoint) -> None:
+        """Send the live row of the newest session, which runs on since a former tail."""
+        tail = group.tail
+        assert tail is not None
+        knots = (former.origin_at, former.origin, tail.origin_at, tail.origin)
+        self._send_row(group, session_id(group, tail.generation), tail, knots, (_RUNS, tail.holds))
+
+    def _send_row(
+        self,
+        group: SessionGroup,
+        name: str,
+        session: Session | Checkpoint,
+        knots: tuple[int, Counters, int, Counters],
+        shown: tuple[Ending, Holds],
+    ) -> None:
+        """Send a row; knots are time and counters of the last two, shown is its end and holds."""
+        since_at, since, until_at, counters = knots
+        ending, holds = shown
         held = (*holds.closed, *holds.open)
-        up_bps, down_bps, interval_start_at = _rates(session)
-        counters = session.curve.values[-1]
+        span_ms = until_at - since_at or 1
         nas_address = session.nas_address
         at = session.last_event_at
         row = LiveSession(
-            session_id=session.session_id,
+            session_id=name,
             nas_id=group.nas_id,
             nas_address=format_address(nas_address) if nas_address else "",
             acct_session_id=group.acct_session_id,
@@ -94,17 +124,16 @@ class SessionOutput:
             framed_address=_newest(held, (0, 1, 2)),
             delegated_prefix=_newest(held, (3,)),
             started_at=session.started_at,
-            last_seen_at=session.last_event_at,
+            last_seen_at=at,
             ended_at=ending.ended_at,
             end_cause=ending.cause,
             octets_up=counters.octets_up,
             octets_down=counters.octets_down,
-            rate_up_bps=up_bps,
-            rate_down_bps=down_bps,
-            interval_start_at=interval_start_at,
+            rate_up_bps=(counters.octets_up - since.octets_up) * 8000 // span_ms,
+            rate_down_bps=(counters.octets_down - since.octets_down) * 8000 // span_ms,
+            interval_start_at=since_at,
         )
         self.rows.append(row)
-        return row
 
     def outputs(self) -> list[Output]:
         """Return the topic outputs, empty ones left out."""
@@ -129,17 +158,6 @@ class SessionOutput:
 def _frame(record: type, rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     schema = schema_of(record)
     return pl.DataFrame(dict(zip(schema, zip(*rows, strict=True), strict=True)), schema=schema)
-
-
-def _rates(session: Session) -> tuple[int, int, int]:
-    """Return bits per second up and down over the last knot interval, and where it starts (ms)."""
-    times, values = session.curve.times, session.curve.values
-    if len(times) < 2:
-        return 0, 0, times[0]
-    span_ms = times[-1] - times[-2]
-    up = values[-1].octets_up - values[-2].octets_up
-    down = values[-1].octets_down - values[-2].octets_down
-    return up * 8000 // span_ms, down * 8000 // span_ms, times[-2]
 
 
 def _newest(held: Sequence[Hold], kinds: tuple[int, ...]) -> str:

@@ -104,7 +104,7 @@ class Track(NamedTuple):
     wrapped: int
 
 
-class Checkpoint(NamedTuple):
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """A generation behind the lateness bound: the origin of its curve and what is settled."""
 
     generation: str

@@ -5,7 +5,7 @@ received_at: so lateness (DESIGN §3.6) does not depend on how the log is cut in
 is measured by watermark; a packet that comes after its session fell silent first lets the session
 end, also when both lie in one batch.
 
-Most packets simply go on where their session stood (`rating.sessions.extended`): they look at its
+Most packets simply go on where their session stood (`rating.going_on`): they look at its
 tail only. Every other packet looks at all packets kept of its Acct-Session-Id. Both give the same.
 
 The directory must know a fact before usage of its time is taken (facts are never valid in the
@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from rating import accounting, directory
 from rating.accounting import AccountingRecord
-from rating.bindings import bindings_of, holds_of, retracted
+from rating.bindings import binding_id, bindings_of, holds_of, retracted
 from rating.compaction import compact, compact_straight, tail_of
 from rating.endings import (
     MERGED,
@@ -35,19 +35,27 @@ from rating.endings import (
     settled_ending,
     silence_ms,
 )
-from rating.knots import NO_USAGE, minutes_from_origin
+from rating.going_on import extended
+from rating.knots import NO_USAGE, minutes_between
 from rating.ports import Delete, Put, StateView, StepResult
 from rating.session_config import SessionsConfig
 from rating.session_output import SessionOutput
-from rating.session_state import RUNNING, Facts, Holds, Packet, SentBinding, SessionGroup
+from rating.session_state import (
+    RUNNING,
+    Checkpoint,
+    Facts,
+    Holds,
+    Packet,
+    SentBinding,
+    SessionGroup,
+)
 from rating.sessions import (
-    Extension,
     Session,
     add_packet,
-    extended,
     facts_of,
     is_straight,
     packet_of,
+    session_id,
     sessions_of,
 )
 
@@ -92,8 +100,8 @@ def step(
 class _Worker:
     """One step in the making: groups as they stand, and what is to be sent.
 
-    held: groups that were read ahead. newest: groups that a packet extended, with their session
-    from its tail on. looked_at: groups of which all packets were looked at, so that all of their
+    held: groups that were read ahead. newest: groups that packets extended, with their tail before
+    the last of them. looked_at: groups of which all packets were looked at, so that all of their
     sessions may have changed.
     """
 
@@ -108,7 +116,7 @@ class _Worker:
         self.loaded: dict[str, SessionGroup] = {}
         self.groups: dict[str, SessionGroup] = {}
         self.derived: dict[str, tuple[Session, ...]] = {}
-        self.newest: dict[str, tuple[Session, Holds]] = {}
+        self.newest: dict[str, Checkpoint] = {}
         self.looked_at: set[str] = set()
         self.markers: dict[str, tuple[Marker, ...]] = {}
         self.closings: dict[str, list[Marker]] = {}
@@ -180,11 +188,15 @@ class _Worker:
             self._look_at(key, record.received_at, silent_at)
             group = self.groups[key]
         packet = packet_of(record, facts, group)
-        extension = extended(group, packet, facts, self.config)
-        if extension is not None:
-            self._extend(key, packet, extension)
-        else:
-            self._insert(key, packet, facts)
+        tail = group.tail
+        if tail is not None and self._is_shown_open(key, group, tail):
+            subscriber_at = self.directory.first_subscriber_at
+            grown = extended(group, packet, facts, subscriber_at, self.config)
+            if grown is not None and grown.tail is not None:
+                self._extend(key, packet.received_at, tail, grown.tail)
+                self.groups[key] = grown
+                return
+        self._insert(key, packet, facts)
 
     def _silent_at(self, key: str) -> int | None:
         """Return when (ms) the newest session will have been silent for too long."""
@@ -201,28 +213,25 @@ class _Worker:
         silent_at = self._silent_at(key)
         return silent_at is None or silent_at <= watermark_at
 
-    def _extend(self, key: str, packet: Packet, extension: Extension) -> None:
-        """Take a packet that goes on from the tail of its session."""
-        session = extension.session
-        group = self.groups[key]
-        former = group.tail
-        assert former is not None
-        self.output.send_minutes(session, minutes_from_origin(session.curve), packet.received_at)
-        holds = holds_of(session, partial(self.subscriber_at, session))
-        tail = tail_of(session, holds, extension.unwrapped)
-        straight = group.is_straight and tail is not None
-        group = self.groups[key] = replace(extension.group, tail=tail, is_straight=straight)
+    def _is_shown_open(self, key: str, group: SessionGroup, tail: Checkpoint) -> bool:
+        """Return whether all that was sent of the newest session says that it runs."""
+        name = session_id(group, tail.generation)
+        if key not in self.looked_at:
+            return group.rows.get(name) == RUNNING
+        # Its row is still to be sent; its bindings were sent as of the last look.
+        sent = [group.sent.get(binding_id(name, hold)) for hold in tail.holds.open]
+        return all(binding is not None and binding.until_at is None for binding in sent)
+
+    def _extend(self, key: str, received_at: int, former: Checkpoint, tail: Checkpoint) -> None:
+        """Send what a packet adds that moves the tail of its session."""
         self.derived.pop(key, None)
-        self.newest[key] = session, holds
-        runs_on = tail is not None and group.rows.get(session.session_id) == RUNNING
-        if runs_on and holds is former.holds and key not in self.looked_at:
-            # What it holds was sent.
-            return
-        settled = settled_ending(session, None, self.closings_of(group.nas_id))
-        ending = ending_at(settled, session, packet.received_at, self.config)
-        wanted = bindings_of(session.session_id, holds, ending.ended_at)
-        sent = {n: b for n, b in group.sent.items() if b.session_id == session.session_id}
-        self._send_bindings(key, wanted, sent, packet.received_at)
+        self.newest[key] = former
+        self.output.send_minutes(
+            session_id(self.groups[key], tail.generation),
+            tail.identities,
+            minutes_between(former.origin_at, former.origin, tail.origin_at, tail.origin),
+            received_at,
+        )
 
     def _insert(self, key: str, packet: Packet, facts: Facts) -> None:
         """Take a packet that may change anything said of its Acct-Session-Id before."""
@@ -329,15 +338,10 @@ class _Worker:
             if key in self.looked_at:
                 self._send_rows(key, watermark_at)
             elif key in self.newest:
-                self._send_newest_row(key, watermark_at)
+                self.output.send_running_row(self.groups[key], self.newest[key])
             if self.groups[key] is not self.loaded[key]:
                 self._compact(key, watermark_at)
                 self._arm(key, watermark_at)
-
-    def _send_newest_row(self, key: str, watermark_at: int) -> None:
-        session, holds = self.newest[key]
-        settled = settled_ending(session, None, self.closings_of(self.groups[key].nas_id))
-        self._send_row(key, session, ending_at(settled, session, watermark_at, self.config), holds)
 
     def _send_rows(self, key: str, watermark_at: int) -> None:
         """Send the live row of every session that changed; sessions that merged are closed."""

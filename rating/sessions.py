@@ -33,8 +33,7 @@ sends the difference. The rules, in the order in which they apply:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+import functools
 
 import msgspec
 
@@ -51,7 +50,10 @@ from rating.session_state import (
     Packet,
     SessionGroup,
 )
-from rating.unwrapping import Unwrapped, unwrap, unwrap_next
+from rating.unwrapping import unwrap
+
+IDENTITIES_MAX = 65_536
+"""Users whose identities are remembered: a session says the same at every interim update."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -82,20 +84,35 @@ class Session(msgspec.Struct, frozen=True):
     """First and last implied start and the latest event (ms), for rule 2."""
 
 
-def facts_of(record: AccountingRecord, identity_order: Sequence[str]) -> Facts:
+def facts_of(record: AccountingRecord, identity_order: tuple[str, ...]) -> Facts:
     """Return what a packet says of user and addresses; identities in the order of the setting."""
-    mac = normalise_mac(record.calling_station_id)
-    known = {
-        "user_name": f"user_name:{record.user_name}" if record.user_name else "",
-        "mac": f"mac:{mac}" if mac else "",
-        "circuit": f"circuit:{record.nas_id}/{record.nas_port_id}" if record.nas_port_id else "",
-    }
+    identities = _identities(
+        record.user_name,
+        record.calling_station_id,
+        record.nas_id,
+        record.nas_port_id,
+        identity_order,
+    )
     addresses = [(0, record.framed_address, 128)] if record.framed_address else []
     addresses += [(1, address, 128) for address in record.framed_ipv6_addresses]
     addresses += [(2, prefix.address, prefix.length) for prefix in record.framed_ipv6_prefixes]
     addresses += [(3, prefix.address, prefix.length) for prefix in record.delegated_prefixes]
-    identities = tuple(known[name] for name in identity_order if known[name])
-    return Facts(record.user_name, identities, record.nas_address, tuple(sorted(set(addresses))))
+    if len(addresses) > 1:
+        addresses = sorted(set(addresses))
+    return Facts(record.user_name, identities, record.nas_address, tuple(addresses))
+
+
+@functools.lru_cache(maxsize=IDENTITIES_MAX)
+def _identities(
+    user_name: str, station: str, nas_id: str, port_id: str, order: tuple[str, ...]
+) -> tuple[str, ...]:
+    mac = normalise_mac(station)
+    known = {
+        "user_name": f"user_name:{user_name}" if user_name else "",
+        "mac": f"mac:{mac}" if mac else "",
+        "circuit": f"circuit:{nas_id}/{port_id}" if port_id else "",
+    }
+    return tuple(known[name] for name in order if known[name])
 
 
 def packet_of(record: AccountingRecord, facts: Facts, group: SessionGroup) -> Packet:
@@ -129,90 +146,13 @@ def add_packet(group: SessionGroup, packet: Packet, facts: Facts) -> SessionGrou
             packets = (*group.packets[:at], packet, *group.packets[at + 1 :])
             return msgspec.structs.replace(group, packets=packets)
     return msgspec.structs.replace(
-        group, packets=(*group.packets, packet), facts=_facts_with(group, packet, facts)
+        group, packets=(*group.packets, packet), facts=facts_with(group, packet, facts)
     )
 
 
-def _facts_with(group: SessionGroup, packet: Packet, facts: Facts) -> tuple[Facts, ...]:
+def facts_with(group: SessionGroup, packet: Packet, facts: Facts) -> tuple[Facts, ...]:
+    """Return the group's facts with those of a packet of `packet_of`."""
     return (*group.facts, facts) if packet.facts == len(group.facts) else group.facts
-
-
-class Extension(NamedTuple):
-    """The newest session from its last packet on to one that simply goes on from there.
-
-    group holds the packet; session's curve begins at the tail that the packet goes on from.
-    """
-
-    group: SessionGroup
-    session: Session
-    unwrapped: Unwrapped
-
-
-def extended(
-    group: SessionGroup, packet: Packet, facts: Facts, config: SessionsConfig
-) -> Extension | None:
-    """Return what a packet adds that simply goes on from the group's tail, or None.
-
-    None asks for a closer look: the packet is not later in event and session time than all before,
-    its implied start is not known, or something in it changes the view of what came before.
-    """
-    tail, seconds = group.tail, packet.seconds
-    if tail is None or seconds is None or seconds <= tail.seconds:
-        return None
-    event_at = packet.event_at
-    implied_at = event_at - seconds * 1000
-    tolerance_ms = config.generation_tolerance_seconds * 1000
-    goes_on = (
-        packet.status != STATUS_START
-        and event_at > tail.last_event_at
-        and tail.implied_first_at <= implied_at <= tail.implied_last_at + tolerance_ms
-        and tail.identities != ()
-    )
-    if not goes_on or _is_doubtful(group, packet, seconds):
-        return None
-    unwrapped = unwrap_next(packet, tail, seconds)
-    curve = curve_of(tail.origin_at, tail.origin, tail.base, [(event_at, unwrapped.totals[0])])
-    is_stop = packet.status == STATUS_STOP
-    known_facts = _facts_with(group, packet, facts)
-    session = Session(
-        session_id=session_id(group, tail.generation),
-        generation=tail.generation,
-        started_at=tail.started_at,
-        curve=curve,
-        stop_at=event_at if is_stop else None,
-        stop_cause=packet.terminate_cause if is_stop else 0,
-        last_event_at=event_at,
-        last_received_at=max(tail.last_received_at, packet.received_at),
-        user_name=tail.user_name or facts.user_name,
-        identities=tail.identities,
-        nas_address=facts.nas_address,
-        packets=(packet,),
-        after_stop=(),
-        repeats=(),
-        facts=known_facts,
-        checkpoint=tail,
-        opened_midway=False,
-        extent=(
-            tail.implied_first_at,
-            max(tail.implied_last_at, implied_at),
-            max(tail.reached_at, event_at),
-        ),
-    )
-    grown = msgspec.structs.replace(group, packets=(*group.packets, packet), facts=known_facts)
-    return Extension(grown, session, unwrapped)
-
-
-def _is_doubtful(group: SessionGroup, packet: Packet, seconds: int) -> bool:
-    """Return whether a packet may be a known one, or tell where another belongs."""
-    # Those of a straight group have all less session time.
-    for known in () if group.is_straight else group.packets:
-        if known.seconds is None:
-            # Of another generation, perhaps, now that one with session time is there.
-            if known.status != STATUS_START:
-                return True
-        elif known.seconds == seconds and known.content == packet.content:
-            return True
-    return any(checkpoint.ends_like(packet) for checkpoint in group.checkpoints)
 
 
 def is_straight(group: SessionGroup, newest: Session) -> bool:

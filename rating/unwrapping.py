@@ -58,15 +58,16 @@ def unwrap(packets: Sequence[Packet], checkpoint: Checkpoint | None, started_at:
     return Unwrapped(totals, last, max(clock, 0), has_gigawords)
 
 
-def unwrap_next(packet: Packet, checkpoint: Checkpoint, seconds: int) -> Unwrapped:
-    """Return `unwrap` of the one packet that comes after a checkpoint, by its session time."""
-    has_gigawords = checkpoint.has_gigawords or packet.has_gigawords
+def unwrap_next(
+    packet: Packet, checkpoint: Checkpoint, seconds: int
+) -> tuple[Counters, tuple[Track, ...]]:
+    """Return what `unwrap` says of the one packet that comes after a checkpoint: totals, tracks."""
     if not packet.has_octets:
-        totals = Counters(0, 0, 0, 0, seconds)
-        return Unwrapped([totals], checkpoint.tracks, seconds, has_gigawords)
+        return Counters(0, 0, 0, 0, seconds), checkpoint.tracks
     tracks: list[Track | None] = list(checkpoint.tracks)
+    has_gigawords = checkpoint.has_gigawords or packet.has_gigawords
     totals = _follow(tracks, packet, seconds, True, has_gigawords)
-    return Unwrapped([totals], tuple(track or _UNSEEN for track in tracks), seconds, has_gigawords)
+    return totals, tuple([track or _UNSEEN for track in tracks])
 
 
 def _follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,13 +15,35 @@ from collectors.radius.attributes import (
     decode_text,
 )
 from collectors.radius.clients import ClientTable
+from collectors.radius.layouts import Layouts
 from collectors.radius.log_codec import AccountingPacket, decode_packets
-from collectors.radius.packet import ACCOUNTING_REQUEST, Attribute, decode_packet
+from collectors.radius.packet import (
+    ACCOUNTING_REQUEST,
+    EAP_MESSAGE,
+    MESSAGE_AUTHENTICATOR,
+    Attribute,
+    Packet,
+    decode_packet,
+)
 from rating import accounting
 from rating.accounting import AccountingRecord, Prefix
 
 ACCT_STATUS_TYPE = 40
 ACCT_SESSION_ID = 44
+NAS_IDENTIFIER = 32
+PROXY_STATE = 33
+
+_JUDGED = frozenset(
+    (
+        NAS_IDENTIFIER,
+        PROXY_STATE,
+        ACCT_STATUS_TYPE,
+        ACCT_SESSION_ID,
+        EAP_MESSAGE,
+        MESSAGE_AUTHENTICATOR,
+    )
+)
+_JUDGED_PACKETS = 4_096
 
 STATUSES = {
     1: accounting.START,
@@ -101,6 +124,23 @@ _MANY: dict[int, tuple[str, Callable[[bytes], Any]]] = {
 }
 """Attributes that may repeat: type -> field and decoder."""
 
+_LISTS = frozenset(name for name, _ in _MANY.values())
+
+
+def _in_list(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def decode_one(value: bytes) -> list[Any] | None:
+        decoded = decode(value)
+        return None if decoded is None else [decoded]
+
+    return decode_one
+
+
+_LAYOUTS = Layouts(
+    _ONCE | {kind: (name, _in_list(decode)) for kind, (name, decode) in _MANY.items()},
+    decode_integer,
+    frozenset({"status_type", "acct_session_id"}),
+)
+
 
 def _fields(attributes: Sequence[Attribute]) -> tuple[dict[str, Any], list[str]]:
     found: dict[str, Any] = {}
@@ -123,6 +163,16 @@ def _fields(attributes: Sequence[Attribute]) -> tuple[dict[str, Any], list[str]]
             else:
                 found.setdefault(name, []).append(decoded)
     return found, faults
+
+
+@functools.lru_cache(maxsize=_JUDGED_PACKETS)
+def decode_judged(octets: bytes) -> Packet:
+    """Return a packet with the attributes alone on which it depends what becomes of it.
+
+    It is remembered for a while: a collector judges a packet when it comes, and asks again when it
+    chooses the partition.
+    """
+    return decode_packet(octets, _JUDGED)
 
 
 def record_fault(attributes: Sequence[Attribute]) -> str:
@@ -152,6 +202,9 @@ def decode_record(
     fault instead: a key of `collectors.radius.packet.FAULTS`, ``unexpected_code``, or a reason of
     `record_fault`. Attributes of impossible length are left out and named in `faults`.
     """
+    known = _LAYOUTS.read(packet.packet)
+    if known is not None and known["acct_session_id"]:
+        return _record(packet, known, [], nas, config)
     decoded = decode_packet(packet.packet)
     if decoded.fault:
         return decoded.fault
@@ -161,6 +214,8 @@ def decode_record(
     if fault:
         return fault
     found, faults = _fields(decoded.attributes)
+    if not faults and decoded.length == len(packet.packet):
+        _LAYOUTS.learn(packet.packet, decoded.attributes)
     return _record(packet, found, faults, nas, config)
 
 
@@ -171,62 +226,57 @@ def _record(
     nas: NasConfig,
     config: RadiusConfig,
 ) -> AccountingRecord:
-    get = found.get
-    up, down = ("output", "input") if nas.swap_input_output else ("input", "output")
-    delay_seconds = get("delay_seconds", 0)
+    pop = found.pop
+    delay_seconds = found.get("delay_seconds", 0)
     if delay_seconds > config.delay_limit_seconds:
         faults.append("Acct-Delay-Time")
-        delay_seconds = 0
-    stamped_at = found["event_timestamp"] * 1000 if "event_timestamp" in found else None
+        delay_seconds = found["delay_seconds"] = 0
+    up, down = ("output", "input") if nas.swap_input_output else ("input", "output")
+    octets_up, packets_up, gigawords_up = _side(found, up, nas, faults)
+    octets_down, packets_down, gigawords_down = _side(found, down, nas, faults)
+    timestamp = pop("event_timestamp", None)
+    stamped_at = None if timestamp is None else timestamp * 1000
     event_at, source = _event_time(packet.received_at, delay_seconds, stamped_at, config)
-    octets_up, octets_down = _octets(found, up, nas, faults), _octets(found, down, nas, faults)
+    address4, address6 = pop("nas_address4", b""), pop("nas_address6", b"")
+    for name in found.keys() & _LISTS:
+        found[name] = tuple(found[name])
     return AccountingRecord(
-        status=STATUSES.get(found["status_type"], accounting.OTHER),
+        status=STATUSES.get(pop("status_type"), accounting.OTHER),
         nas_id=packet.nas_id,
-        acct_session_id=get("acct_session_id", ""),
+        acct_session_id=pop("acct_session_id", ""),
         received_at=packet.received_at,
         event_at=event_at,
         event_at_source=source,
         event_timestamp_at=stamped_at,
-        delay_seconds=delay_seconds,
-        user_name=get("user_name", ""),
-        acct_multi_session_id=get("acct_multi_session_id", ""),
-        classes=tuple(get("classes", ())),
-        nas_address=get("nas_address6") or get("nas_address4") or packet.source_address,
-        nas_identifier=get("nas_identifier", ""),
-        nas_port=get("nas_port"),
-        nas_port_id=get("nas_port_id", ""),
-        calling_station_id=get("calling_station_id", ""),
-        called_station_id=get("called_station_id", ""),
-        framed_address=get("framed_address", b""),
-        framed_ipv6_addresses=tuple(get("framed_ipv6_addresses", ())),
-        framed_ipv6_prefixes=tuple(get("framed_ipv6_prefixes", ())),
-        interface_id=get("interface_id", b""),
-        delegated_prefixes=tuple(get("delegated_prefixes", ())),
+        nas_address=address6 or address4 or packet.source_address,
         octets_up=octets_up,
         octets_down=octets_down,
-        packets_up=get(f"{up}_packets"),
-        packets_down=get(f"{down}_packets"),
-        has_gigawords="input_gigawords" in found or "output_gigawords" in found,
+        packets_up=packets_up,
+        packets_down=packets_down,
+        has_gigawords=gigawords_up is not None or gigawords_down is not None,
         octets_modulus=None if nas.has_gigawords else (nas.unit_octets << 32),
-        session_seconds=get("session_seconds"),
-        terminate_cause=get("terminate_cause", 0),
         faults=tuple(faults),
+        **found,
     )
 
 
-def _octets(found: dict[str, Any], side: str, nas: NasConfig, faults: list[str]) -> int | None:
-    # Gigawords count how often the 32-bit counter wrapped (RFC 2869 §5.1, §5.2).
-    counted: int | None = found.get(f"{side}_octets")
+def _side(
+    found: dict[str, Any], side: str, nas: NasConfig, faults: list[str]
+) -> tuple[int | None, int | None, int | None]:
+    """Return octets, packets and gigawords of one direction, taken out of the fields found."""
+    counted: int | None = found.pop(f"{side}_octets", None)
+    packets: int | None = found.pop(f"{side}_packets", None)
+    gigawords: int | None = found.pop(f"{side}_gigawords", None)
     if counted is None:
-        return None
-    if nas.has_gigawords:
-        counted += found.get(f"{side}_gigawords", 0) << 32
+        return None, packets, gigawords
+    # Gigawords count how often the 32-bit counter wrapped (RFC 2869 §5.1, §5.2).
+    if nas.has_gigawords and gigawords:
+        counted += gigawords << 32
     counted *= nas.unit_octets
     if counted >= _COUNTER_LIMIT:
         faults.append(f"Acct-{side.capitalize()}-Gigawords")
-        return None
-    return counted
+        return None, packets, gigawords
+    return counted, packets, gigawords
 
 
 def _event_time(
