@@ -29,13 +29,15 @@ def drop_duplicates(
     The last is how many marks the limit of `dedup_digests_limit` made it forget too early.
 
     Two receive times further apart than the window are no duplicates, whatever the order in which
-    the datagrams are processed; marks older than watermark less window can match nothing.
+    the datagrams are processed; marks older than watermark less window can match nothing that comes
+    after this batch. What is in it may be as old as they are: it came before the watermark.
     """
     window = config.flow_dedup_window_seconds * 1000
     changes: list[Put | Delete] = []
     chunks: list[tuple[str, bytes]] = []
+    known = list(view.scan(SEEN))
     held = 0
-    for key, value in view.scan(SEEN):
+    for key, value in known:
         if int(key[:15]) < watermark_at - window:
             changes.append(Delete(SEEN, key))
         else:
@@ -45,7 +47,7 @@ def drop_duplicates(
     if not n or not window:
         return np.ones(n, np.bool_), changes, 0
     digests = _digests(block)
-    fresh = _first_copies(digests, block.received_at, chunks, window)
+    fresh = _first_copies(digests, block.received_at, known, window)
     kept = np.flatnonzero(fresh)
     if len(kept):
         body = digests[kept].tobytes() + block.received_at[kept].astype("<i8").tobytes()

@@ -369,6 +369,17 @@ def test_duplicates_within_the_window_and_not_beyond() -> None:
     assert run.totals["octets"] == 15
 
 
+def test_a_batch_that_moves_time_far_ahead_knows_the_duplicates_in_it() -> None:
+    # A backlog is taken at once, with the newest watermark: what it holds may still be old.
+    payload = x.v9([x.template(256, x.BASIC), x.data(256, [x.basic("10.0.0.1", "192.0.2.9", 5)])])
+    run = Run(FlowDecodeConfig(flow_dedup_window_seconds=10))
+    run.take(x.block([payload], received_at=NOW), watermark_at=NOW)
+    run.take(x.block([payload], received_at=NOW + 9_000), watermark_at=NOW + 300_000)
+    assert run.totals["octets"] == 5
+    assert run.counts["duplicate"] == 1
+    assert len(run.state.collections["flow_seen"]) == 0
+
+
 def test_what_duplicates_are_known_by_is_bounded() -> None:
     run = Run(FlowDecodeConfig(dedup_digests_limit=100))
     for sequence in range(300):
