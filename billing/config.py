@@ -39,8 +39,12 @@ class SpeedProfileConfig:
 class ActingConfig:
     """Commands to NASes: throttle, restore, disconnect."""
 
+    round_interval_seconds: float = 10.0
+    """How often every desired state is compared with all sessions it concerns, whether anything
+    seems to have changed or not: a plan's other normal speed waits for it."""
     interval_seconds: float = 1.0
-    """How often desired state is compared with live sessions."""
+    """How often, in between, changes are looked for and acted on: decisions, clerks' requests,
+    suspensions, pools, new sessions, commands that were answered, took effect or did not."""
     decision_interval_seconds: float = 0.1
     """How often, in between, rate's newest decisions are looked for and acted on."""
     speed_profiles: tuple[SpeedProfileConfig, ...] = (

@@ -28,15 +28,23 @@ from billing.acting.profiles import (
 )
 from billing.adapters import tables
 from billing.adapters.coa import CoaTransport
-from billing.adapters.databases import reading, writing
+from billing.adapters.databases import among, asking, reading, writing
 from billing.adapters.notifications import enqueue, failure_notices
 from billing.adapters.situations import (
+    COMMAND,
+    Decision,
     FindTarget,
     current_commands,
     pending_commands,
     read_decided_situations,
     read_decisions,
+)
+from billing.adapters.wishes import (
+    Wishes,
+    due_steps,
+    read_changed_situations,
     read_situations,
+    read_wishes,
 )
 from billing.config import OfficeConfig
 from rating.rows import LiveSession
@@ -48,17 +56,28 @@ _ANSWER_COUNTERS = {
     "timeout": "commands_timed_out",
 }
 
-_KEYS_PER_QUERY = 400
 _DECIDED_MS = 5_000
 """How far back decisions count as new. They bear the time of what they follow from: older ones,
 of stages that lag, wait for the next comparison of everything."""
-_FIELDS = [field.name for field in dataclasses.fields(Command)]
-_COLUMNS = [tables.command.c[name] for name in _FIELDS]
+_FATE = (
+    "identifier",
+    "error_cause",
+    "outcome",
+    "sent_at",
+    "acknowledged_at",
+    "verified_at",
+    "reason",
+    "settled_at",
+)
+"""What changes of a command after it was decided."""
 _UPDATE = (
     update(tables.command)
     .where(tables.command.c.command_id == bindparam("p_command_id"))
-    .values({name: bindparam(f"p_{name}") for name in _FIELDS})
+    .values({name: bindparam(f"p_{name}") for name in _FATE})
 )
+_BY_ID = select(*COMMAND)
+_FIELDS = [field.name for field in dataclasses.fields(Command)]
+_INSERT = insert(tables.command)
 _SUPERSEDE = (
     update(tables.command)
     .where(tables.command.c.session_id == bindparam("p_session_id"), tables.command.c.is_current)
@@ -87,6 +106,10 @@ def policy_of(config: OfficeConfig) -> Policy:
     )
 
 
+Pending = tuple[Command, LiveSession]
+"""A command that is to be sent, and its session."""
+
+
 class Acting:
     """Keeps sessions where they should be. Holds nothing that a restart may not lose."""
 
@@ -105,7 +128,10 @@ class Acting:
         self._transport = transport
         self._find_target = find_target
         self._channels = list(channels)
-        self._decisions: set[tuple[str, str, int]] = set()
+        self._steps = due_steps(self._policy)
+        self._decisions: set[Decision] = set()
+        self._wishes: Wishes | None = None
+        self._in_flight: dict[str, Command] = {}
 
     def recover(self, now_ms: int) -> int:
         """Send anew what was in flight when the last process ended; return how many."""
@@ -115,37 +141,56 @@ class Acting:
                 for command in current_commands(connection)
                 if command.outcome == "sent" and command.settled_at is None
             ]
-            write_commands(connection, lost)
+            _update_commands(connection, lost)
         return len(lost)
 
     def run_round(self, now_ms: int) -> Counter[str]:
         """Compare everything, decide, send and listen once; return counts by metric name."""
         with reading(self._engine) as connection:
             self._decisions = read_decisions(connection, now_ms - _DECIDED_MS)
-            situations = read_situations(connection, self._find_target, now_ms)
+            self._wishes = read_wishes(connection, now_ms)
+            situations = read_situations(connection, self._wishes, self._find_target, now_ms)
+        return self._act(situations, now_ms)
+
+    def run_changes(self, now_ms: int) -> Counter[str]:
+        """Do as `run_round` about what has changed since the last round."""
+        if self._wishes is None:
+            return self.run_round(now_ms)
+        known = self._wishes
+        with reading(self._engine) as connection:
+            self._decisions = read_decisions(connection, now_ms - _DECIDED_MS)
+            self._wishes = read_wishes(connection, now_ms, known)
+            situations = read_changed_situations(
+                connection, self._wishes, known, self._steps, self._find_target, now_ms
+            )
         return self._act(situations, now_ms)
 
     def run_decisions(self, now_ms: int) -> Counter[str]:
         """Do as `run_round` about what rate has decided since the last round alone."""
+        known = self._decisions
+        with asking(self._engine) as connection:
+            self._decisions = read_decisions(connection, now_ms - _DECIDED_MS)
+        new = self._decisions - known
+        if not new:
+            return self._listen()
         with reading(self._engine) as connection:
-            known, self._decisions = (
-                self._decisions,
-                read_decisions(connection, now_ms - _DECIDED_MS),
-            )
-            new = self._decisions - known
-            situations = []
-            if new:
-                situations = read_decided_situations(connection, self._find_target, new, now_ms)
-        return self._act(situations, now_ms) if new else self._listen()
+            situations = read_decided_situations(connection, self._find_target, new, now_ms)
+        return self._act(situations, now_ms)
 
     def _act(self, situations: Sequence[Situation], now_ms: int) -> Counter[str]:
-        counts = self._decide(situations, now_ms)
-        counts += self._send(now_ms)
+        counts, pending = self._decide(situations, now_ms)
+        counts += self._send(pending, now_ms)
         counts += self._listen()
         return counts
 
-    def _decide(self, situations: Sequence[Situation], now_ms: int) -> Counter[str]:
-        """Write what `advance` says about situations, and tell of failures."""
+    def _decide(
+        self, situations: Sequence[Situation], now_ms: int
+    ) -> tuple[Counter[str], list[Pending]]:
+        """Write what `advance` says about situations, and tell of failures.
+
+        Returns counts, and the commands that are to be sent, as many as a round takes.
+        """
+        limit = self._config.acting.commands_per_round
         changed: list[Command] = []
         done: list[str] = []
         for situation in situations:
@@ -154,24 +199,27 @@ class Acting:
             if situation.session.ended_at is not None:
                 done += [row.command_id for row in rows] or _command_ids(situation)
         if not changed and not done:
-            return Counter()
+            with asking(self._engine) as connection:
+                return Counter(), pending_commands(connection, limit)
         with writing(self._engine) as connection:
             write_commands(connection, changed)
             _stop_following(connection, done)
             notices = failure_notices(changed, self._config.notifications.operator_email)
             enqueued = enqueue(connection, notices, self._channels, now_ms)
+            pending = pending_commands(connection, limit)
+        self._in_flight |= {
+            row.command_id: row for row in changed if row.command_id in self._in_flight
+        }
         counts = Counter(commands_written=len(changed), notifications_enqueued=enqueued)
         counts.update(
             _SETTLED_COUNTERS[row.outcome]
             for row in changed
             if row.settled_at is not None and row.outcome in _SETTLED_COUNTERS
         )
-        return counts
+        return counts, pending
 
-    def _send(self, now_ms: int) -> Counter[str]:
+    def _send(self, pending: Sequence[Pending], now_ms: int) -> Counter[str]:
         """Transmit pending commands and record which left."""
-        with reading(self._engine) as connection:
-            pending = pending_commands(connection, self._config.acting.commands_per_round)
         requests = {
             command.command_id: request
             for command, session in pending
@@ -187,7 +235,8 @@ class Acting:
         ]
         if sent:
             with writing(self._engine) as connection:
-                write_commands(connection, sent)
+                _update_commands(connection, sent)
+            self._in_flight |= {command.command_id: command for command in sent}
         return Counter(commands_sent=len(sent), commands_unsent=len(requests) - len(sent))
 
     def _listen(self) -> Counter[str]:
@@ -195,14 +244,13 @@ class Acting:
         answers = self._transport.poll(self._config.acting.poll_milliseconds)
         if not answers:
             return Counter()
+        changed = [
+            _answered(self._in_flight.pop(answer.command_id), answer)
+            for answer in answers
+            if answer.command_id in self._in_flight
+        ]
         with writing(self._engine) as connection:
-            known = _commands_by_id(connection, [answer.command_id for answer in answers])
-            changed = [
-                _answered(known[answer.command_id], answer)
-                for answer in answers
-                if answer.command_id in known
-            ]
-            write_commands(connection, changed)
+            _update_commands(connection, changed)
         return Counter(
             _ANSWER_COUNTERS[row.outcome] for row in changed if row.outcome in _ANSWER_COUNTERS
         )
@@ -230,19 +278,22 @@ def write_commands(connection: Connection, commands: Sequence[Command]) -> None:
     known = _commands_by_id(connection, [command.command_id for command in commands])
     old = [command for command in commands if command.command_id in known]
     new = [command for command in commands if command.command_id not in known]
-    if old:
-        connection.execute(_UPDATE, [_parameters(command) for command in old])
+    _update_commands(connection, old)
     if new:
         connection.execute(_SUPERSEDE, [{"p_session_id": c.session_id} for c in new])
-        connection.execute(
-            insert(tables.command),
-            [dataclasses.asdict(command) | {"is_current": True} for command in new],
-        )
+        connection.execute(_INSERT, [_values(c, _FIELDS) | {"is_current": True} for c in new])
 
 
-def _parameters(command: Command) -> dict[str, Any]:
-    """Return the values of a command under the names that `_UPDATE` binds."""
-    return {f"p_{name}": value for name, value in dataclasses.asdict(command).items()}
+def _update_commands(connection: Connection, commands: Sequence[Command]) -> None:
+    """Write the fate of commands that the table holds."""
+    if commands:
+        names = ("command_id", *_FATE)
+        connection.execute(_UPDATE, [_values(command, names, "p_") for command in commands])
+
+
+def _values(command: Command, names: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """Return some values of a command under their names with a prefix."""
+    return {prefix + name: getattr(command, name) for name in names}
 
 
 def _answered(command: Command, answer: CoaAnswer) -> Command:
@@ -270,9 +321,5 @@ def _stop_following(connection: Connection, command_ids: Sequence[str]) -> None:
 
 def _commands_by_id(connection: Connection, command_ids: Sequence[str]) -> dict[str, Command]:
     """Return those commands that exist, by id."""
-    found: dict[str, Command] = {}
-    for start in range(0, len(command_ids), _KEYS_PER_QUERY):
-        some = command_ids[start : start + _KEYS_PER_QUERY]
-        query = select(*_COLUMNS).where(tables.command.c.command_id.in_(some))
-        found |= {row.command_id: Command(*row) for row in connection.execute(query)}
-    return found
+    rows = among(connection, _BY_ID, tables.command.c.command_id, command_ids)
+    return {command.command_id: command for command in (Command(*row) for row in rows)}

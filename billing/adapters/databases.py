@@ -10,11 +10,13 @@ What both promise (the rest of `billing.adapters`, and `api`, rely on nothing el
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import ARRAY, Connection, Engine, Table, Text, any_, bindparam, func, select
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import OperationalError
@@ -26,6 +28,8 @@ from billing.config import DatabaseConfig
 __all__ = [
     "COMMANDS",
     "UnfitDatabaseError",
+    "among",
+    "asking",
     "check_database",
     "is_unavailable",
     "open_database",
@@ -78,6 +82,48 @@ def reading(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(**options)
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def asking(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for one question: PostgreSQL is spared BEGIN and COMMIT around it."""
+    if engine.dialect.name == "sqlite":
+        with reading(engine) as connection:
+            yield connection
+        return
+    with engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def among(
+    connection: Connection, query: Any, column: Any, values: Iterable[str], /, **parameters: Any
+) -> Iterator[Any]:
+    """Yield the rows of a query whose text column has one of the values; none asks nothing.
+
+    All values are one parameter, so the statement is the same for any number of them: with a
+    query that is made once it is compiled once, and prepared once by the server.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return
+    is_sqlite = connection.dialect.name == "sqlite"
+    statement = _among(query, column, is_sqlite)
+    for start in range(0, len(ordered), _VALUES_PER_QUERY):
+        some = ordered[start : start + _VALUES_PER_QUERY]
+        bound = {"among": json.dumps(some) if is_sqlite else some, **parameters}
+        yield from connection.execute(statement, bound)
+
+
+_VALUES_PER_QUERY = 1_000
+
+
+@functools.lru_cache(maxsize=256)
+def _among(query: Any, column: Any, is_sqlite: bool) -> Any:
+    """Return a query restricted to the values in parameter ``among``."""
+    if is_sqlite:
+        each = func.json_each(bindparam("among", type_=Text)).table_valued("value")
+        return query.where(column.in_(select(each.c.value)))
+    return query.where(column == any_(bindparam("among", type_=ARRAY(Text))))
 
 
 def upsert(connection: Connection, table: Table) -> Any:

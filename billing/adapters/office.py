@@ -34,8 +34,12 @@ class _Intervals:
         """Return whether a part's interval has passed, and begin the next one."""
         if now_ms < self._due_at.get(part, now_ms):
             return False
-        self._due_at[part] = now_ms + int(interval_seconds * 1000)
+        self.begin(part, interval_seconds, now_ms)
         return True
+
+    def begin(self, part: str, interval_seconds: float, now_ms: int) -> None:
+        """Begin a part's interval, due or not."""
+        self._due_at[part] = now_ms + int(interval_seconds * 1000)
 
     def hurry(self, part: str, now_ms: int) -> None:
         """Make a part due at once."""
@@ -104,8 +108,11 @@ class ActingLoop:
             self._recover_notifications(now_ms)
             self._is_started = True
         config = self._config
-        if self._intervals.is_due("acting", config.acting.interval_seconds, now_ms):
+        if self._intervals.is_due("round", config.acting.round_interval_seconds, now_ms):
+            self._intervals.begin("changes", config.acting.interval_seconds, now_ms)
             counts += self._acting.run_round(now_ms)
+        elif self._intervals.is_due("changes", config.acting.interval_seconds, now_ms):
+            counts += self._acting.run_changes(now_ms)
         elif self._intervals.is_due("decisions", config.acting.decision_interval_seconds, now_ms):
             counts += self._acting.run_decisions(now_ms)
         if self._intervals.is_due("notifying", config.notifications.interval_seconds, now_ms):

@@ -36,6 +36,9 @@ class Role:
             limits={
                 "idle_session_timeout": f"{config.role_silence_seconds}s",
                 "idle_in_transaction_session_timeout": f"{config.role_silence_seconds}s",
+                # What a role looks at again each second is in memory. At the price of a disk's
+                # arm the planner would rather read the whole of live_session.
+                "random_page_cost": "1.1",
             },
             pool_size=1,
             pool_pre_ping=False,

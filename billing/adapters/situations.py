@@ -1,19 +1,23 @@
-"""Reads what acting compares: what sessions should get, and what they were told last."""
+"""Reads what acting compares: what sessions should get, and what they were told last.
+
+Statements are made once and take their values as one parameter each (`databases.among`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select
 
-from billing.acting.commands import Command, Situation
+from billing.acting.commands import PENDING, Command, Situation
 from billing.acting.desired import ACTIVE, CommandRequest, desired_of
 from billing.acting.exchange import CoaTarget
 from billing.acting.profiles import VENDOR_PROFILES
 from billing.adapters import tables
+from billing.adapters.databases import among
 from billing.catalog import terms_of
 from rating.directory import MEMBERSHIP, Entry, standing
 from rating.rows import DesiredService, LiveSession
@@ -21,70 +25,125 @@ from rating.rows import DesiredService, LiveSession
 FindTarget = Callable[[LiveSession], CoaTarget | None]
 """Returns where a session's NAS takes CoA, or None where the settings do not say."""
 
-_KEYS_PER_QUERY = 400
 _REQUEST_WINDOW_MS = 86_400_000
-_SESSION = [tables.live_session.c[f.name] for f in dataclasses.fields(LiveSession)]
-_COMMAND = [tables.command.c[f.name] for f in dataclasses.fields(Command)]
-_REQUEST = [tables.command_request.c[f.name] for f in dataclasses.fields(CommandRequest)]
 
+_command, _session = tables.command.c, tables.live_session.c
+_service, _entry = tables.desired_service.c, tables.directory_entry.c
+_subscriber, _request = tables.subscriber.c, tables.command_request.c
+_newer = tables.command_request.alias("newer").c
+_subscription, _plan = tables.subscription.c, tables.plan.c
 
-def read_situations(
-    connection: Connection, find_target: FindTarget, now_ms: int
-) -> list[Situation]:
-    """Return the situations in which something may have to be done, by session id.
+COMMAND = [_command[f.name] for f in dataclasses.fields(Command)]
+SESSION = [_session[f.name] for f in dataclasses.fields(LiveSession)]
 
-    These are the sessions that were commanded, and the live ones of subscribers whom rate or a
-    clerk wants elsewhere than active: never all live sessions.
-    """
-    requests = _standing_requests(connection, now_ms)
-    statuses = _statuses_not_active(connection)
-    service = tables.desired_service.c
-    keys = set(connection.scalars(select(service.rating_key).where(service.target != ACTIVE)))
-    acting_on = _members(connection, keys) | set(requests) | set(statuses)
-    sessions = [*_current_sessions(connection), *_live_sessions(connection, acting_on)]
-    return _situations(connection, sessions, requests, statuses, find_target, now_ms)
-
-
-def read_decisions(connection: Connection, decided_since_at: int) -> set[tuple[str, str, int]]:
-    """Return (rating key, target, decided_at) of what rate has decided since an instant (ms)."""
-    service = tables.desired_service.c
-    query = select(service.rating_key, service.target, service.decided_at).where(
-        service.decided_at >= decided_since_at
+_DECISIONS = select(_service.rating_key, _service.target, _service.decided_at).where(
+    _service.decided_at >= bindparam("decided_since_at")
+)
+_CURRENT_COMMANDS = select(*COMMAND).where(_command.is_current)
+# What partial indexes ask for stands in the text: they serve no parameter, which may differ.
+_PENDING = (
+    select(*COMMAND, *SESSION)
+    .join_from(tables.command, tables.live_session, _session.session_id == _command.session_id)
+    .where(_command.outcome == literal_column(f"'{PENDING}'"), _command.settled_at.is_(None))
+    .order_by(_command.requested_at, _command.command_id)
+    .limit(bindparam("limit"))
+)
+_REQUESTS = select(*(_request[f.name] for f in dataclasses.fields(CommandRequest))).where(
+    or_(
+        _request.requested_at >= bindparam("recent_since_at"),
+        and_(
+            _request.action == "throttle",
+            ~exists().where(
+                _newer.subscriber_id == _request.subscriber_id,
+                _newer.action != "disconnect",
+                _newer.requested_at > _request.requested_at,
+            ),
+        ),
     )
-    return {(row.rating_key, row.target, row.decided_at) for row in connection.execute(query)}
+)
+_MEMBERS = select(_entry.target, _entry.match).where(_entry.kind == MEMBERSHIP)
+_NOT_ACTIVE = select(_subscriber.subscriber_id, _subscriber.status).where(
+    _subscriber.status.in_(("suspended", "ended")),
+    exists().where(
+        _session.subscriber_id == _subscriber.subscriber_id, _session.ended_at.is_(None)
+    ),
+)
+_CURRENT_SESSIONS = (
+    select(*SESSION)
+    .join_from(tables.command, tables.live_session, _session.session_id == _command.session_id)
+    .where(_command.is_current)
+)
+_LIVE_SESSIONS = select(*SESSION).where(_session.ended_at.is_(None))
+_MEMBERSHIPS = (
+    select(
+        _entry.match,
+        _entry.entry_id,
+        _entry.revision,
+        _entry.target,
+        _entry.priority,
+        _entry.valid_from_at,
+        _entry.valid_until_at,
+    )
+    .where(_entry.kind == MEMBERSHIP)
+    .order_by(_entry.entry_id, _entry.revision)
+)
+_SERVICES = select(*(_service[f.name] for f in dataclasses.fields(DesiredService)))
+_SUBSCRIBERS = select(_subscriber.subscriber_id, _subscriber.branch_id, _subscriber.status)
+_PLANS = (
+    select(_subscription.rating_key, _plan.document)
+    .join_from(
+        tables.subscription,
+        tables.plan,
+        and_(_plan.plan_id == _subscription.plan_id, _plan.version == _subscription.plan_version),
+    )
+    .where(
+        _subscription.starts_at <= bindparam("now_ms"),
+        or_(_subscription.ends_at.is_(None), _subscription.ends_at > bindparam("now_ms")),
+    )
+)
+
+Decision = tuple[str, str, int]
+"""Rating key, target and decided_at (ms) of a row of `DesiredService`."""
+
+
+def read_decisions(connection: Connection, decided_since_at: int) -> set[Decision]:
+    """Return what rate has decided since an instant (ms)."""
+    rows = connection.execute(_DECISIONS, {"decided_since_at": decided_since_at})
+    return {(key, target, decided_at) for key, target, decided_at in rows}
 
 
 def read_decided_situations(
-    connection: Connection,
-    find_target: FindTarget,
-    decisions: Iterable[tuple[str, str, int]],
-    now_ms: int,
+    connection: Connection, find_target: FindTarget, decisions: Iterable[Decision], now_ms: int
 ) -> list[Situation]:
-    """Return those of `read_situations` that some decisions are about."""
+    """Return the situations in which some decisions may ask for something, by session id."""
     keys: dict[bool, set[str]] = {True: set(), False: set()}
     for key, target, _ in decisions:
         keys[target == ACTIVE].add(key)
-    sessions = _live_sessions(connection, _members(connection, keys[False]))
-    sessions += _current_sessions(connection, _members(connection, keys[True]))
+    sessions = live_sessions(connection, members(connection, keys[False]))
+    if keys[True]:
+        sessions += current_sessions(connection, members(connection, keys[True]))
     subscribers = {session.subscriber_id for session in sessions}
-    requests = _standing_requests(connection, now_ms, subscribers)
-    statuses = _statuses_not_active(connection, subscribers)
-    return _situations(connection, sessions, requests, statuses, find_target, now_ms)
+    requests = standing_requests(connection, now_ms, subscribers)
+    return situations_of(connection, sessions, requests, find_target, now_ms)
 
 
-def _situations(
+def situations_of(
     connection: Connection,
     found: Iterable[LiveSession],
     requests: Mapping[str, Sequence[CommandRequest]],
-    statuses: Mapping[str, str],
     find_target: FindTarget,
     now_ms: int,
 ) -> list[Situation]:
+    """Return the situations of sessions, by session id.
+
+    requests are those of `standing_requests`, of the sessions' subscribers at least.
+    """
     sessions = {session.session_id: session for session in found}
     subscribers = {session.subscriber_id for session in sessions.values()} - {""}
     keys = _rating_keys(connection, subscribers, now_ms)
     services = _services(connection, set(keys.values()))
-    branches = _branches(connection, subscribers)
+    rows = among(connection, _SUBSCRIBERS, _subscriber.subscriber_id, subscribers)
+    known = {subscriber: (branch_id, status) for subscriber, branch_id, status in rows}
     normal = _normal_profiles(connection, set(keys.values()), now_ms)
     latest = {c.session_id: c for c in current_commands(connection, sessions)}
     situations: list[Situation] = []
@@ -92,16 +151,19 @@ def _situations(
         session = sessions[session_id]
         key = keys.get(session.subscriber_id, session.subscriber_id)
         target = find_target(session)
+        branch_id, status = known.get(session.subscriber_id, ("", "active"))
+        # The status of a line that is its own rating key reached rate as an event, with its own
+        # time. Acting itself looks at that of a pool's member.
         wanted = desired_of(
             session,
             services.get(key),
             requests.get(session.subscriber_id, []),
-            status=_status_beside_rate(session.subscriber_id, key, statuses),
+            status="active" if key == session.subscriber_id else status,
         )
         situations.append(
             Situation(
                 session,
-                branches.get(session.subscriber_id, ""),
+                branch_id,
                 wanted,
                 _vendor_profile(target),
                 latest.get(session_id),
@@ -120,139 +182,72 @@ def current_commands(
     connection: Connection, session_ids: Collection[str] | None = None
 ) -> list[Command]:
     """Return the newest command of each session that the office follows, or of some of them."""
-    query = select(*_COMMAND).where(tables.command.c.is_current)
-    rows = _rows_in(connection, query, tables.command.c.session_id, session_ids)
+    if session_ids is None:
+        return [Command(*row) for row in connection.execute(_CURRENT_COMMANDS)]
+    rows = among(connection, _CURRENT_COMMANDS, _command.session_id, session_ids)
     return [Command(*row) for row in rows]
 
 
 def pending_commands(connection: Connection, limit: int) -> list[tuple[Command, LiveSession]]:
     """Return commands that were decided and not sent, oldest first, with their sessions."""
-    command = tables.command.c
-    query = (
-        select(*_COMMAND, *_SESSION)
-        .join_from(
-            tables.command,
-            tables.live_session,
-            tables.live_session.c.session_id == command.session_id,
-        )
-        .where(command.outcome == "pending", command.settled_at.is_(None))
-        .order_by(command.requested_at, command.command_id)
-        .limit(limit)
-    )
-    width = len(_COMMAND)
-    return [(Command(*row[:width]), LiveSession(*row[width:])) for row in connection.execute(query)]
+    width = len(COMMAND)
+    rows = connection.execute(_PENDING, {"limit": limit})
+    return [(Command(*row[:width]), LiveSession(*row[width:])) for row in rows]
 
 
-def _rows_in(
-    connection: Connection, query: Any, column: Any, values: Iterable[str] | None
-) -> Iterator[Any]:
-    """Yield a query's rows whose column has one of the values, whatever it has where None."""
-    if values is None:
-        yield from connection.execute(query)
-        return
-    ordered = sorted(values)
-    for start in range(0, len(ordered), _KEYS_PER_QUERY):
-        some = ordered[start : start + _KEYS_PER_QUERY]
-        yield from connection.execute(query.where(column.in_(some)))
-
-
-def _standing_requests(
+def standing_requests(
     connection: Connection, now_ms: int, subscribers: Collection[str] | None = None
-) -> Mapping[str, Sequence[CommandRequest]]:
+) -> dict[str, list[CommandRequest]]:
     """Return the clerks' requests per subscriber, of all or of some, that may still matter.
 
     That is the newest throttle or restore where it is a throttle, and everything of a day.
     """
-    request, newer = tables.command_request.c, tables.command_request.alias("newer").c
-    is_standing_throttle = and_(
-        request.action == "throttle",
-        ~exists().where(
-            newer.subscriber_id == request.subscriber_id,
-            newer.action != "disconnect",
-            newer.requested_at > request.requested_at,
-        ),
+    since = {"recent_since_at": now_ms - _REQUEST_WINDOW_MS}
+    rows: Iterable[Any] = (
+        connection.execute(_REQUESTS, since)
+        if subscribers is None
+        else among(connection, _REQUESTS, _request.subscriber_id, subscribers, **since)
     )
-    is_recent = request.requested_at >= now_ms - _REQUEST_WINDOW_MS
     found: dict[str, list[CommandRequest]] = defaultdict(list)
-    query = select(*_REQUEST).where(or_(is_standing_throttle, is_recent))
-    for row in _rows_in(connection, query, request.subscriber_id, subscribers):
-        found[row.subscriber_id].append(CommandRequest(*row))
+    for row in rows:
+        request = CommandRequest(*row)
+        found[request.subscriber_id].append(request)
     return found
 
 
-def _members(connection: Connection, keys: set[str]) -> set[str]:
+def members(connection: Connection, keys: Collection[str]) -> set[str]:
     """Return the subscribers whom rating keys, alone or shared, may belong to."""
-    entry = tables.directory_entry.c
-    query = select(entry.match).where(entry.kind == MEMBERSHIP)
-    return keys | {row.match for row in _rows_in(connection, query, entry.target, keys)}
+    return {*keys, *(row.match for row in among(connection, _MEMBERS, _entry.target, keys))}
 
 
-def _statuses_not_active(
+def statuses_not_active(connection: Connection) -> dict[str, str]:
+    """Return the status of subscribers who are suspended or ended and live."""
+    return dict(map(tuple, connection.execute(_NOT_ACTIVE)))
+
+
+def current_sessions(
     connection: Connection, subscribers: Collection[str] | None = None
-) -> Mapping[str, str]:
-    """Return the status of subscribers, of all or of some, who are suspended or ended and live."""
-    subscriber, session = tables.subscriber.c, tables.live_session.c
-    lives = exists().where(
-        session.subscriber_id == subscriber.subscriber_id, session.ended_at.is_(None)
-    )
-    query = select(subscriber.subscriber_id, subscriber.status).where(
-        subscriber.status.in_(("suspended", "ended")), lives
-    )
-    rows = _rows_in(connection, query, subscriber.subscriber_id, subscribers)
-    return {row.subscriber_id: row.status for row in rows}
-
-
-def _status_beside_rate(subscriber_id: str, rating_key: str, statuses: Mapping[str, str]) -> str:
-    """Return the status that acting itself looks at: a pool member's.
-
-    The status of a line that is its own rating key reached rate as an event, with its own time.
-    """
-    return "active" if subscriber_id == rating_key else statuses.get(subscriber_id, "active")
-
-
-def _current_sessions(
-    connection: Connection, subscribers: set[str] | None = None
 ) -> list[LiveSession]:
     """Return the sessions, live or ended, whose newest command the office follows.
 
     Of all subscribers, or of some.
     """
-    session, command = tables.live_session.c, tables.command.c
-    query = (
-        select(*_SESSION)
-        .join_from(tables.command, tables.live_session, session.session_id == command.session_id)
-        .where(command.is_current)
-    )
-    rows = _rows_in(connection, query, session.subscriber_id, subscribers)
+    if subscribers is None:
+        return [LiveSession(*row) for row in connection.execute(_CURRENT_SESSIONS)]
+    rows = among(connection, _CURRENT_SESSIONS, _session.subscriber_id, subscribers)
     return [LiveSession(*row) for row in rows]
 
 
-def _live_sessions(connection: Connection, subscribers: set[str]) -> list[LiveSession]:
+def live_sessions(connection: Connection, subscribers: Collection[str]) -> list[LiveSession]:
     """Return the live sessions of subscribers."""
-    session = tables.live_session.c
-    query = select(*_SESSION).where(session.ended_at.is_(None))
-    rows = _rows_in(connection, query, session.subscriber_id, subscribers)
+    rows = among(connection, _LIVE_SESSIONS, _session.subscriber_id, subscribers)
     return [LiveSession(*row) for row in rows]
 
 
 def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> Mapping[str, str]:
     """Return the rating key of each subscriber: its membership's now, else its own id."""
-    columns = tables.directory_entry.c
     entries: dict[str, dict[str, Entry]] = defaultdict(dict)
-    query = (
-        select(
-            columns.match,
-            columns.entry_id,
-            columns.revision,
-            columns.target,
-            columns.priority,
-            columns.valid_from_at,
-            columns.valid_until_at,
-        )
-        .where(columns.kind == MEMBERSHIP)
-        .order_by(columns.entry_id, columns.revision)
-    )
-    for match, *values in _rows_in(connection, query, columns.match, subscribers):
+    for match, *values in among(connection, _MEMBERSHIPS, _entry.match, subscribers):
         entry = Entry(*values)
         entries[match][entry.entry_id] = entry  # the greatest revision comes last
     return {
@@ -263,34 +258,11 @@ def _rating_keys(connection: Connection, subscribers: set[str], now_ms: int) -> 
 
 def _services(connection: Connection, keys: set[str]) -> Mapping[str, DesiredService]:
     """Return rate's newest decision per rating key."""
-    service = tables.desired_service.c
-    query = select(*(service[f.name] for f in dataclasses.fields(DesiredService)))
-    rows = _rows_in(connection, query, service.rating_key, keys)
-    return {row.rating_key: DesiredService(*row) for row in rows}
-
-
-def _branches(connection: Connection, subscribers: set[str]) -> Mapping[str, str]:
-    """Return the branch of each subscriber."""
-    table = tables.subscriber.c
-    query = select(table.subscriber_id, table.branch_id)
-    rows = _rows_in(connection, query, table.subscriber_id, subscribers)
-    return {row.subscriber_id: row.branch_id for row in rows}
+    rows = among(connection, _SERVICES, _service.rating_key, keys)
+    return {row[0]: DesiredService(*row) for row in rows}
 
 
 def _normal_profiles(connection: Connection, keys: set[str], now_ms: int) -> Mapping[str, str]:
     """Return the normal speed profile of each rating key's plan, where the plan names one."""
-    subscription, plan = tables.subscription.c, tables.plan.c
-    query = (
-        select(subscription.rating_key, plan.document)
-        .join_from(
-            tables.subscription,
-            tables.plan,
-            and_(plan.plan_id == subscription.plan_id, plan.version == subscription.plan_version),
-        )
-        .where(
-            subscription.starts_at <= now_ms,
-            or_(subscription.ends_at.is_(None), subscription.ends_at > now_ms),
-        )
-    )
-    rows = _rows_in(connection, query, subscription.rating_key, keys)
+    rows = among(connection, _PLANS, _subscription.rating_key, keys, now_ms=now_ms)
     return {key: terms_of(text).speed_profile for key, text in rows}

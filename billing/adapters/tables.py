@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
     true,
 )
 
@@ -189,6 +190,7 @@ subscription = Table(
 )
 """A rating key on a plan version in [starts_at, ends_at); ends_at null while it runs."""
 
+_POOLED = text("kind = 'membership' AND target <> match")
 directory_entry = Table(
     "directory_entry",
     metadata,
@@ -196,6 +198,7 @@ directory_entry = Table(
     _reference("branch_id", "branch.branch_id"),
     Index(None, "kind", "match"),
     Index(None, "kind", "target"),
+    Index("ix_directory_entry_pooled", "match", sqlite_where=_POOLED, postgresql_where=_POOLED),
 )
 """The directory as the office of record; the same rows travel on topic `directory`."""
 
@@ -230,7 +233,13 @@ period_closing = _row_table(
 )
 balance = _row_table("balance", rows.Balance)
 alert = _row_table("alert", rows.Alert, Index(None, "raised_at"), Index(None, "rating_key"))
-desired_service = _row_table("desired_service", rows.DesiredService, Index(None, "decided_at"))
+_NOT_ACTIVE = text("target <> 'active'")
+desired_service = _row_table(
+    "desired_service",
+    rows.DesiredService,
+    Index(None, "decided_at"),
+    Index(None, "target", sqlite_where=_NOT_ACTIVE, postgresql_where=_NOT_ACTIVE),
+)
 account_event_result = _row_table(
     "account_event_result", rows.AccountEventResult, Index(None, "outcome")
 )
@@ -412,6 +421,7 @@ command_request = Table(
 )
 """What a clerk asked for; the office makes commands of it."""
 
+_PENDING = text("outcome = 'pending' AND settled_at IS NULL")
 command = Table(
     "command",
     metadata,
@@ -443,6 +453,13 @@ command = Table(
     Index(None, "outcome"),
     Index(None, "requested_at"),
     Index(None, "subscriber_id", "requested_at"),
+    Index(
+        "ix_command_pending",
+        "requested_at",
+        "command_id",
+        sqlite_where=_PENDING,
+        postgresql_where=_PENDING,
+    ),
 )
 """One request to one NAS for one session, with its fate. settled_at is when the fate was final:
 verified, failed, or handed on to the next attempt. is_current marks the newest command of a

@@ -32,6 +32,7 @@ from tests.billing.world import add_customer, close_month, home_plan
 CONFIG = OfficeConfig(
     billing=BillingConfig(interval_seconds=0),
     acting=ActingConfig(
+        round_interval_seconds=3_600,
         interval_seconds=0,
         speed_profiles=(
             SpeedProfileConfig("full", 50_000_000, 100_000_000),
@@ -142,6 +143,47 @@ def test_a_throttle_is_sent_acknowledged_and_verified(office: Office) -> None:
     assert office.commands() == [("karim", "coa profile:slow", "verified")]
     office.run()
     assert len(office.nas.requests) == 1
+
+
+def test_a_verified_throttle_that_is_exceeded_later_is_sent_again(office: Office) -> None:
+    office.write(DesiredService("karim", "profile:slow", "fair use", office.now))
+    office.run()
+    office.write(session(session_id="s-karim", interval_start_at=office.now, rate_down_bps=0))
+    office.run()
+    idle = office.now
+    office.run()
+    office.write(session(session_id="s-karim", interval_start_at=idle, rate_down_bps=2_200_000))
+    office.run()
+    slow = ("karim", "coa profile:slow", "verified")
+    assert office.commands() == [slow]  # 10 % above is within the tolerance
+    office.write(session(session_id="s-karim", interval_start_at=idle, rate_down_bps=9_000_000))
+    office.run()
+    assert office.commands() == [slow, ("karim", "coa profile:slow", "acknowledged")]
+
+
+def test_a_late_decision_waits_for_the_next_look_at_changes_alone(office: Office) -> None:
+    office.run()
+    an_hour_ago = office.now - 3_600_000
+    office.write(DesiredService("karim", "profile:slow", "fair use", an_hour_ago))
+    office.run()
+    office.write(DesiredService("karim", "active", "topped up", an_hour_ago + 1))
+    office.run()
+    assert [c[1] for c in office.commands()] == ["coa profile:slow", "coa active"]
+
+
+def test_a_membership_that_ends_at_its_time_is_noticed_when_everything_is_compared(
+    office: Office,
+) -> None:
+    ends_at = office.now + 20_000
+    entry = DirectoryEntry("m-karim", 1, "membership", "karim", "family", 0, 0, ends_at)
+    with writing(office.engine) as connection:
+        create_directory_entry(connection, "dhk", entry)
+    office.write(DesiredService("family", "profile:slow", "fair use", office.now))
+    office.run()
+    office.run(30)
+    assert [c[1] for c in office.commands()] == ["coa profile:slow"]
+    office.run(3_600)
+    assert [c[1] for c in office.commands()] == ["coa profile:slow", "coa active"]
 
 
 def test_a_pool_throttles_every_member_and_restores_each(office: Office) -> None:
