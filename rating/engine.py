@@ -7,14 +7,16 @@ a period does not depend on the order in which usage came, nor on how it was cut
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
 from msgspec import structs
 
-from rating.curves import Curve, allowance_of, price, scaled
+from rating.curves import MODELS, Curve, allowance_of, price, scaled
 from rating.money import ZERO, decode_exact, encode_exact, to_minor
-from rating.plans import Meter, weight_denominator
+from rating.plans import Meter, weight_denominator, weight_of
 from rating.plausible import INT64_MAX
 from rating.rate_state import MeterState
 from rating.shares import WHOLE, Share
@@ -28,7 +30,9 @@ _SURELY_FITS = 1 << 50
 class Pricing(NamedTuple):
     """A meter with the curve of its segment and the share of the period that scaled it.
 
-    allowance is the quantity that alerts are percentages of, in this segment.
+    allowance is the quantity that alerts are percentages of, in this segment. weights count in
+    units of 1 / denominator what an octet of a traffic class is, default_weight that of others.
+    price_of is F of a quantity of zero or more.
     """
 
     meter: Meter
@@ -36,6 +40,9 @@ class Pricing(NamedTuple):
     share: Share
     denominator: int
     allowance: int | None
+    weights: Mapping[str, int]
+    default_weight: int
+    price_of: Callable[[int], Fraction]
 
 
 class Movement(NamedTuple):
@@ -72,18 +79,35 @@ def pricing_of(meter: Meter, share: Share) -> Pricing:
     """Return a meter's pricing in a segment. Only a curve over the period is prorated."""
     if meter.scope != "period":
         share = WHOLE
-    curve = scaled(meter.curve, share)
-    return Pricing(meter, curve, share, weight_denominator(meter), allowance_of(curve))
+    curve, denominator = scaled(meter.curve, share), weight_denominator(meter)
+    return Pricing(
+        meter,
+        curve,
+        share,
+        denominator,
+        allowance_of(curve),
+        {name: weight_of(meter, name, denominator) for name in meter.class_weights},
+        weight_of(meter, "", denominator),
+        functools.partial(MODELS[type(curve)].price, curve),
+    )
+
+
+def amount_counted(
+    pricing: Pricing, traffic_class: str, octets_up: int, octets_down: int, seconds: int
+) -> int:
+    """Return what usage of a traffic class adds to a counter, in units of 1 / denominator."""
+    unit = pricing.meter.unit
+    if unit == "seconds":
+        return seconds
+    weight = pricing.weights.get(traffic_class, pricing.default_weight)
+    if unit == "octets":
+        return weight * (octets_up + octets_down)
+    return weight * (octets_up if unit == "octets_up" else octets_down)
 
 
 def quantity_of(state: MeterState, pricing: Pricing) -> int:
     """Return the running total in whole units, never below zero."""
-    return _whole(state.total, pricing)
-
-
-def signed_quantity(state: MeterState, pricing: Pricing) -> int:
-    """Return the running total in whole units, below zero where corrections came first."""
-    return state.total // pricing.denominator
+    return max(0, state.total // pricing.denominator)
 
 
 def scope_quantity(state: MeterState, pricing: Pricing, scope: str) -> int:
@@ -101,13 +125,15 @@ def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -
     if pricing.meter.scope == "period":
         state.amount = encode_exact(price(pricing.curve, 0))
         if state.amount != "0/1":
-            state.pending.setdefault(f"{post_at:015d}|{day_on}", 0)
+            state.pending.setdefault(_waiting(post_at, day_on), 0)
     return decode_exact(state.amount)
 
 
 def fits(state: MeterState, pricing: Pricing, movement: Movement) -> bool:
     """Return whether a movement leaves all that the counter holds, and will post, within int64."""
     amount = abs(movement.amount)
+    if not state.settled and amount + abs(state.total) <= _SURELY_FITS:
+        return True
     bucket = _bucket(pricing, movement)
     settled = abs(state.settled.get(bucket, 0))
     if amount + abs(state.total) + settled > _SURELY_FITS:
@@ -139,18 +165,28 @@ def move(state: MeterState, pricing: Pricing, movement: Movement, amount: Fracti
 
     amount is the counter's price before it; the one after it is returned.
     """
-    waiting = f"{movement.post_at:015d}|{_bucket(pricing, movement)}"
-    state.pending[waiting] = state.pending.get(waiting, 0) + movement.amount
-    state.total += movement.amount
-    state.updated_at = max(state.updated_at, movement.received_at)
-    if pricing.meter.scope == "period":
+    day_on, session_id, post_at, moved, received_at = movement
+    scope = pricing.meter.scope
+    waiting = _waiting(post_at, f"{day_on}|{session_id}" if scope == "session" else day_on)
+    pending = state.pending
+    pending[waiting] = pending.get(waiting, 0) + moved
+    state.total += moved
+    if received_at > state.updated_at:
+        state.updated_at = received_at
+    if scope == "period":
         return reprice(state, pricing, amount)
-    name = _scope_name(pricing, movement)
+    name = day_on if scope == "day" else session_id
     before = state.scopes.get(name, 0)
-    after = state.scopes[name] = before + movement.amount
+    after = state.scopes[name] = before + moved
     amount += _scope_price(after, pricing) - _scope_price(before, pricing)
     state.amount = encode_exact(amount)
     return amount
+
+
+@functools.lru_cache(maxsize=4_096)
+def _waiting(post_at: int, bucket: str) -> str:
+    """Return the key of `MeterState.pending`: many counters wait for one posting of a day."""
+    return f"{post_at:015d}|{bucket}"
 
 
 def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
@@ -159,7 +195,7 @@ def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
     amount is the counter's price before that, which stands unless the curve runs over the period.
     """
     if pricing.meter.scope == "period":
-        before, amount = amount, price(pricing.curve, quantity_of(state, pricing))
+        before, amount = amount, pricing.price_of(max(0, state.total // pricing.denominator))
         if amount is not before:
             state.amount = encode_exact(amount)
     return amount

@@ -80,6 +80,8 @@ def round_half_up(value: Fraction, decimals: int = 0) -> int:
     mirror image of its invoice line.
     """
     numerator, denominator = value.numerator, value.denominator
+    if not numerator:
+        return 0
     rounded: int = (2 * 10**decimals * abs(numerator) + denominator) // (2 * denominator)
     return rounded if numerator >= 0 else -rounded
 

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from rating.curves import Curve, allowance_of, never_decreases
-from rating.curves.tiers import ZERO
-from rating.money import format_amount, minor_decimals, parse_amount
+from rating.money import ZERO, format_amount, minor_decimals, parse_amount
 
 OCTETS_PER_GIGABYTE = {"decimal": 10**9, "binary": 2**30}
 """What a page and a form of a plan call one GB, by `Plan.octets_unit`."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from rating.engine import Movement, Pricing
+import msgspec
+
+from rating.engine import Movement, Pricing, amount_counted
 from rating.periods import CELL_MINUTES, MINUTE_MS
-from rating.plans import VOLUME_METER, octets_counted, weight_of
+from rating.plans import VOLUME_METER
 from rating.plausible import SUM_MAX
 from rating.ports import Delete, Put
 from rating.rate_state import CellState, WaitingCell, cell_key, timer_key, timers_through
-from rating.rate_work import Cause, Origin, Span, Workspace
+from rating.rate_work import Span, Workspace
 from rating.records import UNCLASSIFIED
 from rating.split import ClassOctets, add_octets, add_parts, split_through
 
+_NOTHING = CellState()
 
-@dataclasses.dataclass(slots=True)
-class CellGroup:
+
+class CellGroup(msgspec.Struct):
     """What a step brings to one cell; parts as `split.add_parts` takes them."""
 
     span: Span
@@ -40,12 +42,6 @@ class CellGroup:
             self.newest_received_at = received_at
 
     @property
-    def name(self) -> str:
-        """The key of the cell."""
-        span = self.span
-        return cell_key(span.account.rating_key, self.cell, span.segment.number, self.subscriber_id)
-
-    @property
     def minute(self) -> int:
         """The first minute of the cell that its segment rates."""
         return max(self.cell * CELL_MINUTES, self.span.segment.start_at // MINUTE_MS)
@@ -53,15 +49,23 @@ class CellGroup:
 
 def update_cells(work: Workspace, groups: Sequence[CellGroup]) -> None:
     """Add a batch to the cells of accounting plans, and post what that changes in their split."""
-    names = [group.name for group in groups]
+    names = [
+        cell_key(g.span.account.rating_key, g.cell, g.span.segment.number, g.subscriber_id)
+        for g in groups
+    ]
     held = work.view.get_many("cells", names)
     for name, group in zip(names, groups, strict=True):
-        before = work.cells.get(name) or held.get(name) or CellState()
+        before = work.cells.get(name) or held.get(name) or _NOTHING
         layers, refused = add_parts(before.layers, group.parts, SUM_MAX)
-        work.counters["rate_refused_movements"] += refused
+        if refused:
+            work.counters["rate_refused_movements"] += refused
         after = CellState(layers, before.is_released)
-        if group.span.terms.weighted and not _is_rated(after):
-            after = _wait_for_flows(work, name, group, after)
+        if group.span.terms.weighted:
+            if not _is_rated(after):
+                after = _wait_for_flows(work, name, group, after)
+        elif not _has_flows(after):
+            work.cells[name] = after  # Nothing is split, and nothing waits for it.
+            continue
         _change_cell(work, name, group, before, after)
 
 
@@ -77,7 +81,7 @@ def release_waiting(work: Workspace) -> None:
     held = work.view.get_many("cells", names.values())
     for key, waiting in due:
         work.changes.append(Delete("waiting", key))
-        cell = work.cells.get(names[key]) or held.get(names[key]) or CellState()
+        cell = work.cells.get(names[key]) or held.get(names[key]) or _NOTHING
         account = work.account(waiting.rating_key)
         opened = account.open_period(waiting.period_start_at)
         if opened is None or not cell.layers or _is_rated(cell):
@@ -134,7 +138,7 @@ def _change_cell(
         changes = _contributions(now if _is_rated(after) else [], pricing)
         for post_at, amount in _contributions(was if _is_rated(before) else [], pricing).items():
             changes[post_at] = changes.get(post_at, 0) - amount
-        origin = Origin(group.subscriber_id, "accounting", "", group.minute)
+        origin = (group.subscriber_id, "accounting", "", group.minute)
         for post_at in sorted(changes):
             if changes[post_at]:
                 movement = Movement(
@@ -150,9 +154,7 @@ def _contributions(splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing) 
     contributions, before = {}, 0
     for post_at, split in splits:
         total = sum(
-            weight_of(pricing.meter, name, pricing.denominator)
-            * octets_counted(pricing.meter, up, down)
-            for name, (up, down) in split.items()
+            [amount_counted(pricing, name, up, down, 0) for name, (up, down) in split.items()]
         )
         contributions[post_at] = total - before
         before = total
@@ -173,7 +175,7 @@ def _reclassify(work: Workspace, group: CellGroup, was: ClassOctets, now: ClassO
     if not moved:
         return
     work.counters["rate_reclassified_cells"] += 1
-    origin = Origin(group.subscriber_id, "accounting", "", group.minute)
+    origin = (group.subscriber_id, "accounting", "", group.minute)
     for octets in moved:
-        cause = Cause(octets[1] + octets[2], group.newest_received_at)
-        work.add_rated(group.span, origin, cause, VOLUME_METER, octets=octets)
+        cause = (octets[1] + octets[2], group.newest_received_at, False)
+        work.add_rated(group.span, origin, cause, VOLUME_METER, octets)

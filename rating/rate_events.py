@@ -113,7 +113,7 @@ def _check(work: Workspace, account: Account, event: AccountEvent, payload: Payl
     document = encode_plan(payload.plan)
     digest = hashlib.sha256(document.encode()).hexdigest()[:16]
     plan_ref = f"{payload.plan.plan_id}|{payload.plan.version}|{digest}"
-    work.add_plan(plan_ref, payload.plan, document)
+    work.add_plan(plan_ref, document)
     return plan_ref
 
 

@@ -8,15 +8,15 @@ import msgspec
 
 from rating.balances import available, balance_row
 from rating.engine import Pricing, quantity_of, scope_quantity
-from rating.money import to_minor
-from rating.periods import MINUTE_MS, day_end_at, local_day
+from rating.money import round_half_up, to_minor
+from rating.periods import MINUTE_MS, cell_of, day_of_cell
 from rating.plans import Plan
 from rating.rate_events import takes_effect_at
 from rating.rate_state import BalanceState
-from rating.rate_work import Account, Touched, Workspace
+from rating.rate_work import Account, Limit, Touched, Workspace
 from rating.rows import Alert, DesiredService, UsageCounter
-from rating.segments import Segment
-from rating.thresholds import alert_base, alert_thresholds, throttle_profile
+from rating.segments import Stretch
+from rating.thresholds import throttle_profile
 
 ACTIVE = "active"
 BLOCKED = "blocked"
@@ -27,27 +27,55 @@ BALANCE_METER = "balance"
 def show_counters(work: Workspace) -> None:
     """Write a row per touched counter and raise the alerts it has crossed."""
     for touched in work.touched.values():
-        base = alert_base(touched.span.terms.plan, touched.pricing)
-        work.rows.append(_counter_row(touched, base))
-        if base:
-            _raise_alerts(work, touched, base)
+        limit = touched.span.terms.limits[touched.pricing.meter.meter_id]
+        row = _counter_row(touched, limit.base)
+        work.rows.append(row)
+        # A day may hold more than all days together where another one was corrected below zero.
+        is_reached = limit.thresholds and row.quantity >= limit.thresholds[0][1]
+        if is_reached or touched.state.scopes:
+            _raise_alerts(work, touched, limit)
 
 
 def decide_services(work: Workspace, rating_keys: Iterable[str]) -> None:
     """Write what the sessions of these keys should get from now on, where that has changed."""
+    usual: dict[str, tuple[str, str] | None] = {}
     for rating_key in sorted(rating_keys):
         account = work.account(rating_key)
+        state = account.state
         now = max(work.watermark_at, account.newest_received_at)
         plan_ref = account.plan_ref_at(now)
-        plan = work.plan(plan_ref) if plan_ref else None
-        if plan is not None and plan.kind == "prepaid":
-            _watch_balance(work, account, plan, now)
-        decision = _decide(work, account, plan, now)
-        if decision is None or decision == (account.state.target, account.state.reason):
+        if plan_ref not in usual:
+            usual[plan_ref] = _usual(work, plan_ref)
+        decision = usual[plan_ref]
+        if decision is None or state.derived.suspensions:
+            decision = _decide_closely(work, account, plan_ref, now)
+        if decision is None or decision == (state.target, state.reason):
             continue
         account.change(target=decision[0], reason=decision[1])
         work.rows.append(DesiredService(rating_key, *decision, decided_at=now))
         work.counters["rate_service_decisions"] += 1
+
+
+def _usual(work: Workspace, plan_ref: str) -> tuple[str, str] | None:
+    """Return what a plan decides for whoever is not suspended, None where there is more to it."""
+    plan = work.plan(plan_ref) if plan_ref else None
+    if plan is None or plan.kind == "prepaid" or plan.throttle_steps:
+        return None
+    return _active(plan)
+
+
+def _active(plan: Plan) -> tuple[str, str]:
+    return ACTIVE, f"plan {plan.plan_id} version {plan.version}"
+
+
+def _decide_closely(
+    work: Workspace, account: Account, plan_ref: str, now: int
+) -> tuple[str, str] | None:
+    """Return (target, reason) by balance, suspensions and usage; see `_decide`."""
+    plan = work.plan(plan_ref) if plan_ref else None
+    if plan is not None and plan.kind == "prepaid":
+        _watch_balance(work, account, plan, now)
+    return _decide(work, account, plan, now)
 
 
 def show_balances(work: Workspace) -> None:
@@ -60,33 +88,32 @@ def _counter_row(touched: Touched, base: int | None) -> UsageCounter:
     (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
     plan = terms.plan
     return UsageCounter(
-        rating_key=account.rating_key,
-        period_start_at=segment.period.start_at,
-        segment_number=segment.number,
-        meter_id=pricing.meter.meter_id,
-        period_end_at=segment.period.end_at,
-        plan_id=plan.plan_id,
-        plan_version=plan.version,
-        quantity=quantity_of(state, pricing),
-        allowance=base,
-        amount_exact=state.amount,
-        amount_minor=to_minor(touched.amount, plan.currency),
-        currency=plan.currency,
-        updated_at=state.updated_at,
+        account.rating_key,
+        segment.period.start_at,
+        segment.number,
+        pricing.meter.meter_id,
+        segment.period.end_at,
+        plan.plan_id,
+        plan.version,
+        quantity_of(state, pricing),
+        base,
+        state.amount,
+        round_half_up(touched.amount, terms.minor_decimals),
+        plan.currency,
+        state.updated_at,
     )
 
 
-def _raise_alerts(work: Workspace, touched: Touched, base: int) -> None:
+def _raise_alerts(work: Workspace, touched: Touched, limit: Limit) -> None:
     """Latch each threshold once per period and segment (per day where the curve runs by day)."""
-    (account, segment, terms, _), pricing, state = touched.span, touched.pricing, touched.state
-    plan = terms.plan
+    (account, segment, _, _), pricing, state = touched.span, touched.pricing, touched.state
     opened = account.open_period(segment.period.start_at)
     if opened is None or opened.is_closed or pricing.meter.scope == "session":
         return
     raised = []
     for scope in _scopes(touched):
         quantity = scope_quantity(state, pricing, scope)
-        for percent, threshold in alert_thresholds(plan.alert_percents, base):
+        for percent, threshold in limit.thresholds:
             if quantity < threshold:
                 break
             meter_id = pricing.meter.meter_id
@@ -133,46 +160,48 @@ def _decide(
         balance = work.balance(account.rating_key) or BalanceState(plan.currency)
         if available(balance) <= plan.balance_floor:
             return BLOCKED, "balance exhausted"
-    profile = _throttle(work, account, plan, now)
+    profile = _throttle(work, account, plan, now) if plan.throttle_steps else ""
     if profile:
         return f"profile:{profile}", "fair use threshold reached"
-    return ACTIVE, f"plan {plan.plan_id} version {plan.version}"
+    return _active(plan)
 
 
 def _suspension(account: Account, now: int) -> str | None:
     """Return why the service is suspended at an instant, None where it is not."""
-    acting = [
-        event
-        for event in account.state.history
-        if event.kind in ("suspended", "resumed") and takes_effect_at(event) <= now
-    ]
+    suspensions = account.state.derived.suspensions
+    if not suspensions:
+        return None
+    acting = [event for event in suspensions if takes_effect_at(event) <= now]
     return "suspended" if acting and acting[-1].kind == "suspended" else None
 
 
 def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
     calendar = account.state.calendar
-    if not plan.throttle_steps or calendar is None:
+    if calendar is None:
         return ""
-    segment = _segment_at(account, now)
-    if segment is None:
+    stretch = _stretch_at(account, now)
+    if stretch is None:
         return ""
-    span = work.span(account, segment)
-    day = local_day(calendar.timezone, now // MINUTE_MS)
+    span = work.span_of(account, stretch)
+    if span.terms.by_day:
+        day_on, day_ends_at = day_of_cell(calendar.timezone, cell_of(now // MINUTE_MS))
+    else:
+        day_on, day_ends_at = "", 0
 
     def quantity(pricing: Pricing) -> int:
         state = work.meter(span, pricing)
-        return scope_quantity(state, pricing, day.isoformat()) if state else 0
+        return scope_quantity(state, pricing, day_on) if state else 0
 
     profile = throttle_profile(plan, span.terms.by_meter, quantity)
-    if profile and any(p.meter.scope == "day" for p in span.terms.pricings):
-        work.add_timer(day_end_at(calendar.timezone, day), account)
+    if profile and span.terms.by_day:
+        work.add_timer(day_ends_at, account)
     return profile
 
 
-def _segment_at(account: Account, now: int) -> Segment | None:
-    for segment in account.segments(account.period_at(now // MINUTE_MS)):
-        if segment.start_at <= now < segment.end_at:
-            return segment
+def _stretch_at(account: Account, now: int) -> Stretch | None:
+    for stretch in account.state.stretches(account.period_at(now // MINUTE_MS)):
+        if stretch.segment.start_at <= now < stretch.segment.end_at:
+            return stretch
     return None
 
 

@@ -9,6 +9,7 @@ query costs more than all the rows do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -92,22 +93,23 @@ def place_rows(work: Workspace, usage: pl.DataFrame) -> Placed:
 def _lay_out(work: Workspace, names: list[str], first: list[int], last: list[int]) -> _Line:
     """Return the spans of every account between its first and last minute, on one line."""
     oldest_end_at = _oldest_end_at(work)
+    accounts = work.accounts
     spans: list[Span] = []
     starts, ids = [-1], [_NO_SPAN]
     for number, name in enumerate(names):
-        account = work.accounts.get(name)
-        if account is None or account.state.calendar is None or not account.cuts:
+        account = accounts.get(name)
+        if account is None or account.state.calendar is None or not account.state.derived.cuts:
             continue
         begin = number * _STRETCH_MINUTES
         for period in _periods(account, first[number], last[number]):
             is_expired = period.end_at <= oldest_end_at and not account.open_period(period.start_at)
-            for segment in account.segments(period):
-                starts.append(begin + segment.start_at // MINUTE_MS)
-                starts.append(begin + segment.end_at // MINUTE_MS)
+            for stretch in account.state.stretches(period):
+                starts.append(begin + stretch.first_minute)
+                starts.append(begin + stretch.end_minute)
                 ids.append(_EXPIRED if is_expired else len(spans))
                 ids.append(_NO_SPAN)
                 if not is_expired:
-                    spans.append(work.span(account, segment))
+                    spans.append(work.span_of(account, stretch))
     return _Line(spans, starts, ids)
 
 
@@ -118,15 +120,20 @@ def _number_terms(spans: Sequence[Span]) -> tuple[list[Terms], list[int]]:
     return list(numbers), numbered
 
 
-def _periods(account: Account, first: int, last: int) -> list[Period]:
+def _periods(account: Account, first: int, last: int) -> Sequence[Period]:
     """Return the periods between two minutes, from the account's start on."""
-    first = max(first, account.cuts[0][0] // MINUTE_MS)
-    if first > last:
-        return []
-    periods = [account.period_at(first)]
-    while periods[-1].end_at <= last * MINUTE_MS:
-        assert account.state.calendar is not None
-        periods.append(next_period(account.state.calendar, periods[-1]))
+    state = account.state
+    first_at = max(first * MINUTE_MS, state.derived.cuts[0][0])
+    last_at = last * MINUTE_MS
+    if first_at > last_at:
+        return ()
+    period = state.period_at(first_at) or account.period_at(first_at // MINUTE_MS)
+    if last_at < period.end_at:
+        return (period,)
+    periods = [period]
+    while periods[-1].end_at <= last_at:
+        assert state.calendar is not None
+        periods.append(next_period(state.calendar, periods[-1]))
     return periods
 
 
@@ -171,15 +178,21 @@ def _rated_rows(
     """Return columns of usage as `RatedUsage`; terms_ids say whose plan rates each row, -1 none."""
     rows = len(terms_ids)
     places = pl.Series(terms_ids % (len(terms) + 1), dtype=pl.UInt32())
-
-    def of_terms(of_each: list[Any], of_none: Any) -> pl.Series:
-        return pl.Series([*of_each, of_none])[places]
-
     columns["meter_id"] = _VOLUME.new_from_index(0, rows)
     columns["quantity"] = columns["octets_up"] + columns["octets_down"]
     columns["charge"] = columns["balance_effect"] = _ZERO.new_from_index(0, rows)
-    columns["currency"] = of_terms([known.plan.currency for known in terms], "")
-    columns["plan_id"] = of_terms([known.plan.plan_id for known in terms], "")
-    columns["plan_version"] = of_terms([known.plan.version for known in terms], 0)
-    columns["period_start_at"] = of_terms([known.period_start_at for known in terms], 0)
+    for name, of_each in _columns_of(tuple(terms)):
+        columns[name] = of_each[places]
     return pl.DataFrame([columns[name].alias(name) for name in schema_of(RatedUsage)])
+
+
+@functools.lru_cache(maxsize=64)
+def _columns_of(terms: tuple[Terms, ...]) -> tuple[tuple[str, pl.Series], ...]:
+    """Return what rated rows say of terms, a value for each; the last one is of no terms."""
+    of_each: dict[str, list[Any]] = {
+        "currency": [*(known.plan.currency for known in terms), ""],
+        "plan_id": [*(known.plan.plan_id for known in terms), ""],
+        "plan_version": [*(known.plan.version for known in terms), 0],
+        "period_start_at": [*(known.period_start_at for known in terms), 0],
+    }
+    return tuple((name, pl.Series(values)) for name, values in of_each.items())

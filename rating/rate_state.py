@@ -7,10 +7,13 @@ step works on a copy (`engine.copy_meter`).
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import msgspec
 
 from rating.periods import Calendar, Period
-from rating.segments import HistoryEvent
+from rating.segments import Derived, HistoryEvent, Stretch
 from rating.split import Layer
 
 
@@ -29,11 +32,12 @@ class OpenPeriod(msgspec.Struct, frozen=True):
     alerts: tuple[str, ...] = ()
 
 
-class KeyState(msgspec.Struct, frozen=True):
+class KeyState(msgspec.Struct, frozen=True, dict=True):
     """A rating key: its history, its periods, and what its sessions should get.
 
     opened_until: every segment that starts by this instant has been opened. target and reason
-    repeat the newest `DesiredService` row.
+    repeat the newest `DesiredService` row. What follows from the history is derived once, when
+    first asked for, and never stored: a state stays in memory for many steps.
     """
 
     calendar: Calendar | None = None
@@ -42,6 +46,33 @@ class KeyState(msgspec.Struct, frozen=True):
     opened_until: int = -1
     target: str = ""
     reason: str = ""
+
+    def changed(self, **changes: Any) -> KeyState:
+        """Return the state with changes; the same history has the same stretches."""
+        state = msgspec.structs.replace(self, **changes)
+        if "history" not in changes:
+            state.__dict__.update(self.__dict__)
+        return state
+
+    @functools.cached_property
+    def derived(self) -> Derived:
+        """What follows from the history."""
+        return Derived(self.history)
+
+    def stretches(self, period: Period) -> list[Stretch]:
+        """Return the segments of a period as known now, with their terms."""
+        stretches = self.derived.stretches.get(period.start_at)
+        if stretches is None:
+            assert self.calendar is not None
+            stretches = self.derived.stretches_of(period, self.calendar.timezone)
+        return stretches
+
+    def period_at(self, instant: int) -> Period | None:
+        """Return the period around an instant that is kept, None where none is."""
+        for kept in self.periods:
+            if kept.period.start_at <= instant < kept.period.end_at:
+                return kept.period
+        return None
 
 
 class MeterState(msgspec.Struct):

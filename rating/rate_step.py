@@ -40,8 +40,11 @@ def step(
 ) -> StepResult:
     """Return what to commit for a batch of usage, account events, or only a watermark (ms)."""
     work = Workspace(view, config, watermark_at)
-    apply_events(work, batch.frame(EVENTS_TOPIC, schema_of(AccountEvent)))
-    volume = rate_usage(work, batch.frame(USAGE_TOPIC, schema_of(Usage)))
+    if batch.frames.get(EVENTS_TOPIC):
+        apply_events(work, batch.frame(EVENTS_TOPIC, schema_of(AccountEvent)))
+    volume = []
+    if batch.frames.get(USAGE_TOPIC):
+        volume = rate_usage(work, batch.frame(USAGE_TOPIC, schema_of(Usage)))
     release_waiting(work)
     fired = fire_timers(work)
     show_counters(work)
@@ -69,7 +72,15 @@ def _result(work: Workspace, volume: list[pl.DataFrame]) -> StepResult:
     work.counters["rate_rated_rows"] += sum(frame.height for frame in frames)
     return StepResult(
         changes=work.changes,
-        outputs=[Output(RATED_TOPIC, pl.concat(frames))] if frames else [],
+        outputs=[Output(RATED_TOPIC, _stacked(frames))] if frames else [],
         rows=work.rows,
         counters={name: count for name, count in work.counters.items() if count},
     )
+
+
+def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return frames as one; `pl.concat` plans a query for it."""
+    stacked, *others = frames
+    for frame in others:
+        stacked = stacked.vstack(frame)
+    return stacked

@@ -7,8 +7,9 @@ watermark has jumped.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+
+import msgspec
 
 from rating.engine import DayPosting, closing_of, post
 from rating.money import encode_exact
@@ -94,7 +95,7 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
             work.touch(span, pricing)
         as_of = work.span(account, known.get(segment.start_at, segment))
         for pricing in as_of.terms.pricings:
-            touched = dataclasses.replace(work.touch(span, pricing), pricing=pricing)
+            touched = msgspec.structs.replace(work.touch(span, pricing), pricing=pricing)
             for day in post(touched.state, pricing, at, span.terms.plan.currency):
                 work.rows.append(_day_row(touched, day, at))
                 work.counters["rate_days_posted"] += 1

@@ -7,53 +7,36 @@ pass then finds the posting of each and hands it to its counters and its cell.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from rating.engine import Movement
+from rating.engine import Movement, amount_counted
 from rating.periods import CELL_MINUTES, day_of_cell
-from rating.plans import octets_counted, weight_of
 from rating.plausible import SUM_MAX, without_excess
 from rating.rate_cells import CellGroup, update_cells
 from rating.rate_spans import Placed, place_rows, volume_rows
-from rating.rate_work import Origin, Span, Terms, Workspace
+from rating.rate_work import Span, Terms, Workspace
 
 _OCTETS = ("octets_up", "octets_down")
 
-_TOLD_APART_BY = ("subscriber_id", "source", "session_id", "traffic_class", "received_at")
-"""What makes a difference between two rows of one span and cell."""
+_TOLD_APART_BY = ("subscriber_id", "source", "session_id", "traffic_class")
+"""What makes a difference between two rows of one span and cell, besides received_at."""
 
-_SUMMED = ("octets_up", "octets_down", "seconds")
+_OF_SUMS = ("octets_up", "octets_down", "seconds", "minute", "received_at")
 
 _TALL_ROWS = 2_000
 """From here on polars sums up rows sooner than a loop does."""
-
-_SUMS = (pl.col(_SUMMED).sum(), pl.col("minute").max().alias("newest"))
 
 CounterKey = tuple[int, str, str, int, str, str]
 """(span_id, subscriber_id, day_on, post_at, session_id, traffic_class); the last two only where
 the terms tell sessions or classes apart."""
 
 
-class Measured(NamedTuple):
-    """What moves the counters of one `CounterKey`; minute and received_at are the newest."""
-
-    octets_up: int
-    octets_down: int
-    seconds: int
-    minute: int
-    received_at: int
-
-    def plus(self, other: Measured) -> Measured:
-        """Return both in one."""
-        return Measured(
-            self.octets_up + other.octets_up,
-            self.octets_down + other.octets_down,
-            self.seconds + other.seconds,
-            max(self.minute, other.minute),
-            max(self.received_at, other.received_at),
-        )
+Sums = list[int]
+"""Octets up, octets down and seconds; the newest minute, and the newest received_at."""
 
 
 def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
@@ -77,53 +60,67 @@ def rate_usage(work: Workspace, usage: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _sum_up(
     work: Workspace, placed: Placed
-) -> tuple[dict[CounterKey, Measured], dict[tuple[int, str, int], CellGroup]]:
+) -> tuple[dict[CounterKey, Sums], dict[tuple[int, str, int], CellGroup]]:
     """Return what moves counters, and what each cell (span_id, subscriber_id, cell) is brought."""
-    measured: dict[CounterKey, Measured] = {}
+    measured: dict[CounterKey, Sums] = {}
     cells: dict[tuple[int, str, int], CellGroup] = {}
     lateness_ms = work.config.lateness_bound_ms
-    for row in _rows(placed):
-        span_id, subscriber_id, source, session_id, traffic_class, received_at, *sums = row
-        cell, octets_up, octets_down, seconds, minute = sums
+    for span_id, subscriber_id, source, session_id, traffic_class, cell, *sums in _rows(placed):
         if span_id < 0:
             continue
         span = placed.spans[span_id]
         terms = span.terms
+        received_at = sums[4]
         day_on, day_ends_at = day_of_cell(terms.timezone, cell)
         post_at = day_ends_at + lateness_ms
         if received_at >= post_at:
             post_at = _late_post_at(work, terms, received_at)
+        if terms.source == "accounting":
+            is_flow = source != "accounting"
+            part = (post_at, is_flow, traffic_class if is_flow else "")
+            name = (span_id, subscriber_id, cell)
+            group = cells.get(name)
+            if group is None:
+                parts = {part: (sums[0], sums[1])}
+                cells[name] = CellGroup(
+                    span, subscriber_id, cell, day_on, received_at, received_at, parts
+                )
+            else:
+                group.add(part, sums[0], sums[1], received_at)
         if source == terms.source:
             session = session_id if terms.by_session else ""
             counted_class = traffic_class if terms.by_class else ""
             key = (span_id, subscriber_id, day_on, post_at, session, counted_class)
-            brought = Measured(octets_up, octets_down, seconds, minute, received_at)
             before = measured.get(key)
-            measured[key] = before.plus(brought) if before else brought
-        if terms.source == "accounting":
-            name = (span_id, subscriber_id, cell)
-            group = cells.get(name)
-            if group is None:
-                group = CellGroup(span, subscriber_id, cell, day_on, received_at, received_at, {})
-                cells[name] = group
-            if source == "accounting":
-                part = (post_at, False, "")
-            else:
-                part = (post_at, True, traffic_class)
-            group.add(part, octets_up, octets_down, received_at)
+            measured[key] = _plus(before, sums) if before else sums
     return measured, cells
 
 
+def _plus(left: Sums, right: Sums) -> Sums:
+    return [
+        *(left[0] + right[0], left[1] + right[1], left[2] + right[2]),
+        *(max(left[3], right[3]), max(left[4], right[4])),
+    ]
+
+
 def _rows(placed: Placed) -> Iterable[tuple[Any, ...]]:
-    """Yield (span_id, those of `_TOLD_APART_BY`, cell, those of `_SUMMED`, newest minute)."""
+    """Yield (span_id, those of `_TOLD_APART_BY`, cell, *`Sums`)."""
     usage, span_ids = placed.usage, placed.span_ids
     if usage.height >= _TALL_ROWS:
-        by = (pl.Series("span_id", span_ids), *_TOLD_APART_BY, pl.col("minute") // CELL_MINUTES)
-        return usage.group_by(*by).agg(_SUMS).rows()
-    minutes = usage["minute"]
-    columns = [usage[name].to_list() for name in (*_TOLD_APART_BY, *_SUMMED)]
-    cells = (minutes // CELL_MINUTES).to_list()
-    return zip(span_ids.tolist(), *columns[:5], cells, *columns[5:], minutes.to_list(), strict=True)
+        return _summed_rows(usage, span_ids)
+    columns = [usage[name].to_list() for name in (*_TOLD_APART_BY, *_OF_SUMS)]
+    cells = (usage["minute"] // CELL_MINUTES).to_list()
+    return zip(span_ids.tolist(), *columns[:4], cells, *columns[4:], strict=True)
+
+
+def _summed_rows(usage: pl.DataFrame, span_ids: NDArray[np.int64]) -> list[tuple[Any, ...]]:
+    """Return what `_rows` yields of many rows, those together that nothing tells apart."""
+    by = (pl.Series("span_id", span_ids), *_TOLD_APART_BY, "received_at")
+    cell = (pl.col("minute") // CELL_MINUTES).alias("cell")
+    sums = usage.group_by(*by, cell).agg(
+        pl.col("octets_up", "octets_down", "seconds").sum(), pl.col("minute").max()
+    )
+    return sums.select("span_id", *_TOLD_APART_BY, "cell", *_OF_SUMS).rows()
 
 
 def _late_post_at(work: Workspace, terms: Terms, received_at: int) -> int:
@@ -134,21 +131,20 @@ def _late_post_at(work: Workspace, terms: Terms, received_at: int) -> int:
 
 
 def _move_counters(
-    work: Workspace, measured: Mapping[CounterKey, Measured], spans: Sequence[Span]
+    work: Workspace, measured: Mapping[CounterKey, Sums], spans: Sequence[Span]
 ) -> None:
     """Move every counter that charges its rows directly: all but weighted ones of accounting."""
     for key in sorted(measured):
         span_id, subscriber_id, day_on, post_at, session_id, traffic_class = key
-        sums, span = measured[key], spans[span_id]
-        origin = Origin(subscriber_id, span.terms.source, session_id, sums.minute)
+        octets_up, octets_down, seconds, minute, received_at = measured[key]
+        span = spans[span_id]
+        origin = (subscriber_id, span.terms.source, session_id, minute)
+        has_moved = False
         for pricing in span.terms.direct:
-            meter = pricing.meter
-            if meter.unit == "seconds":
-                amount = sums.seconds
-            else:
-                weight = weight_of(meter, traffic_class, pricing.denominator)
-                amount = weight * octets_counted(meter, sums.octets_up, sums.octets_down)
+            amount = amount_counted(pricing, traffic_class, octets_up, octets_down, seconds)
             if amount:
-                movement = Movement(day_on, session_id, post_at, amount, sums.received_at)
+                movement = Movement(day_on, session_id, post_at, amount, received_at)
                 work.move(span, pricing, movement, origin)
-        work.open_segment(span)
+                has_moved = True
+        if not has_moved:
+            work.open_segment(span)

@@ -28,9 +28,8 @@ from rating.engine import (
     open_meter,
     pricing_of,
     reprice,
-    signed_quantity,
 )
-from rating.money import ZERO, decode_exact, to_wire
+from rating.money import ZERO, decode_exact, minor_decimals, to_wire
 from rating.periods import MINUTE_MS, Period, day_end_at, local_day, period_at
 from rating.plans import Plan, decode_plan, is_class_weighted, measured_by
 from rating.ports import Delete, Put, StateView
@@ -43,27 +42,24 @@ from rating.rate_state import (
     meters_prefix,
     timer_key,
 )
-from rating.segments import Segment, plan_cuts, segment_share, segments_of
+from rating.segments import (
+    Segment,
+    Stretch,
+    calendar_share,
+    plan_cuts,
+    segments_of,
+    stretch_of,
+)
+from rating.thresholds import alert_base, alert_thresholds
 
 _decode_plan = functools.lru_cache(maxsize=4_096)(decode_plan)
 
 
-class Origin(NamedTuple):
-    """Whose usage a rated row stands for: one subscriber's, up to a minute."""
+Origin = tuple[str, str, str, int]
+"""Whose usage a rated row stands for: (subscriber_id, source, session_id), up to a minute."""
 
-    subscriber_id: str
-    source: str
-    session_id: str
-    minute: int
-
-
-class Cause(NamedTuple):
-    """What moved a counter: whole units, and when the newest of it was received."""
-
-    quantity: int
-    received_at: int
-    is_late: bool = False
-
+Cause = tuple[int, int, bool]
+"""What moved a counter: whole units, when the newest of it was received, whether that was late."""
 
 NO_OCTETS = ("", 0, 0)
 """(traffic class, octets up, octets down) of a rated row that carries none."""
@@ -75,7 +71,7 @@ class Terms:
 
     weighted are those pricings whose meter tells traffic
     classes apart; direct are those that charge each row of the source as it comes: all but the
-    weighted ones of accounting, which wait for the split of their cells.
+    weighted ones of accounting, which wait for the split of their cells. limits are by meter_id.
     """
 
     plan: Plan
@@ -89,6 +85,17 @@ class Terms:
     source: str
     by_class: bool
     by_session: bool
+    by_day: bool
+    is_prepaid: bool
+    minor_decimals: int
+    limits: Mapping[str, Limit]
+
+
+class Limit(NamedTuple):
+    """What a meter's alerts are percentages of, and (percent, quantity reaching it), ascending."""
+
+    base: int | None
+    thresholds: tuple[tuple[int, int], ...]
 
 
 class Span(NamedTuple):
@@ -100,8 +107,7 @@ class Span(NamedTuple):
     meters_prefix: str
 
 
-@dataclasses.dataclass(slots=True)
-class Touched:
+class Touched(msgspec.Struct):
     """A counter that this step changes, and its exact price so far."""
 
     span: Span
@@ -113,27 +119,27 @@ class Touched:
 class Account:
     """One rating key at work: its state, and its segments as they follow from it."""
 
+    __slots__ = ("is_dirty", "newest_received_at", "rating_key", "state")
+
     def __init__(self, rating_key: str, state: KeyState | None) -> None:
         self.rating_key = rating_key
         self.state = state or KeyState()
         self.is_dirty = False
         self.newest_received_at = 0
-        self._segments: dict[int, list[Segment]] = {}
-        self.cuts = plan_cuts(self.state.history)
+
+    @property
+    def cuts(self) -> list[tuple[int, str]]:
+        """(start_at, plan_ref) of every stretch, as `segments.plan_cuts`."""
+        return self.state.derived.cuts
 
     def change(self, **changes: Any) -> None:
-        """Change the state; what follows from a longer history is derived anew."""
-        self.state = msgspec.structs.replace(self.state, **changes)
+        """Change the state; what follows from its history is derived anew."""
+        self.state = self.state.changed(**changes)
         self.is_dirty = True
-        if "history" in changes:
-            self.cuts = plan_cuts(self.state.history)
-            self._segments.clear()
 
     def segments(self, period: Period) -> list[Segment]:
         """Return the segments of a period as known now."""
-        if period.start_at not in self._segments:
-            self._segments[period.start_at] = segments_of(self.cuts, period)
-        return self._segments[period.start_at]
+        return [stretch.segment for stretch in self.state.stretches(period)]
 
     def segments_as_of(self, period: Period, at: int) -> list[Segment]:
         """Return the segments of a period as known from events received before an instant."""
@@ -144,17 +150,16 @@ class Account:
 
     def plan_ref_at(self, instant: int) -> str:
         """Return which plan applies at an instant, "" for none."""
-        for start_at, plan_ref in reversed(self.cuts):
+        for start_at, plan_ref in reversed(self.state.derived.cuts):
             if start_at <= instant:
                 return plan_ref
         return ""
 
     def period_at(self, minute: int) -> Period:
         """Return the period that a minute lies in: mostly one that is kept already."""
-        instant = minute * MINUTE_MS
-        for kept in self.state.periods:
-            if kept.period.start_at <= instant < kept.period.end_at:
-                return kept.period
+        kept = self.state.period_at(minute * MINUTE_MS)
+        if kept is not None:
+            return kept
         assert self.state.calendar is not None
         return period_at(self.state.calendar, minute)
 
@@ -179,8 +184,41 @@ class Account:
     def change_period(self, kept: OpenPeriod, **changes: Any) -> OpenPeriod:
         """Return a kept period after changing it (never in place: the view may still hold it)."""
         changed = msgspec.structs.replace(kept, **changes)
-        self.change(periods=tuple(changed if p is kept else p for p in self.state.periods))
+        self.change(periods=tuple([changed if p is kept else p for p in self.state.periods]))
         return changed
+
+
+@functools.lru_cache(maxsize=4_096)
+def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> Terms:
+    """Return the terms of a plan's document in a segment: the same for many steps."""
+    plan = _decode_plan(document)
+    period = segment.period
+    share = calendar_share(plan.proration, timezone, period, segment.start_at, segment.end_at)
+    pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
+    weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
+    by_flows = measured_by(plan) == "flows"
+    return Terms(
+        plan=plan,
+        timezone=timezone,
+        period_start_at=period.start_at,
+        close_at=close_at,
+        pricings=pricings,
+        weighted=weighted,
+        direct=tuple(p for p in pricings if by_flows or not is_class_weighted(p.meter)),
+        by_meter={pricing.meter.meter_id: pricing for pricing in pricings},
+        source=measured_by(plan),
+        by_class=bool(weighted) and by_flows,
+        by_session=any(p.meter.scope == "session" for p in pricings),
+        by_day=any(p.meter.scope == "day" for p in pricings),
+        is_prepaid=plan.kind == "prepaid",
+        minor_decimals=minor_decimals(plan.currency),
+        limits={pricing.meter.meter_id: _limit_of(plan, pricing) for pricing in pricings},
+    )
+
+
+def _limit_of(plan: Plan, pricing: Pricing) -> Limit:
+    base = alert_base(plan, pricing)
+    return Limit(base, alert_thresholds(plan.alert_percents, base) if base else ())
 
 
 class Workspace:
@@ -204,7 +242,7 @@ class Workspace:
         self.counters: collections.Counter[str] = collections.Counter()
         self.new_timers: set[tuple[int, str]] = set()
         self._meters: dict[str, MeterState] = {}
-        self._plans: dict[str, Plan] = {}
+        self._documents: dict[str, str] = {}
         self._terms: dict[tuple[str, str, int, int, int, int], Terms] = {}
 
     def load(self, rating_keys: Iterable[str]) -> None:
@@ -227,56 +265,37 @@ class Workspace:
 
     def plan(self, plan_ref: str) -> Plan:
         """Return a plan by its reference."""
-        plan = self._plans.get(plan_ref)
-        if plan is None:
-            plan = self._plans[plan_ref] = _decode_plan(self.view.get("plans", plan_ref))
-        return plan
+        return _decode_plan(self._document(plan_ref))
+
+    def _document(self, plan_ref: str) -> str:
+        document = self._documents.get(plan_ref)
+        if document is None:
+            document = self._documents[plan_ref] = self.view.get("plans", plan_ref)
+        return document
 
     def span(self, account: Account, segment: Segment) -> Span:
         """Return a segment of an account with what rates it."""
         assert account.state.calendar is not None
-        period = segment.period
-        timezone = account.state.calendar.timezone
-        key = (
-            segment.plan_ref,
-            timezone,
-            period.start_at,
-            period.end_at,
-            segment.start_at,
-            segment.end_at,
-        )
-        terms = self._terms.get(key)
+        return self.span_of(account, stretch_of(segment, account.state.calendar.timezone))
+
+    def span_of(self, account: Account, stretch: Stretch) -> Span:
+        """Return a segment of an account, as its state keeps it, with what rates it."""
+        segment = stretch.segment
+        terms = self._terms.get(stretch.terms_key)
         if terms is None:
-            terms = self._terms[key] = self._new_terms(account, segment, timezone)
-        prefix = meters_prefix(account.rating_key, period.start_at, segment.number)
+            document = self._document(segment.plan_ref)
+            close_at, timezone = self.close_at(segment.period), stretch.terms_key[1]
+            # The number is an account's own matter, and terms are of many.
+            terms = _terms_of(document, timezone, segment._replace(number=0), close_at)
+            self._terms[stretch.terms_key] = terms
+        prefix = meters_prefix(account.rating_key, terms.period_start_at, segment.number)
         return Span(account, segment, terms, prefix)
 
-    def _new_terms(self, account: Account, segment: Segment, timezone: str) -> Terms:
-        assert account.state.calendar is not None
-        plan = self.plan(segment.plan_ref)
-        share = segment_share(plan.proration, account.state.calendar, segment)
-        pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
-        weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
-        by_flows = measured_by(plan) == "flows"
-        return Terms(
-            plan=plan,
-            timezone=timezone,
-            period_start_at=segment.period.start_at,
-            close_at=self.close_at(segment.period),
-            pricings=pricings,
-            weighted=weighted,
-            direct=tuple(p for p in pricings if by_flows or not is_class_weighted(p.meter)),
-            by_meter={pricing.meter.meter_id: pricing for pricing in pricings},
-            source=measured_by(plan),
-            by_class=bool(weighted) and by_flows,
-            by_session=any(p.meter.scope == "session" for p in pricings),
-        )
-
-    def add_plan(self, plan_ref: str, plan: Plan, document: str) -> None:
+    def add_plan(self, plan_ref: str, document: str) -> None:
         """Keep a plan that an event has brought."""
-        if plan_ref not in self._plans and self.view.get("plans", plan_ref) is None:
+        if plan_ref not in self._documents and self.view.get("plans", plan_ref) is None:
             self.changes.append(Put("plans", plan_ref, document))
-        self._plans[plan_ref] = plan
+        self._documents[plan_ref] = document
 
     def balance(self, rating_key: str) -> BalanceState | None:
         """Return a prepaid balance, None where there is none."""
@@ -311,7 +330,7 @@ class Workspace:
         key = span.meters_prefix + pricing.meter.meter_id
         touched = self.touched.get(key)
         if touched is None:
-            held = self._held_meter(key)
+            held = self._meters.get(key) or self._held_meter(key)
             state = copy_meter(held) if held else MeterState()
             touched = Touched(span, pricing, state, decode_exact(state.amount))
             self.touched[key] = touched
@@ -341,13 +360,19 @@ class Workspace:
     def open_segment(self, span: Span) -> OpenPeriod:
         """Return the period of a segment, both opened: F(0) of every meter is posted once."""
         account, segment, terms, _ = span
-        opened = account.open_period(segment.period.start_at)
+        start_at, number = terms.period_start_at, segment.number
+        opened = None
+        for opened in account.state.periods:
+            if opened.period.start_at == start_at:
+                if number in opened.opened:
+                    return opened
+                break
+        else:
+            opened = None
         if opened is None:
             opened = account.add_period(segment.period)
             opened = self.add_posting(account, opened, terms.close_at)
             self.counters["rate_periods_opened"] += 1
-        if segment.number in opened.opened:
-            return opened
         opened = account.change_period(
             opened, opened=tuple(sorted((*opened.opened, segment.number)))
         )
@@ -361,8 +386,7 @@ class Workspace:
             touched.amount = open_meter(state, pricing, day.isoformat(), post_at)
             if state.pending:
                 opened = self.add_posting(account, opened, post_at)
-            cause = Cause(0, segment.start_at)
-            self._charge(touched, ZERO, Origin("", "", "", minute), cause)
+            self._charge(touched, ZERO, ("", "", "", minute), (0, segment.start_at, False))
         return opened
 
     def move(self, span: Span, pricing: Pricing, movement: Movement, origin: Origin) -> None:
@@ -379,24 +403,26 @@ class Workspace:
             movement = movement._replace(post_at=post_at)
             self.counters["rate_usage_after_posting"] += 1
         touched = self.touch(span, pricing)
-        state, before = touched.state, touched.amount
+        state, before, held = touched.state, touched.amount, touched.state.total
         if not fits(state, pricing, movement):
             self.counters["rate_refused_movements"] += 1
             return
-        quantity = signed_quantity(state, pricing)
         amount = move(state, pricing, movement, before)
-        if not is_payable(amount):
+        if amount is not ZERO and not is_payable(amount):
             back = movement._replace(amount=-movement.amount)
             touched.amount = move(state, pricing, back, amount)
             self.counters["rate_refused_movements"] += 1
             return
         touched.amount = amount
-        account = span.account
-        self.add_posting(account, opened, movement.post_at)
-        account.newest_received_at = max(account.newest_received_at, movement.received_at)
-        moved = signed_quantity(state, pricing) - quantity
+        account, denominator = span.account, pricing.denominator
+        if movement.post_at not in opened.posts:
+            self.add_posting(account, opened, movement.post_at)
+        received_at = movement.received_at
+        if received_at > account.newest_received_at:
+            account.newest_received_at = received_at
+        moved = state.total // denominator - held // denominator
         is_late = movement.post_at > span.terms.close_at
-        self._charge(touched, before, origin, Cause(moved, movement.received_at, is_late))
+        self._charge(touched, before, origin, (moved, received_at, is_late))
 
     def reprice(self, span: Span, at: int) -> None:
         """Charge what a changed share of the period changes for an open segment."""
@@ -405,23 +431,22 @@ class Workspace:
             touched.span, touched.pricing = span, pricing
             before = touched.amount
             touched.amount = reprice(touched.state, pricing, before)
-            self._charge(touched, before, Origin("", "", "", at // MINUTE_MS), Cause(0, at))
+            self._charge(touched, before, ("", "", "", at // MINUTE_MS), (0, at, False))
 
     def _charge(self, touched: Touched, before: Fraction, origin: Origin, cause: Cause) -> None:
         """Emit the difference that a counter's price has made."""
-        amount = touched.amount
+        amount, span = touched.amount, touched.span
         wire = to_wire(amount) - to_wire(before) if amount is not before else 0
-        if not wire and not cause.quantity:
+        quantity, received_at, _ = cause
+        if not wire and not quantity:
             return
-        account, terms = touched.span.account, touched.span.terms
-        is_prepaid = terms.plan.kind == "prepaid"
-        if is_prepaid:
-            balance = self.balance(account.rating_key) or BalanceState(terms.plan.currency)
-            balance = charged(balance, amount - before, cause.received_at)
-            self.set_balance(account.rating_key, balance)
-        effect = -wire if is_prepaid else 0
-        meter_id = touched.pricing.meter.meter_id
-        self.add_rated(touched.span, origin, cause, meter_id, charges=(wire, effect))
+        charges = (wire, 0)
+        if span.terms.is_prepaid:
+            rating_key = span.account.rating_key
+            balance = self.balance(rating_key) or BalanceState(span.terms.plan.currency)
+            self.set_balance(rating_key, charged(balance, amount - before, received_at))
+            charges = (wire, -wire)
+        self.add_rated(span, origin, cause, touched.pricing.meter.meter_id, NO_OCTETS, charges)
 
     def add_rated(
         self,
@@ -429,38 +454,41 @@ class Workspace:
         origin: Origin,
         cause: Cause,
         meter_id: str,
-        *,
-        octets: tuple[str, int, int] = NO_OCTETS,
+        octets: tuple[str, int, int],
         charges: tuple[int, int] = (0, 0),
     ) -> None:
         """Add a row to `usage.rated`.
 
         octets are as `NO_OCTETS`; charges are (charge, balance effect) in wire units.
         """
-        plan, (traffic_class, octets_up, octets_down) = span.terms.plan, octets
+        plan = span.terms.plan
+        traffic_class, octets_up, octets_down = octets
+        subscriber_id, source, session_id, minute = origin
+        quantity, received_at, is_late = cause
+        charge, balance_effect = charges
         self.rated.append(
             (
                 span.account.rating_key,
-                origin.subscriber_id,
-                origin.source,
-                origin.session_id,
+                subscriber_id,
+                source,
+                session_id,
                 traffic_class,
-                origin.minute,
+                minute,
                 octets_up,
                 octets_down,
                 0,  # Packets and seconds are with the rows of volume as measured.
                 0,
                 0,
                 meter_id,
-                cause.quantity,
-                charges[0],
+                quantity,
+                charge,
                 plan.currency,
-                charges[1],
+                balance_effect,
                 plan.plan_id,
                 plan.version,
                 span.terms.period_start_at,
-                cause.is_late,
-                cause.received_at,
+                is_late,
+                received_at,
             )
         )
 

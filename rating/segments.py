@@ -25,6 +25,9 @@ OPENING_KINDS = (
 )
 """Kinds that end the running segment at their effective time, and mostly open another."""
 
+SEGMENTED_PERIODS_MAX = 8
+"""Periods whose segments a rating key remembers: what is kept of it, and some late ones."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HistoryEvent:
@@ -88,6 +91,50 @@ def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment
             segments.append(Segment(period, len(segments), start_at, end_at, plan_ref))
         start_at, plan_ref = max(cut_at, period.start_at), next_ref
     return segments
+
+
+class Stretch(NamedTuple):
+    """A segment in whole minutes [first, end), and what tells its terms from those of others."""
+
+    segment: Segment
+    first_minute: int
+    end_minute: int
+    terms_key: tuple[str, str, int, int, int, int]
+
+
+class Derived:
+    """What follows from the history of a rating key, kept with its state and never stored.
+
+    cuts are (start_at, plan_ref) of every stretch, as `segments.plan_cuts`; suspensions the events
+    that suspend the service or resume it; stretches those of some periods, by their start.
+    """
+
+    __slots__ = ("cuts", "stretches", "suspensions")
+
+    def __init__(self, history: Sequence[HistoryEvent]) -> None:
+        self.cuts = plan_cuts(history)
+        self.suspensions = [e for e in history if e.kind in ("suspended", "resumed")]
+        self.stretches: dict[int, list[Stretch]] = {}
+
+    def stretches_of(self, period: Period, timezone: str) -> list[Stretch]:
+        """Return the stretches of a period, and keep them."""
+        if len(self.stretches) >= SEGMENTED_PERIODS_MAX:
+            self.stretches.clear()
+        stretches = self.stretches[period.start_at] = [
+            stretch_of(segment, timezone) for segment in segments_of(self.cuts, period)
+        ]
+        return stretches
+
+
+def stretch_of(segment: Segment, timezone: str) -> Stretch:
+    """Return a segment of an account in a time zone as a stretch."""
+    period, _, start_at, end_at, plan_ref = segment
+    return Stretch(
+        segment,
+        start_at // MINUTE_MS,
+        end_at // MINUTE_MS,
+        (plan_ref, timezone, period.start_at, period.end_at, start_at, end_at),
+    )
 
 
 @functools.lru_cache(maxsize=4_096)

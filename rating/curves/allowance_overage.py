@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import msgspec
 
-from rating.curves.tiers import ZERO, Quantity, cost_of
+from rating.curves.tiers import Quantity, cost_of
+from rating.money import ZERO
 from rating.shares import Share
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from rating.curves.tiers import ZERO, Quantity
+from rating.curves.tiers import Quantity
+from rating.money import ZERO
 from rating.shares import Share
 
 

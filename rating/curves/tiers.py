@@ -6,12 +6,11 @@ from fractions import Fraction
 
 import msgspec
 
+from rating.money import ZERO
 from rating.shares import Share
 
 Quantity = int | Fraction
 """What a curve prices: whole octets or seconds on the wire, any exact number in arithmetic."""
-
-ZERO = Fraction(0)
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
