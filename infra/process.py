@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
-import gc
 import logging
 import os
 import signal
@@ -94,15 +93,6 @@ def run_process(
         logging.shutdown()
         os._exit(status)  # A thread that still works must not keep a crashed process alive.
     sys.exit(0)
-
-
-def collect_garbage_rarely() -> None:
-    """Let Python look for cycles of objects rarely, for processes that run the stages.
-
-    Steps make frozen records by the million, none of them in cycles, and their caches hold as many:
-    looking through them took a sixth of the steps' time (docs/scaling.md).
-    """
-    gc.set_threshold(100_000, 20, 100)
 
 
 def identity_of(name: str, settings: Settings) -> dict[str, str]:

@@ -6,7 +6,8 @@ import threading
 
 import polars as pl
 
-from infra.process import Context, collect_garbage_rarely, run_process
+from infra.garbage import collect_garbage_rarely
+from infra.process import Context, run_process
 from infra.wiring import engine as wiring
 from rating.measures import Labels, Measures
 from streams.metrics import GAUGES, HISTOGRAMS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from infra.process import Context, collect_garbage_rarely, run_process
+from infra.garbage import collect_garbage_rarely
+from infra.process import Context, run_process
 from infra.wiring.worker import worker_parts
 from streams.adapters.kafka_lag import KafkaLag
 from streams.metrics import GAUGES

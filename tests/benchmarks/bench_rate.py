@@ -17,7 +17,7 @@ from fractions import Fraction
 import numpy as np
 import polars as pl
 
-from infra.process import collect_garbage_rarely
+from infra.garbage import collect_garbage_rarely
 from rating.config import RateConfig
 from rating.curves import AllowanceOverage
 from rating.events import SubscriptionStarted, account_event
