@@ -98,7 +98,7 @@ class SpoolConfig:
     "spool" once this disk has it."""
     ack_wait_milliseconds: int = 2_000
     """How long an answer waits for Kafka ("log"); then the NAS is left to send again."""
-    radius_pace_milliseconds: int = 30
+    radius_pace_milliseconds: int = 50
     """Least time between two blocks of accounting packets where answers wait for Kafka: meanwhile
     more packets gather, and each block is a message per partition, which costs more than a packet
     does. A NAS waits seconds for its answer."""

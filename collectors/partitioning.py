@@ -19,10 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock, decode_datagrams, encode_columns
-from collectors.radius.accounting import ACCT_SESSION_ID, ACCT_STATUS_TYPE, STATUSES
+from collectors.radius.accounting import (
+    ACCT_SESSION_ID,
+    ACCT_STATUS_TYPE,
+    STATUSES,
+    decode_judged,
+)
 from collectors.radius.attributes import decode_integer, decode_text
 from collectors.radius.log_codec import AccountingPacket, decode_packets, encode_packets
-from collectors.radius.packet import HEADER_OCTETS, decode_attributes
 from rating.accounting import ACCOUNTING_OFF, ACCOUNTING_ON
 
 Part = tuple[int, bytes]
@@ -117,14 +121,15 @@ def packet_partition(packet: AccountingPacket, partitions: int) -> int:
     octets at its end do not). On and Off end the sessions of a NAS, which are in any partition
     (RFC 2866 §5.1).
     """
-    attributes, _ = decode_attributes(packet.packet, HEADER_OCTETS)
     status: int | None = None
     session: bytes | None = None
-    for attribute_type, value in attributes:
+    for attribute_type, value in decode_judged(packet.packet).attributes:
         if attribute_type == ACCT_STATUS_TYPE and status is None:
             status = decode_integer(value)
         elif attribute_type == ACCT_SESSION_ID and session is None:
-            session = decode_text(value).encode()
+            # Nearly every name is plain ASCII, which decoding and encoding would leave as it is.
+            is_plain = value.isascii() and 0 not in value
+            session = value if is_plain else decode_text(value).encode()
     if status is not None and STATUSES.get(status) in (ACCOUNTING_ON, ACCOUNTING_OFF):
         return EVERY
     key = packet.nas_id.encode() + _SEPARATOR + (session or b"")

@@ -75,6 +75,11 @@ class GrowingSpool:
         """The oldest generation that may still get something from here; 0 where not yet known."""
         return self._oldest
 
+    @property
+    def pace_seconds(self) -> float:
+        """The newest generation's; all have the same."""
+        return self._writer.pace_seconds
+
     def append(self, kind: str, received_at: int, body: bytes) -> int:
         """Append to the newest generation and return the row there."""
         with self._lock:

@@ -118,7 +118,10 @@ class KafkaPublisher(threading.Thread):
         self._reader = reader
         self._kafka = kafka
         self._counters = counters
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        # The publishing thread waits for the one, who waits for an acknowledgement for the other.
+        self._changed = threading.Condition(lock)
+        self._published = threading.Condition(lock)
         # Under the lock: what is offered, and what is on its way.
         self._queue: deque[SpoolRow] = deque()
         self._queue_octets = 0
@@ -165,7 +168,7 @@ class KafkaPublisher(threading.Thread):
     def wait_published(self, row: int, timeout_seconds: float) -> bool:
         """Wait until everything through a row is acknowledged; False where the time is over."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._published_row >= row, timeout_seconds)
+            return self._published.wait_for(lambda: self._published_row >= row, timeout_seconds)
 
     def is_published(self, row: int) -> bool:
         """Whether everything through a row is acknowledged."""
@@ -324,14 +327,16 @@ class KafkaPublisher(threading.Thread):
 
     def _close_rows(self) -> None:
         """Move on over the rows in front that are acknowledged as a whole; the lock is held."""
-        before = self._published_row
+        before, had_room = self._published_row, self._has_room()
         while self._open and not self._open[0].remaining:
             row = self._open.popleft()
             self._open_octets -= row.octets
             self._waiting_octets -= row.octets
             self._published_row = row.number
         if self._published_row != before:
-            self._changed.notify_all()
+            self._published.notify_all()
+            if self._marks_open or not had_room:
+                self._changed.notify_all()
 
     def _start_over(self, error: Exception) -> None:
         self._counters.add("publish_failures")

@@ -1,20 +1,22 @@
 """The accounting server's shell: sockets around `AccountingServer`, group commit into the log.
 
 One loop: read everything that waits, append what was accepted as one durable block, then send the
-answers. While the disk is syncing, the kernel's receive buffer gathers the next group. Where the
-append fails nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1).
+answers. While the disk is syncing, the kernel's receive buffer gathers the next group; where a
+block is dear (`PacedWriter`), the loop sleeps until it has gathered more. Where the append fails
+nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import logging
 import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all, to_address
 from collectors.config import RadiusConfig
@@ -29,13 +31,24 @@ log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 0.1
 _ANCILLARY_OCTETS = 128
+_ANCILLARY_KEPT = 1_024
+_BUFFERED_OCTETS = 4_096
+"""What the kernel counts at most for a waiting datagram: its octets, its own record, rounded up."""
 _IP_PKTINFO = 8
 _PKTINFO4 = struct.Struct("@i4s4s")
 _PKTINFO6 = struct.Struct("@16si")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Peer:
+@runtime_checkable
+class PacedWriter(Protocol):
+    """A `TopicWriter` whose appends cost more than the packets in them."""
+
+    @property
+    def pace_seconds(self) -> float:
+        """The least time between two appends of packets; what comes after a silence is not held."""
+
+
+class _Peer(NamedTuple):
     """Where an answer goes: socket, remote address, and the local address that was asked."""
 
     socket: socket.socket
@@ -64,6 +77,35 @@ class _LogLimit:
         log.warning("radius: refused a packet from %s: %s", source, reason)
 
 
+class _Pace:
+    """How long to let packets gather in the kernel's buffers before the next group is read.
+
+    A group begins `pace_seconds` after the last one. It begins earlier where a buffer would be more
+    than half full by then at the rate of the last group, and at once where a whole batch was read:
+    there is more to read already.
+    """
+
+    def __init__(self, pace_seconds: float, batch_packets: int, buffer_octets: int) -> None:
+        """buffer_octets: of the smallest receive buffer, as `open_all` tells (half is overhead)."""
+        self._pace_seconds = pace_seconds
+        self._batch_packets = batch_packets
+        self._half_buffer_packets = max(buffer_octets // _BUFFERED_OCTETS, 1)
+        self._began = 0.0
+        self._due = 0.0
+
+    def wait_seconds(self, now: float) -> float:
+        """Return how long to sleep; all times are of the monotonic clock."""
+        return max(0.0, self._due - now)
+
+    def has_read(self, began: float, packets: int) -> None:
+        """Note a group: when its reading began and the most that were read from one socket."""
+        passed, self._began = began - self._began, began
+        self._due = began
+        if 0 < packets < self._batch_packets:
+            fill_seconds = passed * self._half_buffer_packets / packets
+            self._due += min(self._pace_seconds, fill_seconds)
+
+
 class _Listener:
     """The loop's parts; `turn` is one group: read, judge, append, answer."""
 
@@ -74,15 +116,16 @@ class _Listener:
         writer: TopicWriter,
         now_ms: Callable[[], int],
         counters: Counters,
+        pace: _Pace,
     ) -> None:
         self._config = config
+        self._pace = pace
         self._bound = bound
         self._writer = writer
         self._now_ms = now_ms
         self._counters = counters
         self._server = AccountingServer(config)
         self._limit = _LogLimit(config.log_lines_per_minute)
-        self._buffer = bytearray(PACKET_OCTETS_MAX)
         self._last_at = 0
         self._marked_at = 0
         self._failures = 0
@@ -94,10 +137,17 @@ class _Listener:
 
     def turn(self) -> None:
         """Wait a little for packets, and make and answer one group of what waits."""
+        if (wait_seconds := self._pace.wait_seconds(time.monotonic())) > 0:
+            time.sleep(wait_seconds)
         group: list[tuple[Accepted, _Peer]] = []
-        for key, _ in self._selector.select(_WAIT_SECONDS):
-            if isinstance(key.fileobj, socket.socket):
-                self._read(key.fileobj, group)
+        ready = self._selector.select(_WAIT_SECONDS)
+        began = time.monotonic()
+        counts = [
+            self._read(key.fileobj, group)
+            for key, _ in ready
+            if isinstance(key.fileobj, socket.socket)
+        ]
+        self._pace.has_read(began, max(counts, default=0))
         if group:
             self._commit(group)
 
@@ -106,19 +156,20 @@ class _Listener:
         self._last_at = max(self._last_at, self._now_ms())
         return self._last_at
 
-    def _read(self, opened: socket.socket, group: list[tuple[Accepted, _Peer]]) -> None:
-        received = 0
+    def _read(self, opened: socket.socket, group: list[tuple[Accepted, _Peer]]) -> int:
+        """Judge what waits at a socket, at most a batch; return the number of datagrams."""
+        received, now = 0, self._now()
         while received < self._config.batch_packets:
             try:
-                size, ancillary, _, source = opened.recvmsg_into([self._buffer], _ANCILLARY_OCTETS)
+                datagram, ancillary, _, source = opened.recvmsg(
+                    PACKET_OCTETS_MAX, _ANCILLARY_OCTETS
+                )
             except BlockingIOError:
                 break
             received += 1
             address = to_address(source[0])
-            datagram = bytes(self._buffer[:size])
-            now = self._now()
             judged = self._server.handle(datagram, address, source[1], now)
-            peer = _Peer(opened, source, _answer_from(ancillary))
+            peer = _Peer(opened, source, _answer_from(tuple(ancillary)))
             if isinstance(judged, Accepted):
                 group.append((judged, peer))
             elif isinstance(judged, Duplicate):
@@ -128,6 +179,7 @@ class _Listener:
             else:
                 self._refuse(judged, address, source[1], now)
         self._counters.add("radius_received_packets", received)
+        return received
 
     def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
         self._counters.add("radius_refused_packets", 1, refused.reason)
@@ -196,7 +248,8 @@ def _ask_for_local_address(opened: socket.socket) -> None:
         opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
-def _answer_from(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+@functools.lru_cache(maxsize=_ANCILLARY_KEPT)
+def _answer_from(ancillary: tuple[tuple[int, int, bytes], ...]) -> list[tuple[int, int, bytes]]:
     """Return ancillary data that sends the answer from the address that was asked.
 
     A NAS drops answers from another address; on a host with several, routing would pick any. The
@@ -231,11 +284,14 @@ def run(
     """
     bound = open_all(config.listen, config.receive_buffer_octets)
     try:
-        listener = _Listener(config, bound, writer, now_ms, counters)
+        buffer_octets = min(b.receive_buffer_octets for b in bound)
+        pace_seconds = writer.pace_seconds if isinstance(writer, PacedWriter) else 0.0
+        pace = _Pace(pace_seconds, config.batch_packets, buffer_octets)
+        listener = _Listener(config, bound, writer, now_ms, counters, pace)
         for each in bound:
             if each.warning:
                 log.warning("%s", each.warning)
-        counters.set("radius_receive_buffer_octets", min(b.receive_buffer_octets for b in bound))
+        counters.set("radius_receive_buffer_octets", buffer_octets)
         log.info(
             "accounting server on UDP %s for %d clients",
             ", ".join(config.listen),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,9 +106,17 @@ class SpoolingWriter:
         """Whether nothing is deleted that Kafka has, however old."""
         self._refused_octets = 0
         self._unresolved_row = 0
-        self._paced_at = 0.0
         self._publisher = KafkaPublisher(topic, reader, positions, kafka, counters)
         self._publisher.start()
+
+    @property
+    def pace_seconds(self) -> float:
+        """Least time between two appends: where answers wait for Kafka a block is a few messages.
+
+        So packets gather before they are appended, and each message holds more of them.
+        """
+        milliseconds = self._config.radius_pace_milliseconds
+        return milliseconds / 1000 if self._topic.waits_for_kafka else 0.0
 
     @property
     def waiting_octets(self) -> int:
@@ -125,8 +132,6 @@ class SpoolingWriter:
         if kind == "marker":
             return self._append_marker(received_at)
         self._refuse(len(body))
-        if self._topic.waits_for_kafka:
-            self._pace()
         number = self.append_parts(received_at, self.number([body]))
         if self._topic.waits_for_kafka:
             self._wait(number)
@@ -176,12 +181,6 @@ class SpoolingWriter:
             self._counters.add("spool_refused_away")
             raise OSError(errno.EAGAIN, "Kafka has not yet taken what was appended before")
         self._unresolved_row = 0
-
-    def _pace(self) -> None:
-        """Wait until the last block is long enough ago: what comes meanwhile is one block."""
-        due_at = self._paced_at + self._config.radius_pace_milliseconds / 1000
-        time.sleep(max(0.0, due_at - time.monotonic()))
-        self._paced_at = time.monotonic()
 
     def _wait(self, number: int) -> None:
         seconds = self._config.ack_wait_milliseconds / 1000

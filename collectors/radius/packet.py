@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import md5
 from typing import NamedTuple
 
@@ -56,6 +56,7 @@ MESSAGE_AUTHENTICATOR = 80
 HEADER_OCTETS = 20
 PACKET_OCTETS_MAX = 4096
 _HEADER = struct.Struct("!BBH16s")
+_START = struct.Struct("!BBH")
 _ZEROS = bytes(16)
 
 FAULTS: Mapping[str, str] = {
@@ -105,37 +106,48 @@ class Packet(NamedTuple):
         return [value for found, value in self.attributes if found == attribute_type]
 
 
-def decode_attributes(octets: bytes, start: int = 0) -> tuple[list[Attribute], str]:
+def decode_attributes(
+    octets: bytes, start: int = 0, wanted: Container[int] | None = None
+) -> tuple[list[Attribute], str]:
     """Return the attributes from `start` to the end, and the fault that stopped it ("" for none).
 
-    Each is type, length (both octets counted), value (RFC 2865 §5).
+    Each is type, length (both octets counted), value (RFC 2865 §5). wanted: the types to return,
+    None for all; every attribute is checked, wanted or not.
     """
     attributes: list[Attribute] = []
     end = len(octets)
+    last = end - 1
     at = start
-    while at < end:
-        if at + 1 == end:
-            return attributes, "attribute_header_cut"
+    while at < last:
+        kind = octets[at]
         size = octets[at + 1]
-        if octets[at] == 0:
-            return attributes, "attribute_zero"
-        if size < 2:
-            return attributes, "attribute_length_lt_2"
-        if at + size > end:
-            return attributes, "attribute_overflows"
-        attributes.append((octets[at], octets[at + 2 : at + size]))
-        at += size
-    return attributes, ""
+        behind = at + size
+        if not kind or size < 2 or behind > end:
+            return attributes, _attribute_fault(kind, size)
+        if wanted is None or kind in wanted:
+            attributes.append((kind, octets[at + 2 : behind]))
+        at = behind
+    return attributes, "attribute_header_cut" if at == last else ""
 
 
-def decode_packet(octets: bytes) -> Packet:
-    """Return one UDP payload as a packet; octets behind the length field are padding, ignored."""
+def _attribute_fault(kind: int, size: int) -> str:
+    if not kind:
+        return "attribute_zero"
+    return "attribute_length_lt_2" if size < 2 else "attribute_overflows"
+
+
+def decode_packet(octets: bytes, wanted: Container[int] | None = None) -> Packet:
+    """Return one UDP payload as a packet; octets behind the length field are padding, ignored.
+
+    wanted: the attributes to return, by type, None for all. The rules about Message-Authenticator
+    and EAP-Message are checked only where both are wanted.
+    """
     if len(octets) < HEADER_OCTETS:
         code, identifier = (*octets[:2], 0, 0)[:2]
         length = int.from_bytes(octets[2:4], "big")
         return Packet(code, identifier, length, octets[4:], (), "packet_too_short")
     code, identifier, length, authenticator = _HEADER.unpack_from(octets)
-    attributes, fault = decode_attributes(octets[:length], HEADER_OCTETS)
+    attributes, fault = decode_attributes(octets[:length], HEADER_OCTETS, wanted)
     if length < HEADER_OCTETS:
         fault = "packet_too_short"
     elif length > len(octets):
@@ -251,16 +263,20 @@ def sign_request(
 def sign_response(
     code: int,
     request: Packet,
-    attributes: Iterable[Attribute],
+    attributes: Sequence[Attribute],
     secret: bytes,
     *,
     with_message_authenticator: bool = False,
 ) -> bytes:
     """Return a signed answer to a request: same identifier, Response Authenticator."""
+    asked = request.authenticator
+    if not with_message_authenticator and not attributes:
+        # Nearly every answer is a header alone, and there is one for each request.
+        header = _START.pack(code, request.identifier, HEADER_OCTETS)
+        return header + md5(header + asked + secret).digest()
     listed = list(attributes)
     if with_message_authenticator:
         listed.insert(0, (MESSAGE_AUTHENTICATOR, _ZEROS))
-    asked = request.authenticator
     octets = encode_packet(code, request.identifier, asked, listed)
     if with_message_authenticator:
         octets = _put(octets, HEADER_OCTETS + 2, message_authenticator(octets, asked, secret))

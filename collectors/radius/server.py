@@ -11,9 +11,15 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from collectors.config import RadiusConfig
-from collectors.radius.accounting import record_fault
+from collectors.radius.accounting import (
+    NAS_IDENTIFIER,
+    PROXY_STATE,
+    decode_judged,
+    record_fault,
+)
 from collectors.radius.attributes import decode_text
 from collectors.radius.clients import Client, ClientTable, choose
 from collectors.radius.log_codec import AccountingPacket
@@ -25,13 +31,9 @@ from collectors.radius.packet import (
     STATUS_SERVER,
     Attribute,
     Packet,
-    decode_packet,
     sign_response,
     verify_request,
 )
-
-NAS_IDENTIFIER = 32
-PROXY_STATE = 33
 
 REFUSALS: Mapping[str, str] = {
     **FAULTS,
@@ -49,8 +51,7 @@ RequestKey = tuple[bytes, int, int, bytes]
 """Source address, source port, identifier, authenticator: what a retransmission repeats."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A verified request; the answer is given out by `AccountingServer.release` only.
 
     packet is what to record, None for Status-Server, which records nothing (RFC 5997).
@@ -103,7 +104,7 @@ class AccountingServer:
         candidates = self.clients.candidates(source_address)
         if not candidates:
             return Refused("unknown_nas")
-        request = decode_packet(datagram)
+        request = decode_judged(datagram)
         if request.fault:
             return Refused(request.fault)
         if request.code not in (ACCOUNTING_REQUEST, STATUS_SERVER):

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import logging
 import socket
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,48 @@ def test_what_waits_becomes_one_block() -> None:
             assert peer.answer() is not None
         assert len([b for b in shell.log.blocks if b.kind == "data"]) <= 3
         assert len(shell.log.packets()) == 101
+
+
+def _paced(config: RadiusConfig, log: Any, **parts: Any) -> None:
+    log.pace_seconds = 0.5
+    radius_listener.run(config, log, **parts)
+
+
+def test_where_a_block_is_dear_packets_gather_first() -> None:
+    with running(_paced, CONFIG) as shell, nas(shell) as peer:
+        for identifier in range(20):
+            peer.send(request(identifier=identifier))
+            time.sleep(0.005)
+        for _ in range(20):
+            assert peer.answer() is not None
+        # The first one came after a silence and is not held.
+        blocks = [b for b in shell.log.blocks if b.kind == "data"]
+        assert 2 <= len(blocks) <= 3
+        assert blocks[1].received_at - blocks[0].received_at >= 450
+
+
+def test_a_burst_is_read_at_full_speed_however_dear_a_block_is() -> None:
+    config = dataclasses.replace(CONFIG, batch_packets=8)
+    with running(_paced, config) as shell, nas(shell) as peer:
+        shell.log.pause.clear()
+        for identifier in range(160):
+            peer.send(request(identifier=identifier))
+        began = time.monotonic()
+        shell.log.pause.set()
+        for _ in range(160):
+            assert peer.answer() is not None
+        # Twenty blocks; a single packet may have been read before the rest came.
+        assert time.monotonic() - began < 3
+
+
+def test_packets_gather_no_longer_than_half_the_receive_buffer_holds() -> None:
+    pace = radius_listener._Pace(0.05, 1_024, 212_992)
+    pace.has_read(100.0, 10)
+    assert pace.wait_seconds(100.0) == pytest.approx(0.05)
+    pace.has_read(100.05, 100)  # 2,000 a second, and there is room for 52.
+    assert pace.wait_seconds(100.05) == pytest.approx(0.026)
+    pace.has_read(100.1, 1_024)
+    assert pace.wait_seconds(100.1) == 0
 
 
 def test_a_retransmission_gets_the_same_answer_and_is_logged_once() -> None:
