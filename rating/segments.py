@@ -113,7 +113,7 @@ class Derived:
 
     def __init__(self, history: Sequence[HistoryEvent]) -> None:
         self.cuts = plan_cuts(history)
-        self.suspensions = [e for e in history if e.kind in ("suspended", "resumed")]
+        self.suspensions = tuple([e for e in history if e.kind in ("suspended", "resumed")])
         self.stretches: dict[int, list[Stretch]] = {}
 
     def stretches_of(self, period: Period, timezone: str) -> list[Stretch]:
