@@ -6,10 +6,12 @@ message may be sent twice, and by two processes at once (DESIGN §3.1). A mark i
 says "my data through this number is in this partition, and it covers what was received through T".
 Marks may be lost, repeated and sent late; the greatest stands.
 
+What one worker sends to one partition at a time may travel together, as a bundle.
+
 Layout, little endian. Data: u8 1, u8 length and UTF-8 of the producer, i64 number, i64 received_at
 (ms), u8 length and octets of the trace (W3C traceparent, mostly absent), then the body. Marks: u8
 2, u16 count, then per mark u8 length and UTF-8 of the producer, i64 number, i64 watermark_at (ms),
-u8 state.
+u8 state. Bundle: u8 3, then per message u32 length and the message, which is no bundle.
 """
 
 from __future__ import annotations
@@ -18,13 +20,17 @@ import dataclasses
 import struct
 from collections.abc import Sequence
 
-DATA, MARKS = 1, 2
+DATA, MARKS, BUNDLE = 1, 2, 3
 LIVE, LEFT, EXPIRED = 0, 1, 2
 """States of a mark: the producer goes on; it has said its last; others have given it up."""
 
 _DATA = struct.Struct("<qq")
 _MARK = struct.Struct("<qqB")
 _COUNT = struct.Struct("<H")
+_SIZE = struct.Struct("<I")
+
+BUNDLED_OCTETS = _SIZE.size
+"""What a message has more within a bundle, and a bundle at its beginning, at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,13 +85,40 @@ def encode_marks(marks: Sequence[Mark]) -> bytes:
     return b"".join(parts)
 
 
+def bundle(messages: Sequence[bytes]) -> bytes:
+    """Return messages of data or marks as one; a single one as it is."""
+    if len(messages) == 1:
+        return messages[0]
+    parts = [bytes((BUNDLE,))]
+    for message in messages:
+        parts += (_SIZE.pack(len(message)), message)
+    return b"".join(parts)
+
+
+def unbundled(message: bytes) -> Sequence[bytes]:
+    """Return the messages of a bundle, or one that is none; ValueError where its end is missing."""
+    if message[:1] != bytes((BUNDLE,)):
+        return (message,)
+    messages, at = [], 1
+    while at < len(message):
+        begin = at + _SIZE.size
+        if begin > len(message):
+            raise ValueError(f"bundle of {len(message)} octets ends within a length")
+        (size,) = _SIZE.unpack_from(message, at)
+        at = begin + size
+        if at > len(message):
+            raise ValueError(f"bundle of {len(message)} octets ends within a message")
+        messages.append(message[begin:at])
+    return messages
+
+
 def is_data(message: bytes) -> bool:
-    """Return whether a message carries data and not marks."""
-    return message[:1] == bytes((DATA,))
+    """Return whether a message carries data and not marks; bundles of stages do."""
+    return message[:1] in (bytes((DATA,)), bytes((BUNDLE,)))
 
 
 def decode_message(message: bytes) -> Envelope | tuple[Mark, ...]:
-    """Return the envelope or the marks of a message; ValueError where it is neither."""
+    """Return the envelope or the marks of an unbundled message; ValueError where it is neither."""
     try:
         if message[0] == DATA:
             return _decode_envelope(message)

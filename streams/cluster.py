@@ -29,6 +29,7 @@ from rating.connections import KafkaConfig
 from rating.envelopes import Mark, encode_marks, is_data
 from streams.adapters.kafka_relay import KafkaRelay, ssl_context
 from streams.adapters.postgres_outbox import OutboxRow, message_of
+from streams.bundles import bundled
 from streams.config import WorkerConfig
 from streams.progress import SequenceGapError
 from streams.rounds import Message, OutgrownError, Round, Rounds, marked_topics
@@ -95,6 +96,9 @@ class Worker:
             physical_topic(topic, self._generation): topic
             for stage in stages
             for topic in inputs_of(stage)
+        }
+        self._bundled_topics = {
+            topic for each in self._stages for topic in marked_topics(each, self._stages)
         }
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rounds")
         self._moved_at = time.monotonic()
@@ -335,7 +339,9 @@ class Worker:
     async def _publish_rounds(self, stage: str) -> None:
         while True:
             done = await self._waiting[stage].get()
-            await self._publish([message_of(row) for row in done.outputs])
+            messages = [message_of(row) for row in done.outputs]
+            octets_max = self._kafka.message_octets_max
+            await self._publish(bundled(messages, self._bundled_topics, octets_max))
             self._rounds.acknowledge(stage, done.outputs)
             self._rounds.counters["stream_messages_published"] += len(done.outputs)
             self._observation.outbox.published(stage)

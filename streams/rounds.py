@@ -20,7 +20,7 @@ import msgspec
 import polars as pl
 from sqlalchemy import Connection
 
-from rating.envelopes import EXPIRED, Envelope, decode_message
+from rating.envelopes import EXPIRED, Envelope, Mark, decode_message, unbundled
 from rating.ports import Batch, Block, Output, StepResult
 from rating.records import schema_of
 from rating.rows import CollectorOutage
@@ -312,24 +312,27 @@ class Rounds:
 
     def _take(self, task: Task, messages: Sequence[Message]) -> _Taken:
         taken = _Taken()
+        standing = task.standing
         for message in messages:
-            topic, standing = message.topic, task.standing
-            decoded = decode_message(message.value)
+            topic = message.topic
             standing.offsets[topic] = max(standing.offsets.get(topic, 0), message.offset + 1)
-            if isinstance(decoded, tuple):
-                for mark in decoded:
-                    expired_at = standing.mark(topic, mark)
-                    if expired_at is not None:
-                        returned_at = None if mark.state == EXPIRED else mark.watermark_at
-                        taken.outages.append(
-                            CollectorOutage(mark.producer, task.partition, expired_at, returned_at)
-                        )
-                continue
-            if not standing.take(topic, decoded):
-                self.counters["stream_repeats_dropped"] += 1
-                continue
-            self._take_data(topic, decoded, taken)
+            for part in unbundled(message.value):
+                decoded = decode_message(part)
+                if isinstance(decoded, tuple):
+                    for mark in decoded:
+                        self._take_mark(task, topic, mark, taken)
+                elif standing.take(topic, decoded):
+                    self._take_data(topic, decoded, taken)
+                else:
+                    self.counters["stream_repeats_dropped"] += 1
         return taken
+
+    def _take_mark(self, task: Task, topic: str, mark: Mark, taken: _Taken) -> None:
+        expired_at = task.standing.mark(topic, mark)
+        if expired_at is not None:
+            returned_at = None if mark.state == EXPIRED else mark.watermark_at
+            outage = CollectorOutage(mark.producer, task.partition, expired_at, returned_at)
+            taken.outages.append(outage)
 
     def _take_data(self, topic: str, envelope: Envelope, taken: _Taken) -> None:
         if envelope.trace:

@@ -22,7 +22,7 @@ from infra.backups.manifest import BackupError
 from infra.settings import Settings
 from infra.wiring.engine import stage_configs
 from rating.connections import client_arguments
-from rating.envelopes import Envelope, decode_message
+from rating.envelopes import Envelope, decode_message, unbundled
 from streams.progress import Standing
 from streams.stage import Stage
 from streams.topics import KAFKA_TOPICS, RAW_LOGS, physical_topic
@@ -280,6 +280,6 @@ def _data(consumer: Any, where: TopicPartition, start: int, end: int) -> Iterato
         if silent == _SILENT_POLLS:
             raise BackupError(f"{where.topic}/{where.partition}: nothing behind offset {position}")
         for record in polled.get(where, ()):
-            message = decode_message(record.value)
-            if record.offset < end and isinstance(message, Envelope):
-                yield message
+            if record.offset < end:
+                messages = map(decode_message, unbundled(record.value))
+                yield from (message for message in messages if isinstance(message, Envelope))

@@ -28,6 +28,8 @@ from rating.envelopes import (
 )
 from rating.records import RatedUsage, schema_of
 from streams.adapters import postgres_growth, postgres_tables, postgres_topics
+from streams.adapters.postgres_outbox import message_of
+from streams.bundles import bundled
 from streams.codec import decode_frame
 from streams.growth import Ends
 from streams.rounds import Message, RoundConfig, Rounds, marked_topics
@@ -41,6 +43,7 @@ State = dict[tuple[str, int, str], dict[str, bytes]]
 """(stage, partition, collection) -> key -> encoded value."""
 _SPLITS = {"flow.datagrams": split_flows, "radius.accounting": split_packets}
 _MESSAGES_PER_ROUND = 7
+_OCTETS_MAX = 1_000_000
 
 
 class LocalCluster(Machine):
@@ -138,9 +141,10 @@ class LocalCluster(Machine):
 
     def _run(self, stage: str, messages: dict[int, list[Message]]) -> None:
         done = self.rounds.run(stage, messages)
-        for row in done.outputs:
-            envelope = Envelope(row.task, row.number, row.received_at, row.body)
-            self.topics[row.topic, row.partition].append(encode_envelope(envelope))
+        read = {topic for each in self.stages for topic in marked_topics(each, self.stages)}
+        sent = bundled([message_of(row) for row in done.outputs], read, _OCTETS_MAX)
+        for topic, partition, value in sent:
+            self.topics[topic, partition].append(value)
         self.rounds.acknowledge(stage, done.outputs)
         for task, (at, issued) in done.watermarks.items():
             self._pass_on(task, at, issued)

@@ -21,9 +21,10 @@ from rating.envelopes import EXPIRED, Envelope, Mark, encode_envelope, encode_ma
 from rating.ports import Batch, Output, Put, StateView, StepResult
 from rating.records import Usage, frame_of, schema_of
 from rating.rows import CollectorOutage
-from streams.adapters.postgres_outbox import OutboxRow
+from streams.adapters.postgres_outbox import OutboxRow, message_of
 from streams.adapters.postgres_tables import create_tables, read_watermarks
 from streams.adapters.postgres_tasks import OwnershipLostError
+from streams.bundles import bundled
 from streams.progress import SequenceGapError
 from streams.rounds import BrokenError, Message, Round, RoundConfig, Rounds, marked_topics
 from streams.stage import Stage
@@ -95,8 +96,11 @@ class Broker:
         self.messages: dict[tuple[str, int], list[bytes]] = defaultdict(list)
 
     def publish(self, row: OutboxRow) -> None:
-        envelope = Envelope(row.task, row.number, row.received_at, row.body)
-        self.messages[row.topic, row.partition].append(encode_envelope(envelope))
+        self.take(message_of(row))
+
+    def take(self, message: tuple[str, int, bytes]) -> None:
+        topic, partition, value = message
+        self.messages[topic, partition].append(value)
 
     def mark(self, topic: str, mark: Mark) -> None:
         for partition in range(PARTITIONS):
@@ -154,8 +158,9 @@ class Owner:
 
     def publish(self, stage: Stage) -> None:
         done = self._waiting[stage.name].pop(0)
-        for row in done.outputs:
-            self._broker.publish(row)
+        messages = [message_of(row) for row in done.outputs]
+        for message in bundled(messages, {"usage.measured"}, self._chance.choice((100, 10_000))):
+            self._broker.take(message)
             if self._mortal and self._chance.random() < 0.02:
                 raise DeathError
         self._rounds.acknowledge(stage.name, done.outputs)
