@@ -10,12 +10,15 @@ from collections.abc import Collection, Sequence
 
 from rating.envelopes import BUNDLED_OCTETS, bundle
 
+BUNDLE_OCTETS_MAX = 131_072
+"""Beyond it a bundle saves nothing more."""
+
 Message = tuple[str, int, bytes]
 """Topic, partition and value."""
 
 
 def bundled(messages: Sequence[Message], topics: Collection[str], octets_max: int) -> list[Message]:
-    """Return messages with those of one partition in bundles of at most octets_max.
+    """Return messages with those of one partition in bundles, none beyond octets_max.
 
     Only topics whose readers know bundles are bundled. The order in each partition stays.
     """
@@ -25,7 +28,7 @@ def bundled(messages: Sequence[Message], topics: Collection[str], octets_max: in
         needed = len(value) + 2 * BUNDLED_OCTETS
         left, parts = room.get((topic, partition), (0, []))
         if needed > left or topic not in topics:
-            left, parts = octets_max, []
+            left, parts = min(octets_max, BUNDLE_OCTETS_MAX), []
             bundles.append((topic, partition, parts))
         parts.append(value)
         room[topic, partition] = left - needed, parts
