@@ -46,6 +46,8 @@ _GATHER_SECONDS = 0.02
 """How soon data that come while marks are gathered are seen."""
 _COMMIT_SECONDS = 5.0
 """Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
+_MISSING_SECONDS = 10.0
+"""How long a message that Kafka should have is gone back for."""
 _STOP_SECONDS = 8.0
 """How long Faust and the relay may each take to end."""
 _IDLE_SECONDS = 1.0
@@ -104,6 +106,7 @@ class Worker:
         self._moved_at = time.monotonic()
         self._round_at: dict[str, float] = {}
         self._is_outgrown = False
+        self._missing: dict[TP, tuple[int, float]] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Work until stop is set. Raises whatever ended an agent; then the process must end."""
@@ -296,7 +299,33 @@ class Worker:
                 if is_owned and kafka.generation_id == generation:
                     message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
                     messages.setdefault(kafka.partition, []).append(message)
-            await self._take(stage, messages)
+            placed = {p: await self._placed(stage, p, found) for p, found in messages.items()}
+            await self._take(stage, {p: found for p, found in placed.items() if found})
+
+    async def _placed(
+        self, stage: str, partition: int, messages: Sequence[Message]
+    ) -> Sequence[Message]:
+        """Return the messages that go on where the task stands; go back for those it lacks.
+
+        Around a rebalance Faust may hand over what it had read ahead before, or pass over what lies
+        behind the position that it was told.
+        """
+        standing = self._rounds.tasks[stage, partition].standing
+        placed, missing = standing.place([(m.topic, m.offset) for m in messages])
+        for topic, offset in missing.items():
+            tp = TP(physical_topic(topic, self._generation), partition)
+            begin = (await self._app.consumer.earliest_offsets(tp))[tp]
+            known, since = self._missing.get(tp, (-1, 0.0))
+            if known != offset:
+                self._missing[tp] = offset, (since := time.monotonic())
+            if begin > offset or time.monotonic() - since > _MISSING_SECONDS:
+                # There is nothing, or no more. Numbers tell whether it was taken before.
+                return messages
+            LOG.warning(
+                "goes back", extra={"topic": tp.topic, "partition": partition, "to": offset}
+            )
+            await self._app.consumer.seek(tp, offset)
+        return [messages[index] for index in placed]
 
     async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> None:
         if not messages:

@@ -6,6 +6,8 @@ numbers, last + 1 and no other; what is lower was taken before, what is higher s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from rating.envelopes import EXPIRED, LIVE, Envelope, Mark
@@ -83,6 +85,24 @@ class Standing(msgspec.Struct, array_like=True):
             return None
         seen.watermark_at, seen.state, seen.is_marked = mark.watermark_at, mark.state, True
         return seen.expired_at if was_expired else None
+
+    def place(self, offsets: Sequence[tuple[str, int]]) -> tuple[list[int], dict[str, int]]:
+        """Return which of these messages (topic, offset) go on from here, and where others do not.
+
+        They come in the order of each topic. The first are indices; the second is topic -> offset
+        that is missing in front of what is left out.
+        """
+        expected = dict(self.offsets)
+        missing: dict[str, int] = {}
+        placed = []
+        for index, (topic, offset) in enumerate(offsets):
+            at = expected.get(topic, 0)
+            if offset > at:
+                missing[topic] = at
+            else:
+                placed.append(index)
+                expected[topic] = max(at, offset + 1)
+        return placed, missing
 
     def watermark_of(self, topic: str, producer: str) -> int:
         """Return a producer's watermark in ms, 0 before its first mark."""

@@ -36,6 +36,14 @@ def test_a_gap_stops_everything() -> None:
         standing.take(LOG, data(3))
 
 
+def test_what_is_out_of_place_is_left_out_with_all_behind_it() -> None:
+    standing = Standing(offsets={"a": 3})
+    messages = [("a", 2), ("a", 3), ("b", 1), ("a", 5), ("b", 0), ("b", 1), ("a", 6), ("a", 4)]
+    assert standing.place(messages) == ([0, 1, 4, 5, 7], {"b": 0, "a": 4})
+    assert standing.offsets == {"a": 3}
+    assert standing.place([("a", 3), ("b", 0), ("a", 4)]) == ([0, 1, 2], {})
+
+
 def test_a_mark_that_overtook_its_data_stops_everything() -> None:
     standing = Standing()
     standing.take(LOG, data(1))
