@@ -356,6 +356,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--idle-seconds", type=float, default=20.0)
     parser.add_argument("--latency-workers", type=int, default=2)
     parser.add_argument("--packets-per-second", type=int, default=2_000)
+    # RFC 2869 §2.1 forbids less; each line sends once in this time.
+    parser.add_argument("--interim-seconds", type=int, default=60)
     parser.add_argument("--latency-seconds", type=int, default=60)
     parser.add_argument("--limit-megabytes", type=int, default=1_000)
     parser.add_argument("--limit-rows", type=int, default=500_000)
@@ -385,14 +387,12 @@ def main() -> None:
                 tell_spread(runs)
                 tell_octets(runs[0], Load(options.subscribers), options.partitions)
             if options.only in (None, "latency"):
-                lines = options.packets_per_second * cluster_latency.INTERIM_SECONDS
-                load = Load(lines)
                 cluster = Cluster(servers, "latency", len(runs) + 1, options.partitions)
                 try:
                     measured = cluster_latency.measure(
                         cluster,
-                        load,
                         options.packets_per_second,
+                        options.interim_seconds,
                         options.latency_seconds,
                         options.latency_workers,
                     )

@@ -4,7 +4,7 @@ The NAS is a process of its own. It sends interim updates at a rate and, now and
 takes its line over the allowance; it answers CoA and remembers when each came. When the decision
 was committed PostgreSQL tells (track_commit_timestamp).
 
-There are so many lines that each sends once in `INTERIM_SECONDS`. The first update of every line
+There are so many lines that each sends once in an interim interval. The first update of every line
 tells of all the time since its start, so measuring begins with the second.
 """
 
@@ -31,9 +31,8 @@ from tests.cluster.processes import free_port
 NAS_SOCKETS = 32
 TURN_SECONDS = 0.005
 THROTTLING_OCTETS = 2 * cluster_load.ALLOWANCE_OCTETS
-INTERIM_SECONDS = 60
-"""Between two interim updates of a line: RFC 2869 §2.1 forbids less."""
-WARM_UP_SECONDS = INTERIM_SECONDS + 10
+WARM_UP_SECONDS = 10
+"""Beyond the first interim interval."""
 CROSSINGS_PER_SECOND = 20
 LINGER_SECONDS = 10.0
 
@@ -44,9 +43,14 @@ class Drive:
 
     radius_port: int
     coa_port: int
-    lines: int
     packets_per_second: int
+    interim_seconds: int
     seconds: int
+
+    @property
+    def lines(self) -> int:
+        """How many lines send once in an interim interval."""
+        return self.packets_per_second * self.interim_seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -163,7 +167,8 @@ def drive_nas(drive: Drive, pipe: Connection) -> None:
     while not pipe.poll():
         nas.listen(0.2)
     pipe.recv()
-    line = _send_steadily(nas, drive, 0, WARM_UP_SECONDS, crossings_per_second=0)
+    warm_up_seconds = drive.interim_seconds + WARM_UP_SECONDS
+    line = _send_steadily(nas, drive, 0, warm_up_seconds, crossings_per_second=0)
     pipe.send("warm")
     nas.seen.answer_seconds.clear()
     sent_before, nas.late_seconds = nas.sent, 0.0
@@ -192,10 +197,12 @@ def _send_steadily(
 
 
 def measure(
-    cluster: Cluster, load: Load, packets_per_second: int, seconds: int, workers: int
+    cluster: Cluster, packets_per_second: int, interim_seconds: int, seconds: int, workers: int
 ) -> Latency:
     """Run collector, workers and `act` under a NAS's load; the subscribers are appended here."""
     radius_port, coa_port = free_port(), free_port()
+    drive = Drive(radius_port, coa_port, packets_per_second, interim_seconds, seconds)
+    load = Load(drive.lines)
     cluster.write_settings(radius_port=radius_port, coa_port=coa_port)
     cluster.subscribe(load, int(time.time()) // 60 * 60 - 60)
     cluster.start_workers(workers)
@@ -203,7 +210,6 @@ def measure(
         "collect radius": cluster.start_role("radius", "collect", "radius"),
         "act": cluster.start_role("act", "act"),
     }
-    drive = Drive(radius_port, coa_port, load.subscribers, packets_per_second, seconds)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     nas = context.Process(target=drive_nas, args=(drive, theirs), daemon=True)
