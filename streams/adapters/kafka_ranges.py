@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import OffsetOutOfRangeError
 
 from rating.connections import KafkaConfig, client_arguments
-from rating.envelopes import Envelope, decode_message
+from rating.envelopes import Envelope, decode_message, unbundled
 from streams.topics import physical_topic
 
 _POLL_MILLISECONDS = 1_000
@@ -74,7 +75,8 @@ class KafkaRanges:
             except OffsetOutOfRangeError as error:
                 raise RangeLostError(f"{topic}: trimmed while it was read: {error}") from error
             for part, records in polled.items():
-                for record in records:
-                    decoded = decode_message(record.value) if record.offset < ends[part] else ()
+                values = [record.value for record in records if record.offset < ends[part]]
+                for value in itertools.chain.from_iterable(map(unbundled, values)):
+                    decoded = decode_message(value)
                     if isinstance(decoded, Envelope):
                         yield place_of[part], decoded
