@@ -35,6 +35,8 @@ WARM_UP_SECONDS = 10
 """Beyond the first interim interval."""
 CROSSINGS_PER_SECOND = 20
 LINGER_SECONDS = 10.0
+JOINING_SECONDS = 5.0
+"""For what is left of a rebalance once every worker has been given something."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -204,8 +206,12 @@ def measure(
     drive = Drive(radius_port, coa_port, packets_per_second, interim_seconds, seconds)
     load = Load(drive.lines)
     cluster.write_settings(radius_port=radius_port, coa_port=coa_port)
-    cluster.subscribe(load, int(time.time()) // 60 * 60 - 60)
     cluster.start_workers(workers)
+    # A first round over so many subscribers takes longer than Kafka waits for a rebalance.
+    logs = [cluster.directory / f"worker-{number}.log" for number in range(workers)]
+    _wait_for(lambda: all("partitions taken over" in log.read_text() for log in logs))
+    time.sleep(JOINING_SECONDS)
+    cluster.subscribe(load, int(time.time()) // 60 * 60 - 60)
     roles = {
         "collect radius": cluster.start_role("radius", "collect", "radius"),
         "act": cluster.start_role("act", "act"),
