@@ -107,7 +107,7 @@ def amount_counted(
 
 def quantity_of(state: MeterState, pricing: Pricing) -> int:
     """Return the running total in whole units, never below zero."""
-    return max(0, state.total // pricing.denominator)
+    return _whole(state.total, pricing)
 
 
 def scope_quantity(state: MeterState, pricing: Pricing, scope: str) -> int:
@@ -195,7 +195,7 @@ def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
     amount is the counter's price before that, which stands unless the curve runs over the period.
     """
     if pricing.meter.scope == "period":
-        before, amount = amount, pricing.price_of(max(0, state.total // pricing.denominator))
+        before, amount = amount, pricing.price_of(quantity_of(state, pricing))
         if amount is not before:
             state.amount = encode_exact(amount)
     return amount

@@ -135,8 +135,6 @@ class MemoryState:
     def __init__(self) -> None:
         """Start empty."""
         self.collections: dict[str, dict[str, Any]] = {}
-        # A key below which a collection holds nothing: steps ask each time for what is due.
-        self._least: dict[str, str] = {}
 
     def get(self, collection: str, key: str) -> Any:
         """Return the value, or None where the key is absent."""
@@ -150,15 +148,8 @@ class MemoryState:
     def scan(self, collection: str, low: str = "", high: str | None = None) -> Iterator[Any]:
         """Yield (key, value) with low <= key < high in ascending key order."""
         held = self.collections.get(collection, {})
-        if high is None:
-            keys = sorted([key for key in held if low <= key])
-        elif high <= self._least.get(collection, ""):
-            return
-        else:
-            keys = sorted([key for key in held if low <= key < high])
-            if low == "":
-                self._least[collection] = keys[0] if keys else min(held, default=high)
-        for key in keys:
+        keys = [key for key in held if key >= low]
+        for key in sorted(keys if high is None else [key for key in keys if key < high]):
             yield key, held[key]
 
     def apply(self, result: StepResult) -> None:
@@ -166,8 +157,6 @@ class MemoryState:
         for change in result.changes:
             held = self.collections.setdefault(change.collection, {})
             if isinstance(change, Put):
-                if change.key not in held and change.key < self._least.get(change.collection, ""):
-                    self._least[change.collection] = change.key
                 held[change.key] = change.value
             else:
                 held.pop(change.key, None)

@@ -360,19 +360,13 @@ class Workspace:
     def open_segment(self, span: Span) -> OpenPeriod:
         """Return the period of a segment, both opened: F(0) of every meter is posted once."""
         account, segment, terms, _ = span
-        start_at, number = terms.period_start_at, segment.number
-        opened = None
-        for opened in account.state.periods:
-            if opened.period.start_at == start_at:
-                if number in opened.opened:
-                    return opened
-                break
-        else:
-            opened = None
+        opened = account.open_period(terms.period_start_at)
         if opened is None:
             opened = account.add_period(segment.period)
             opened = self.add_posting(account, opened, terms.close_at)
             self.counters["rate_periods_opened"] += 1
+        elif segment.number in opened.opened:
+            return opened
         opened = account.change_period(
             opened, opened=tuple(sorted((*opened.opened, segment.number)))
         )

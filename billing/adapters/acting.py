@@ -249,8 +249,9 @@ class Acting:
             for answer in answers
             if answer.command_id in self._in_flight
         ]
-        with writing(self._engine) as connection:
-            _update_commands(connection, changed)
+        if changed:
+            with writing(self._engine) as connection:
+                _update_commands(connection, changed)
         return Counter(
             _ANSWER_COUNTERS[row.outcome] for row in changed if row.outcome in _ANSWER_COUNTERS
         )
