@@ -27,6 +27,7 @@ from faust.types import TP
 
 from rating.connections import KafkaConfig
 from rating.envelopes import Mark, encode_marks, is_data
+from streams.adapters.faust_consumer import Transport
 from streams.adapters.kafka_relay import KafkaRelay, ssl_context
 from streams.adapters.postgres_outbox import OutboxRow, message_of
 from streams.bundles import bundled
@@ -42,8 +43,8 @@ LOG = logging.getLogger(__name__)
 _ROUNDS_WAITING = 2
 """Committed rounds of a stage that may wait for the relay before its next one begins."""
 _POLL_SECONDS = 0.1
-_GATHER_SECONDS = 0.02
-"""How soon data that come while marks are gathered are seen."""
+_GATHER_FETCHES = 2
+"""Marks are gathered for so many fetches: all workers send theirs at the same moments."""
 _COMMIT_SECONDS = 5.0
 """Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
 _MISSING_SECONDS = 10.0
@@ -61,6 +62,11 @@ class _App(faust.App):
 
     on_assigned: Callable[[set[TP]], Coroutine[Any, Any, None]]
     on_revoked: Callable[[], Coroutine[Any, Any, None]]
+    fetch_interval_seconds: float
+    is_busy: Callable[[], bool]
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.on_revoked()
@@ -178,6 +184,8 @@ class Worker:
         # Without tables there are no replicas; with them a worker that is added would wait for
         # partitions until others have more than their share, rounded up.
         app.assignor.replicas = 0
+        app.fetch_interval_seconds = config.fetch_interval_milliseconds / 1000
+        app.is_busy = self._turn.locked
         app.on_assigned = self._assigned
         app.on_revoked = self._revoked
         for stage in self._stages:
@@ -263,17 +271,16 @@ class Worker:
         try:
             events: list[Any] = []
             octets, has_data, queue = 0, False, stream.channel.queue
-            gathers_until = 0.0
+            gathers_until, fetch_seconds = 0.0, self._config.fetch_interval_milliseconds / 1000
             async for event in stream.events():
                 if not events:
-                    interval_ms = self._config.mark_interval_milliseconds
-                    gathers_until = time.monotonic() + interval_ms / 1000
+                    gathers_until = time.monotonic() + _GATHER_FETCHES * fetch_seconds
                 events.append(event)
                 octets += len(event.message.value)
                 has_data = has_data or is_data(event.message.value)
                 # Marks come one by one of every task: together they are one round, not many.
                 while not has_data and queue.empty() and time.monotonic() < gathers_until:
-                    await asyncio.sleep(_GATHER_SECONDS)
+                    await asyncio.sleep(fetch_seconds)
                 has_more = not queue.empty()
                 is_full = (
                     len(events) >= self._config.round_messages_max
@@ -383,8 +390,11 @@ class Worker:
     async def _send_marks(self) -> None:
         """Pass watermarks on behind data that Kafka has acknowledged."""
         sent: dict[str, int] = {}
+        interval_ms = self._config.mark_interval_milliseconds
         while True:
-            await asyncio.sleep(self._config.mark_interval_milliseconds / 1000)
+            # At the same moments by every worker's clock: one fetch then brings them all.
+            wait_ms = interval_ms - self._observation.now_ms() % interval_ms
+            await asyncio.sleep(wait_ms / 1000)
             messages: dict[tuple[str, int], list[Mark]] = {}
             for stage in self._stages:
                 for task, (at, issued) in self._ready[stage.name].items():

@@ -48,7 +48,7 @@ class Message:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RoundConfig:
-    """What rounds are bounded by."""
+    """What rounds are bounded by; rows_max: of what the API has appended, over all tasks."""
 
     partitions: int
     state_cache_entries_max: int
@@ -129,6 +129,8 @@ class Rounds:
         self._writes = StateWrites()
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
         self._business: list[Any] = []
+        self._newest: Mapping[tuple[str, int], int] = {}
+        self._rows_left = 0
         self._is_broken = False
         self._former: dict[tuple[str, int], Task] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
@@ -238,6 +240,7 @@ class Rounds:
         with self._begin() as connection:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
             self._newest = postgres_topics.newest_numbers(connection)
+            self._rows_left = self._config.rows_max
             results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
             outputs = [row for rows, _ in results for row in rows]
             # The fence first: who was taken over learns it before any row of the new owner's.
@@ -347,19 +350,23 @@ class Rounds:
 
     def _read_stored(self, connection: Connection, task: Task, taken: _Taken) -> None:
         for topic in task.stage.topics:
-            if not self._has_news(task, topic):
+            # What is left waits for another round: one over every task's rows may take longer than
+            # Kafka waits for a worker when others join.
+            if not self._has_news(task, topic) or self._rows_left <= 0:
                 continue
             frames, number = postgres_topics.read_rows(
                 connection,
                 topic,
                 postgres_topics.stored_partition(topic, task.partition),
                 after=task.standing.stored.get(topic, 0),
-                rows_max=self._config.rows_max,
+                rows_max=self._rows_left,
             )
             if frames:
+                rows = sum(frame.height for frame in frames)
                 task.standing.stored[topic] = number
                 taken.frames[topic] = frames
-                self.counters["stream_rows_read"] += sum(frame.height for frame in frames)
+                self._rows_left -= rows
+                self.counters["stream_rows_read"] += rows
 
     def _has_news(self, task: Task, topic: str) -> bool:
         stored = topic, postgres_topics.stored_partition(topic, task.partition)

@@ -69,14 +69,14 @@ class WorkerObservation:
         self.measures = measures
         self.is_at_gap = False
         self.in_flight = 0
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._watermarks: Mapping[str, int] = {}
         self._positions: Mapping[tuple[str, int], int] = {}
         self._collectors: Mapping[str, set[str]] = {}
 
     def on_round(self, stage: str, done: Round) -> None:
         """Take note of a committed round, before the stage's next one begins."""
-        committed_at = self._now_ms()
+        committed_at = self.now_ms()
         for frame in done.rated:
             observe_rated(self.measures, RATED_TOPIC, frame, committed_at)
         self.outbox.committed(stage, done.outputs)
@@ -111,7 +111,7 @@ class WorkerObservation:
     def gauges(self) -> dict[tuple[str, Labels], float]:
         """Return every gauge of `streams.metrics` that a worker has, but the lag."""
         return {
-            **watermark_ages(self._watermarks, self._now_ms()),
+            **watermark_ages(self._watermarks, self.now_ms()),
             **self.outbox.gauges(),
             ("stream_tasks", ()): float(len(self._watermarks)),
             ("stream_at_gap", ()): float(self.is_at_gap),

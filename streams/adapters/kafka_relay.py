@@ -65,14 +65,14 @@ class KafkaRelay:
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaError where no broker answers.
 
-        Frames are compressed already, each for itself; Kafka's batches of small ones shrink by a
-        third more, for 2 % of a core.
+        zstd: aiokafka compresses lz4 at level 9, which took 13 % of a worker. Large frames are lz4
+        already, each for itself; batches of small ones shrink to a third.
         """
         self._producer = AIOKafkaProducer(
             **aiokafka_arguments(self._config),
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="zstd",
             linger_ms=2,
             max_batch_size=262_144,
             max_request_size=self._config.message_octets_max + 65_536,

@@ -19,11 +19,12 @@ from sqlalchemy import Connection, Engine
 from billing.adapters.databases import open_database, reading, writing
 from rating.envelopes import EXPIRED, Envelope, Mark, encode_envelope, encode_marks
 from rating.ports import Batch, Output, Put, StateView, StepResult
-from rating.records import Usage, frame_of, schema_of
+from rating.records import DirectoryEntry, Usage, frame_of, schema_of
 from rating.rows import CollectorOutage
 from streams.adapters.postgres_outbox import OutboxRow, message_of
 from streams.adapters.postgres_tables import create_tables, read_watermarks
 from streams.adapters.postgres_tasks import OwnershipLostError
+from streams.adapters.postgres_topics import append_rows
 from streams.bundles import bundled
 from streams.progress import SequenceGapError
 from streams.rounds import BrokenError, Message, Round, RoundConfig, Rounds, marked_topics
@@ -327,3 +328,35 @@ def test_an_output_too_large_for_a_message_becomes_several(database: Engine) -> 
     done = rounds.run("measure", {0: [message(n, n) for n in range(1, 2_000)]})
     assert len(done.outputs) > 2
     assert max(len(row.body) for row in done.outputs) <= 4_000
+
+
+def test_a_round_takes_so_many_stored_rows_over_all_its_tasks(database: Engine) -> None:
+    def learn(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        rows = batch.frame("directory", schema_of(DirectoryEntry)).height
+        return StepResult(changes=[Put("total", "rows", (view.get("total", "rows") or 0) + rows)])
+
+    rules = [DirectoryEntry(f"e{n}", 1, "own_prefix", "10.0.0.0/8", "", 0, 0, None) for n in "abc"]
+    with writing(database) as connection:
+        for _ in range(2):
+            append_rows(
+                connection,
+                "directory",
+                "api",
+                frame_of(DirectoryEntry, rules),
+                partitions=PARTITIONS,
+            )
+    rounds = Rounds(
+        functools.partial(writing, database),
+        (Stage("learn", learn, {"total": int}, None, ("directory",), ()),),
+        lambda connection, rows: None,
+        RoundConfig(PARTITIONS, 3, 3, 1_000_000, 1),
+    )
+    rounds.take_over([0, 1])
+    taken = []
+    while found := rounds.appended():
+        before = rounds.counters["stream_rows_read"]
+        rounds.run("learn", {partition: [] for partition in found["learn"]})
+        taken.append(rounds.counters["stream_rows_read"] - before)
+    assert taken == [3, 3, 3, 3]
+    for task in rounds.tasks.values():
+        assert task.standing.stored == {"directory": 2}
