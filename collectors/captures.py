@@ -280,14 +280,15 @@ def _v6_payload(packet: bytes, reassembly: _Reassembly) -> tuple[bytes, bytes] |
 def split_messages(data: bytes) -> list[bytes]:
     """Return the datagrams of a raw file: several messages where they fill it exactly, else one.
 
-    A NetFlow v5 datagram tells its length by its record count, an IPFIX message by its length
-    field (RFC 5655 §7); NetFlow v9 tells none, so such a file is one datagram.
+    A NetFlow v5 or v7 datagram tells its length by its record count, an IPFIX message by its length
+    field (RFC 5655 §7); NetFlow v1 and v9 tell none, so such a file is one datagram.
     """
     messages: list[bytes] = []
     position = 0
     while position + 4 <= len(data):
         version, number = struct.unpack_from(">HH", data, position)
-        length = 24 + 48 * number if version == 5 else number if version == 10 else 0
+        record_octets = {5: 48, 7: 52}.get(version)
+        length = 24 + record_octets * number if record_octets else number if version == 10 else 0
         if length < 16 or position + length > len(data):
             break
         messages.append(data[position : position + length])

@@ -27,7 +27,9 @@ from rating.ports import MemoryState, StepResult
 DATAGRAMS_PER_BLOCK = 4_096
 FOREVER_SECONDS = 1 << 33
 
-PROTOCOLS: Mapping[int, str] = {5: "netflow5", 9: "netflow9", 10: "ipfix", 0: "unknown"}
+PROTOCOLS: Mapping[int, str] = {
+    1: "netflow1", 5: "netflow5", 7: "netflow7", 9: "netflow9", 10: "ipfix", 0: "unknown",
+}  # fmt: skip
 
 SUMS = (
     "datagrams", "templates", "data_records", "option_records", "flows",
@@ -163,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 where a file cannot be read."""
     parser = argparse.ArgumentParser(
         prog="flowrate inspect flows",
-        description="Decode NetFlow v5, v9 and IPFIX from captures (pcap, pcapng), files of one "
-        "raw datagram, or streams of messages; several files are one run in the given order.",
+        description="Decode NetFlow v1, v5, v7, v9 and IPFIX from captures (pcap, pcapng), files "
+        "of one raw datagram, or streams of messages; several files are one run in the given order.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

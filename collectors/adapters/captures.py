@@ -11,8 +11,8 @@ def read_file(path: Path, *, port: int | None = None) -> Capture:
     """Return the datagrams of a file: pcap, pcapng, one raw datagram or a stream of messages.
 
     With `port`, only datagrams to that UDP port are kept; without it, of a capture those that
-    begin with the version of a flow protocol (5, 9, 10). Raises OSError where the file cannot be
-    read.
+    begin with the version of a flow protocol (1, 5, 7, 9, 10). Raises OSError where the file
+    cannot be read.
     """
     data = path.read_bytes()
     if not is_capture(data):
@@ -31,5 +31,5 @@ def read_file(path: Path, *, port: int | None = None) -> Capture:
 
 
 def _is_flow(payload: bytes) -> bool:
-    """Return whether a payload begins like NetFlow v5, v9 or IPFIX."""
-    return payload[:2] in (b"\0\x05", b"\0\x09", b"\0\x0a")
+    """Return whether a payload begins like NetFlow v1, v5, v7, v9 or IPFIX."""
+    return payload[:2] in (b"\0\x01", b"\0\x05", b"\0\x07", b"\0\x09", b"\0\x0a")

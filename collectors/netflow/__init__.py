@@ -1,1 +1,1 @@
-"""NetFlow v5, v9 and IPFIX: bytes in, columns of flows out; no IO and no clock (`decoder`)."""
+"""NetFlow v1 to v9, IPFIX: bytes in, columns of flows out; no IO and no clock (`decoder`)."""

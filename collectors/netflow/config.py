@@ -24,7 +24,7 @@ class ExporterConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlowDecodeConfig:
-    """Decoding NetFlow v5, v9 and IPFIX."""
+    """Decoding NetFlow v1, v5, v7, v9 and IPFIX."""
 
     exporters: tuple[ExporterConfig, ...] = ()
     """Exporters that need a word of their own; all others are decoded as they speak."""

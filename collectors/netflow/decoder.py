@@ -1,4 +1,4 @@
-"""NetFlow v5, v9 and IPFIX datagrams into columns of flows: the decoder, a pure function.
+"""NetFlow v1, v5, v7, v9 and IPFIX datagrams into columns of flows: the decoder, a pure function.
 
 Read in this order: headers (one matrix), sets (walked side by side), learning (templates, one by
 one, they are few), layouts (a numpy dtype per template), gathering (the data sets of one layout
@@ -28,7 +28,7 @@ from collectors.netflow.sampling import Timeline
 from collectors.netflow.sequence import advance
 from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
-from collectors.netflow.templates import IPFIX, V5
+from collectors.netflow.templates import FIXED, IPFIX, V1
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -237,10 +237,10 @@ class Decoding:
         np.add.at(records, sets.row, counts)
         unknown = np.zeros(len(rows.origin), np.bool_)
         unknown[sets.row[(layout < 0) & (sets.set_id >= 256)]] = True
-        units = np.where(headers.version == V5, headers.count, 1)
+        units = np.where(np.isin(headers.version, FIXED), headers.count, 1)
         is_ipfix = headers.version == IPFIX
         units = np.where(is_ipfix, np.where(unknown, -1, records), units)
-        of = np.flatnonzero(readable)
+        of = np.flatnonzero(readable & (headers.version != V1))  # which has no numbers
         of = of[np.argsort(rows.session[of], kind="stable")]
         bounds = np.flatnonzero(np.diff(rows.session[of])) + 1
         for place in np.split(of, bounds) if len(of) else []:
@@ -255,17 +255,17 @@ class Decoding:
 def _find_sets(
     payload: NDArray[np.uint8], headers: Headers, readable: Bools, sets_limit: int
 ) -> Sets:
-    """Return all sets; the records of a v5 datagram are one set of id 5."""
-    is_v5 = headers.version == V5
-    rows = np.flatnonzero(readable & ~is_v5)
+    """Return all sets; a datagram without templates is one set, its id the octets of a record."""
+    is_fixed = headers.record_octets > 0
+    rows = np.flatnonzero(readable & ~is_fixed)
     sets = walk_sets(payload, rows, headers.start[rows], headers.end[rows], sets_limit)
-    v5 = np.flatnonzero(readable & is_v5)
-    if not len(v5):
+    fixed = np.flatnonzero(readable & is_fixed)
+    if not len(fixed):
         return sets
     return Sets(
-        row=np.concatenate([sets.row, v5]),
-        set_id=np.concatenate([sets.set_id, np.full(len(v5), V5)]),
-        start=np.concatenate([sets.start, headers.start[v5]]),
-        length=np.concatenate([sets.length, headers.end[v5] - headers.start[v5]]),
+        row=np.concatenate([sets.row, fixed]),
+        set_id=np.concatenate([sets.set_id, headers.record_octets[fixed]]),
+        start=np.concatenate([sets.start, headers.start[fixed]]),
+        length=np.concatenate([sets.length, headers.end[fixed] - headers.start[fixed]]),
         refused=sets.refused,
     )

@@ -89,8 +89,25 @@ OPTIONS = (
 )  # fmt: skip
 """Columns that an option record is read for: sampling (RFC 5477 §8) and the boot time."""
 
-V5_FIELDS: tuple[tuple[int, int], ...] = (
+FixedFields = tuple[tuple[int, int], ...]
+"""A record as if a template had announced it: (element, octets); 210 is padding."""
+
+_FIXED_HEAD: FixedFields = (
     (8, 4), (12, 4), (15, 4), (10, 2), (14, 2), (2, 4), (1, 4), (22, 4), (21, 4), (7, 2), (11, 2),
-    (210, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1), (13, 1), (210, 2),
 )  # fmt: skip
-"""A NetFlow v5 record as if a template had announced it: (element, octets); 210 is padding."""
+_V1: FixedFields = (*_FIXED_HEAD, (210, 2), (4, 1), (5, 1), (6, 1), (210, 7))
+_V5: FixedFields = (
+    *_FIXED_HEAD, (210, 1), (6, 1), (4, 1), (5, 1), (16, 2), (17, 2), (9, 1), (13, 1), (210, 2),
+)  # fmt: skip
+
+FIXED_FIELDS: Mapping[tuple[int, int], FixedFields] = {
+    (1, 48): _V1,
+    (1, 52): (*_V1, (210, 4)),
+    (5, 48): _V5,
+    (7, 52): (*_V5, (210, 4)),
+}
+"""(version, octets of a record) -> its fields, for the versions without templates.
+
+Of v1, Cisco's records have 48 octets and some switches' (Extreme) 52, which its header does not
+say; v7 is v5 with the address of the router that a Catalyst switch went round.
+"""

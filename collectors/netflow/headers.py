@@ -1,7 +1,7 @@
 """Datagram headers as columns, for all datagrams of a block at once.
 
-NetFlow v5: 24 octets; v9: 20 (RFC 3954 §5.1); IPFIX: 16 (RFC 7011 §3.1). Header counts are not
-believed: nothing is allocated by them, and v9 sets are read to the end of the datagram.
+NetFlow v1: 16 octets; v5 and v7: 24; v9: 20 (RFC 3954 §5.1); IPFIX: 16 (RFC 7011 §3.1). Header
+counts are not believed: nothing is allocated by them, and v9 sets are read to the datagram's end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
-from collectors.netflow.templates import IPFIX, V5, V9
+from collectors.netflow.templates import FIXED, IPFIX, V1, V5, V7, V9
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -21,7 +21,6 @@ NO_UPTIME = -1
 """Uptime of a datagram whose header has none (IPFIX)."""
 
 _HEADER_OCTETS = 24
-V5_RECORD_OCTETS = 48
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,16 +42,17 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Headers:
-    """Columns [n] of the datagrams of a block; `start` and `end` bound the sets (or v5 records).
+    """Columns [n] of the datagrams of a block; `start` and `end` bound the sets or fixed records.
 
-    count is v5's record count; refused holds (datagram, reason) of what is not read at all.
-    remarks holds (datagram, reason) of what is read in spite of something wrong.
+    count and record_octets are of versions without templates (else 0); refused holds (datagram,
+    reason) of what is not read at all, remarks of what is read in spite of something wrong.
     """
 
     version: Int64s
     domain: Int64s
     sequence: Int64s
     count: Int64s
+    record_octets: Int64s
     start: Int64s
     end: Int64s
     export_at: Int64s
@@ -72,36 +72,48 @@ def read_headers(block: DatagramBlock, payload: NDArray[np.uint8]) -> Headers:
     word = octets.view(">u4").astype(np.int64)
     version = np.where(block.lengths >= 2, half[:, 0], -1)
     is_v5, is_v9, is_ipfix = version == V5, version == V9, version == IPFIX
-    header_octets = np.where(is_v5, 24, np.where(is_v9, 20, 16))
-    known = is_v5 | is_v9 | is_ipfix
+    is_fixed = np.isin(version, FIXED)
+    has_sequence = is_v5 | (version == V7)
+    header_octets = np.where(has_sequence, 24, np.where(is_v9, 20, 16))
+    known = is_fixed | is_v9 | is_ipfix
     whole = known & (block.lengths >= header_octets)
     start = block.offsets + header_octets
     end = block.offsets + block.lengths
-    fits = start + V5_RECORD_OCTETS * half[:, 1] <= end
-    v5_bad = whole & is_v5 & ~(fits & (half[:, 1] > 0))
+    count = np.where(is_fixed, half[:, 1], 0)
+    record_octets = _record_octets(version, count, end - start)
+    records_end = start + record_octets * count
+    count_wrong = whole & is_fixed & ~((records_end <= end) & (count > 0))
     length_wrong = whole & is_ipfix & (half[:, 1] != block.lengths)
-    end = np.where(is_v5, start + V5_RECORD_OCTETS * half[:, 1], end)
+    end = np.where(is_fixed, records_end, end)
     seconds = np.where(is_ipfix, word[:, 1], word[:, 2])
     refused = [
         *_reasons(~known & (block.lengths >= 2), "unknown_version"),
         *_reasons((known & ~whole) | (block.lengths < 2), "header_truncated"),
-        *_reasons(v5_bad, "v5_count_mismatch"),
+        *_reasons(count_wrong, "count_mismatch"),
     ]
     remarks = _reasons(length_wrong, "ipfix_length_mismatch")
     return Headers(
         version=version,
-        domain=np.where(is_v5, half[:, 10], np.where(is_v9, word[:, 4], word[:, 3])),
-        sequence=np.where(is_v5, word[:, 4], np.where(is_v9, word[:, 3], word[:, 2])),
-        count=np.where(is_v5, half[:, 1], 0),
+        domain=np.select([is_v5, is_fixed, is_v9], [half[:, 10], 0, word[:, 4]], word[:, 3]),
+        sequence=np.select([has_sequence, is_v9], [word[:, 4], word[:, 3]], word[:, 2]),
+        count=count,
+        record_octets=record_octets,
         start=start,
         end=end,
-        export_at=seconds * 1000 + np.where(is_v5, word[:, 3] // 1_000_000, 0),
+        export_at=seconds * 1000 + np.where(is_fixed, word[:, 3] // 1_000_000, 0),
         uptime=np.where(is_ipfix, NO_UPTIME, word[:, 1]),
         header_rate=np.where(is_v5, half[:, 11] & 0x3FFF, 0),
-        is_readable=whole & ~v5_bad,
+        is_readable=whole & ~count_wrong,
         refused=tuple(refused),
         remarks=tuple(remarks),
     )
+
+
+def _record_octets(version: Int64s, count: Int64s, octets: Int64s) -> Int64s:
+    """Return how long a record is, 0 with templates; of v1 what divides the octets tells."""
+    is_long = (version == V1) & (octets == 52 * count)
+    short = np.where((version == V1) | (version == V5), 48, 0)
+    return np.where((version == V7) | is_long, 52, short)
 
 
 def _reasons(mask: Bools, reason: str) -> list[tuple[int, str]]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.netflow.elements import ADDRESSES, FIRST, LAST, V5_FIELDS, Element
-from collectors.netflow.templates import V5, VARIABLE_OCTETS, Field, read_fields
+from collectors.netflow.elements import ADDRESSES, FIRST, FIXED_FIELDS, LAST, Element
+from collectors.netflow.templates import FIXED, VARIABLE_OCTETS, Field, read_fields
 
 _PIECES: Mapping[int, tuple[int, ...]] = {
     1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,),
@@ -110,14 +110,17 @@ _compile_often = functools.lru_cache(maxsize=8192)(_read_and_compile)
 
 
 @functools.cache
-def v5_layout() -> Layout:
-    """Return the layout of a NetFlow v5 flow record, 48 octets."""
-    return _compile(False, tuple(Field((0, number), octets) for number, octets in V5_FIELDS))
+def fixed_layout(version: int, record_octets: int) -> Layout:
+    """Return the layout of a flow record of NetFlow v1, v5 or v7."""
+    fields = FIXED_FIELDS[version, record_octets]
+    return _compile(False, tuple(Field((0, number), octets) for number, octets in fields))
 
 
 def layout_of(version: int, is_options: bool, definition: bytes) -> Layout:
-    """Return the layout of a definition; of version 5, the one that v5 always has."""
-    return v5_layout() if version == V5 else compile_layout(version, is_options, definition)
+    """Return the layout of a definition; without templates it is the octets of a record."""
+    if version in FIXED:
+        return fixed_layout(version, definition[0])
+    return compile_layout(version, is_options, definition)
 
 
 def _compile(is_options: bool, fields: Sequence[Field]) -> Layout:

@@ -18,7 +18,12 @@ from collectors.netflow.layouts import Layout, layout_of
 from collectors.netflow.sessions import Origin, Sessions
 from collectors.netflow.sets import Sets
 from collectors.netflow.state import Template
-from collectors.netflow.templates import V5, TemplateRecord, is_template_set, read_template_set
+from collectors.netflow.templates import (
+    FIXED,
+    TemplateRecord,
+    is_template_set,
+    read_template_set,
+)
 
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
@@ -60,8 +65,8 @@ class TemplateReader:
             number = int(origin[row])
             version = self._origins[number].version
             set_id = int(sets.set_id[order])
-            if version == V5:
-                continue  # the records of a v5 datagram
+            if version in FIXED:
+                continue  # the records of a datagram without templates
             if not is_template_set(version, set_id):
                 self._note(number, "set_id_reserved", 1)
                 continue
@@ -144,7 +149,7 @@ def resolve_layouts(
     index_of: dict[Layout, int] = {}
     layout = np.full(m, -1, np.int64)
     order = np.arange(m, dtype=np.int64)
-    is_data = (set_id >= 256) | (version == V5)
+    is_data = (set_id >= 256) | np.isin(version, FIXED)
     data = np.flatnonzero(is_data)
     keys, inverse = np.unique(session[data] << 17 | set_id[data], return_inverse=True)
     places = np.split(
@@ -169,15 +174,12 @@ def resolve_layouts(
     return Resolution(layouts, layout, order)
 
 
-_V5_TEMPLATE = Template(False, b"", 0)
-
-
 def _versions_of(
     sessions: Sessions, learned: Learned, session: int, template_id: int, version: int
 ) -> tuple[list[int], list[Template]]:
     """Return the templates of one id over the batch and the sets from which they hold."""
-    if version == V5:
-        return [-1], [_V5_TEMPLATE]
+    if version in FIXED:
+        return [-1], [Template(False, bytes([template_id]), 0)]
     found = learned.versions.get((session, template_id))
     if found is not None:
         return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 REFUSALS: Mapping[str, str] = {
-    "unknown_version": "datagrams that are neither NetFlow v5, v9 nor IPFIX",
+    "unknown_version": "datagrams that are neither NetFlow v1, v5, v7, v9 nor IPFIX",
     "header_truncated": "datagrams shorter than their header",
-    "v5_count_mismatch": "v5 datagrams whose header counts no record or more than are there",
+    "count_mismatch": "v1, v5, v7 datagrams whose header counts no record or more than are there",
     "ipfix_length_mismatch": "IPFIX messages whose length is not the datagram's (still read)",
     "set_length_lt_4": "sets of a length below 4: the rest of the datagram is not read",
     "set_overruns_datagram": "sets longer than their datagram (whole records are still read)",
@@ -45,7 +45,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_held_expired": "data sets whose template did not come in time",
     "decode_sessions_forgotten": "exporters (observation domains) forgotten by a limit of state",
     "decode_digests_forgotten": "datagrams no longer known as duplicates, by the limit of digests",
-    "decode_lost": "flows (v5), datagrams (v9), records (IPFIX) that sequence numbers miss",
+    "decode_lost": "flows (v5, v7), datagrams (v9), records (IPFIX) that sequence numbers miss",
     "decode_lost_recovered": "of those, what came late after all",
     "decode_blocks_refused": "blocks of the log that could not be read (dead letters)",
     "decode_rules_refused": "own prefixes and class rules that could not be read (left out)",

@@ -29,7 +29,7 @@ from collectors.netflow.state import (
     session_key,
     split_session_key,
 )
-from collectors.netflow.templates import V5
+from collectors.netflow.templates import FIXED
 from rating.addresses import pack_address
 from rating.ports import Delete, Put, StateView
 
@@ -74,7 +74,7 @@ class Sessions:
 
     def origins(self, block: DatagramBlock, headers: Headers) -> tuple[list[Origin], Int64s]:
         """Return the origins of a block's datagrams, and each datagram's index among them."""
-        known = headers.is_readable | (headers.version == V5)
+        known = headers.is_readable | np.isin(headers.version, FIXED)
         n = len(block)
         keys = np.zeros((n, _KEY_OCTETS), np.uint8)
         keys[:, :16] = block.source_address.view(np.uint8).reshape(n, 16)

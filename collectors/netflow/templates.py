@@ -12,8 +12,11 @@ import struct
 
 from collectors.netflow.elements import SCOPE_V9, Element
 
-V5, V9, IPFIX = 5, 9, 10
+V1, V5, V7, V9, IPFIX = 1, 5, 7, 9, 10
 """Version numbers in the first two octets of a datagram."""
+
+FIXED = (V1, V5, V7)
+"""Versions without templates: their records are as `elements.FIXED_FIELDS` says."""
 
 VARIABLE_OCTETS = 0xFFFF
 """A field of variable length (RFC 7011 §7)."""

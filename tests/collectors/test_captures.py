@@ -175,6 +175,8 @@ def test_a_stream_of_messages_is_split_and_one_datagram_is_not() -> None:
     message = x.ipfix([x.template(256, x.BASIC, version=10)])
     assert split_messages(five * 3) == [five] * 3
     assert split_messages(message + five) == [message, five]
+    seven = x.v7([x.v5_record("10.0.0.1", "10.0.0.2", 1)] * 3)
+    assert split_messages(seven + five + seven) == [seven, five, seven]
     assert split_messages(PAYLOAD * 2) == [PAYLOAD * 2]
     assert split_messages(message + b"\0\0") == [message + b"\0\0"]
     assert split_messages(b"") == [b""]

@@ -56,6 +56,27 @@ def v5(records: Sequence[bytes], *, sequence: int = 0, sampling: int = 0, count:
     ) + b"".join(records)
 
 
+def v1(records: Sequence[bytes], *, count: int = -1) -> bytes:
+    """Return a NetFlow v1 datagram; count lies where it is given."""
+    number = len(records) if count < 0 else count
+    return struct.pack(">HHIII", 1, number, UPTIME, EXPORTED_AT, 0) + b"".join(records)
+
+
+def v1_record(source: str, destination: str, octets: int, packets: int = 1) -> bytes:
+    """Return one v1 flow record of 48 octets that lasted the ten seconds before export."""
+    return struct.pack(
+        ">IIIHHIIIIHHHBBB7x",
+        v4(source), v4(destination), 0, 1, 2, packets, octets, UPTIME - 10_000, UPTIME,
+        40_000, 443, 0, 6, 0xB8, 0,
+    )  # fmt: skip
+
+
+def v7(records: Sequence[bytes], *, sequence: int = 0) -> bytes:
+    """Return a NetFlow v7 datagram: v5's records, each with the router that was gone round."""
+    head = struct.pack(">HHIIIII", 7, len(records), UPTIME, EXPORTED_AT, 0, sequence, 0)
+    return head + b"".join(record + v4("10.9.9.9").to_bytes(4, "big") for record in records)
+
+
 def v5_record(source: str, destination: str, octets: int, packets: int = 1) -> bytes:
     """Return one v5 flow record that lasted the ten seconds before export."""
     return struct.pack(

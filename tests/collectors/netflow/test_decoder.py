@@ -33,7 +33,49 @@ def test_v5_whose_header_counts_more_records_than_there_are_is_refused() -> None
     run = Run()
     run.take(x.block([x.v5([x.v5_record("10.0.0.1", "192.0.2.9", 1)], count=55_582)]))
     assert run.totals["flows"] == 0
-    assert run.counts["v5_count_mismatch"] == 1
+    assert run.counts["count_mismatch"] == 1
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(4)], ids=["48 octets", "52 octets"])
+def test_v1_records_are_as_long_as_the_datagram_says(padding: bytes) -> None:
+    records = [x.v1_record("10.0.0.1", "192.0.2.9", octets, 3) + padding for octets in (7, 900)]
+    run = Run()
+    flows = run.take(x.block([x.v1(records), x.v1(records[:1])])).flows
+    assert flows.octets.tolist() == [7, 900, 7]
+    assert flows.packets.tolist() == [3, 3, 3]
+    assert flows.protocol.tolist() == [6, 6, 6]
+    assert flows.tos.tolist() == [0xB8] * 3
+    assert set(run.tuples()) == {("10.0.0.1", "192.0.2.9", 40_000, 443, 6)}
+    assert (int(flows.start_at[0]), int(flows.end_at[0])) == (NOW - 10_000, NOW)
+    assert "lost" not in run.counts
+
+
+def test_v1_whose_header_counts_more_records_than_there_are_is_refused() -> None:
+    run = Run()
+    run.take(x.block([x.v1([x.v1_record("10.0.0.1", "192.0.2.9", 1)], count=2)]))
+    assert run.totals["flows"] == 0
+    assert run.counts["count_mismatch"] == 1
+
+
+def test_v7_is_v5_with_a_router_behind_each_record_and_counts_flows() -> None:
+    records = [x.v5_record("10.0.0.1", "192.0.2.9", octets) for octets in (10, 20)]
+    run = Run()
+    flows = run.take(x.block([x.v7(records, sequence=100), x.v7(records, sequence=105)])).flows
+    assert flows.octets.tolist() == [10, 20, 10, 20]
+    assert flows.destination_as.tolist() == [64_501] * 4
+    assert run.counts["lost"] == 3
+
+
+def test_one_exporter_of_v1_v5_and_v7_is_three_sources() -> None:
+    run = Run()
+    five = [x.v5_record("10.0.0.1", "192.0.2.9", 5)]
+    one = x.v1([x.v1_record("10.0.0.1", "192.0.2.9", 1)])
+    run.take(x.block([x.v5(five, sequence=7), x.v7(five, sequence=90), one]))
+    run.restart()
+    two = x.v1([x.v1_record("10.0.0.1", "192.0.2.9", 2)])
+    run.take(x.block([two, x.v7(five, sequence=91), x.v5(five, sequence=8)]))
+    assert run.totals["octets"] == 23
+    assert "lost" not in run.counts
 
 
 def test_rate_zero_is_unknown_and_counts_as_one() -> None:
@@ -452,7 +494,10 @@ def test_domains_are_apart() -> None:
         (b"", "header_truncated"),
         (b"\0", "header_truncated"),
         (b"\0\x09\0\0", "header_truncated"),
-        (b"\0\x01" + bytes(30), "unknown_version"),
+        (b"\0\x02" + bytes(30), "unknown_version"),
+        (b"\0\x01" + bytes(30), "count_mismatch"),
+        (b"\0\x01" + bytes(10), "header_truncated"),
+        (b"\0\x07" + bytes(14), "header_truncated"),
         (x.v9([x.one_set(0, b"\x01\x00\xff\xff" + bytes(40))]), "template_truncated"),
         (x.v9([x.one_set(0, struct.pack(">HH", 256, 4_000) + bytes(16_000))]), "fields_limit"),
         (x.v9([x.one_set(300, b"", length=0)]), "set_length_lt_4"),
