@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="flowrate inspect flows",
         description="Decode NetFlow v1, v5, v7, v9 and IPFIX from captures (pcap, pcapng), files "
-        "of one raw datagram, or streams of messages; several files are one run in the given order.",
+        "of one raw datagram, or streams of messages; several files are one run, in order.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
