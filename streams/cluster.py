@@ -45,6 +45,8 @@ _ROUNDS_WAITING = 2
 _POLL_SECONDS = 0.1
 _GATHER_FETCHES = 2
 """Marks are gathered for so many fetches: all workers send theirs at the same moments."""
+_GATHER_SECONDS_LEAST = 0.02
+"""How soon data that come meanwhile are seen, where fetches do not wait."""
 _COMMIT_SECONDS = 5.0
 """Between two times that Kafka is told how far we are; nothing depends on it but who watches."""
 _MISSING_SECONDS = 10.0
@@ -271,7 +273,9 @@ class Worker:
         try:
             events: list[Any] = []
             octets, has_data, queue = 0, False, stream.channel.queue
-            gathers_until, fetch_seconds = 0.0, self._config.fetch_interval_milliseconds / 1000
+            gathers_until = 0.0
+            fetch_seconds = self._config.fetch_interval_milliseconds / 1000
+            fetch_seconds = max(fetch_seconds, _GATHER_SECONDS_LEAST)
             async for event in stream.events():
                 if not events:
                     gathers_until = time.monotonic() + _GATHER_FETCHES * fetch_seconds
@@ -296,6 +300,11 @@ class Worker:
             raise
 
     async def _round(self, stage: str, events: Sequence[Any]) -> None:
+        while await self._is_behind_with(stage, events):
+            pass
+
+    async def _is_behind_with(self, stage: str, events: Sequence[Any]) -> bool:
+        """Take a round; return whether it took rows of the API only, and the events still wait."""
         async with self._turn:
             generation = self._app.consumer_generation_id
             messages: dict[int, list[Message]] = {}
@@ -307,7 +316,7 @@ class Worker:
                     message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
                     messages.setdefault(kafka.partition, []).append(message)
             placed = {p: await self._placed(stage, p, found) for p, found in messages.items()}
-            await self._take(stage, {p: found for p, found in placed.items() if found})
+            return await self._take(stage, {p: found for p, found in placed.items() if found})
 
     async def _placed(
         self, stage: str, partition: int, messages: Sequence[Message]
@@ -334,15 +343,16 @@ class Worker:
             await self._app.consumer.seek(tp, offset)
         return [messages[index] for index in placed]
 
-    async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> None:
+    async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> bool:
         if not messages:
-            return
+            return False
         began = time.monotonic()
-        done = await self._in_thread(self._rounds.run, stage, messages)
+        done: Round = await self._in_thread(self._rounds.run, stage, messages)
         self._moved_at = self._round_at[stage] = time.monotonic()
         self._observation.measures.observe("stream_round_seconds", self._moved_at - began, stage)
         self._observation.on_round(stage, done)
         await self._waiting[stage].put(done)
+        return done.is_behind
 
     async def _look_for_appended(self) -> None:
         """Take rows that the API appended for partitions that Kafka brings nothing for.
@@ -358,8 +368,11 @@ class Worker:
                     LOG.warning("worker ends, to start on the topics that have grown: %s", error)
                     self._is_outgrown = True
                     return
-                for stage, partitions in (self._tidied() | appended).items():
-                    await self._take(stage, {partition: [] for partition in partitions})
+                found = self._tidied() | appended
+            for stage, partitions in found.items():
+                async with self._turn:
+                    owned = [p for p in partitions if (stage, p) in self._rounds.tasks]
+                    await self._take(stage, {partition: [] for partition in owned})
 
     def _tidied(self) -> dict[str, list[int]]:
         """Return the partitions of idle stages whose outbox still has what Kafka has."""

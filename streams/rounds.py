@@ -61,7 +61,8 @@ class RoundConfig:
 class Round:
     """What a committed round wants published: outbox rows in order, and new watermarks.
 
-    watermarks: task -> (watermark in ms, topic -> partition -> last number given out).
+    watermarks: task -> (watermark in ms, topic -> partition -> last number given out). is_behind:
+    more than a round's rows of the API were waiting, so that none of the messages was taken.
     """
 
     outputs: Sequence[OutboxRow] = ()
@@ -69,6 +70,7 @@ class Round:
         default_factory=dict
     )
     rated: Sequence[pl.DataFrame] = ()
+    is_behind: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -229,8 +231,10 @@ class Rounds:
     def run(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> Round:
         """Take one round of a stage: messages by partition, in the order of each topic.
 
-        Also takes what the API appended for these partitions. OwnershipLostError where another
-        worker owns one of them, SequenceGapError where data are missing; nothing is then written.
+        Also takes what the API appended for these partitions; where that is more than rows_max, it
+        takes only of that (`Round.is_behind`): usage must not be taken before who it belongs to.
+        OwnershipLostError where another worker owns one of the partitions, SequenceGapError where
+        data are missing; nothing is then written.
         """
         with self._crash_only():
             return self._run(stage, messages)
@@ -241,7 +245,12 @@ class Rounds:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
             self._newest = postgres_topics.newest_numbers(connection)
             self._rows_left = self._config.rows_max
-            results = [self._advance(connection, task, messages[task.partition]) for task in tasks]
+            stored = [self._read_stored(connection, task) for task in tasks]
+            is_behind = any(stored) and any(map(self._lacks_rows, tasks))
+            results = [
+                self._advance(connection, task, () if is_behind else messages[task.partition], rows)
+                for task, rows in zip(tasks, stored, strict=True)
+            ]
             outputs = [row for rows, _ in results for row in rows]
             # The fence first: who was taken over learns it before any row of the new owner's.
             save_standings(
@@ -261,7 +270,8 @@ class Rounds:
                 self._business = []
         self.counters["stream_commits"] += 1
         moved = {task.name: _progress_of(task) for task in tasks}
-        return Round(outputs, moved, [frame for _, frames in results for frame in frames])
+        rated = [frame for _, frames in results for frame in frames]
+        return Round(outputs, moved, rated, is_behind)
 
     def acknowledge(self, stage: str, rows: Iterable[OutboxRow]) -> None:
         """Remember that Kafka has these rows; the stage's next round deletes them."""
@@ -289,12 +299,16 @@ class Rounds:
         return found
 
     def _advance(
-        self, connection: Connection, task: Task, messages: Sequence[Message]
+        self,
+        connection: Connection,
+        task: Task,
+        messages: Sequence[Message],
+        stored: Mapping[str, list[pl.DataFrame]],
     ) -> tuple[list[OutboxRow], list[pl.DataFrame]]:
         task.state.bind(connection)
         taken = self._take(task, messages)
+        taken.frames.update(stored)
         self._traces.take(task.name, taken.traces)
-        self._read_stored(connection, task, taken)
         watermark_at = max(task.watermark_at, self._watermark(task))
         has_data = bool(taken.blocks) or any(taken.frames.values())
         if taken.outages:
@@ -348,10 +362,12 @@ class Rounds:
         taken.frames.setdefault(topic, []).append(frame)
         self.counters["stream_rows_read"] += frame.height
 
-    def _read_stored(self, connection: Connection, task: Task, taken: _Taken) -> None:
+    def _read_stored(self, connection: Connection, task: Task) -> dict[str, list[pl.DataFrame]]:
+        """Return what the API has appended to a task's topics, as far as the round has room."""
+        found: dict[str, list[pl.DataFrame]] = {}
         for topic in task.stage.topics:
-            # What is left waits for another round: one over every task's rows may take longer than
-            # Kafka waits for a worker when others join.
+            # A round over every task's rows may take longer than Kafka waits for a worker when
+            # others join.
             if not self._has_news(task, topic) or self._rows_left <= 0:
                 continue
             frames, number = postgres_topics.read_rows(
@@ -364,9 +380,13 @@ class Rounds:
             if frames:
                 rows = sum(frame.height for frame in frames)
                 task.standing.stored[topic] = number
-                taken.frames[topic] = frames
+                found[topic] = frames
                 self._rows_left -= rows
                 self.counters["stream_rows_read"] += rows
+        return found
+
+    def _lacks_rows(self, task: Task) -> bool:
+        return any(self._has_news(task, topic) for topic in task.stage.topics)
 
     def _has_news(self, task: Task, topic: str) -> bool:
         stored = topic, postgres_topics.stored_partition(topic, task.partition)

@@ -9,12 +9,16 @@ with little to do used: here is one fetch per interval, and one wait for all tha
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import Message
+
+_PORTION_MESSAGES = 512
+"""So many messages at most become objects before they are handed over."""
 
 
 class Transport(driver.Transport):
@@ -30,13 +34,21 @@ class _Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await asyncio.sleep(0)
-                messages = [message async for _, message in self.getmany(timeout=1.0)]
-                if messages and not self.should_stop:
-                    # A rebalance ends the wait; what was not handed over is fetched again.
-                    await self.wait_first(self._hand_over(messages), self.suspend_flow.wait())
+                messages: list[Message] = []
+                async for _, message in self.getmany(timeout=1.0):
+                    messages.append(message)
+                    if len(messages) == _PORTION_MESSAGES:
+                        await self._hand_over_unless_suspended(messages)
+                        messages = []
+                await self._hand_over_unless_suspended(messages)
         except (asyncio.CancelledError, ConsumerStoppedError):
             if not self.app.should_stop:
                 raise
+
+    async def _hand_over_unless_suspended(self, messages: Sequence[Message]) -> None:
+        """Hand over until a rebalance ends the wait; what was left is fetched again."""
+        if messages and not self.should_stop:
+            await self.wait_first(self._hand_over(messages), self.suspend_flow.wait())
 
     async def _hand_over(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -70,10 +82,10 @@ def fetch_in_portions(
 
     async def paced(assignment: Any, node_id: int, request: Any) -> Any:
         clock = asyncio.get_running_loop().time
-        last = sent_at.get(node_id, 0.0)
+        last = sent_at.get(node_id, -math.inf)
         try:
-            while (waited := clock() - last) < interval_seconds * (4 if is_busy() else 1):
-                await asyncio.sleep(max(interval_seconds - waited, interval_seconds / 2))
+            while (left := last + interval_seconds * (4 if is_busy() else 1) - clock()) > 0:
+                await asyncio.sleep(min(left, interval_seconds))
         except asyncio.CancelledError:
             # The partitions were taken away: nothing was fetched, as `send` says it.
             return False

@@ -330,33 +330,44 @@ def test_an_output_too_large_for_a_message_becomes_several(database: Engine) -> 
     assert max(len(row.body) for row in done.outputs) <= 4_000
 
 
-def test_a_round_takes_so_many_stored_rows_over_all_its_tasks(database: Engine) -> None:
-    def learn(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
-        rows = batch.frame("directory", schema_of(DirectoryEntry)).height
-        return StepResult(changes=[Put("total", "rows", (view.get("total", "rows") or 0) + rows)])
+def learn(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+    """Note how many rows of the directory had come whenever a block comes."""
+    rows = (view.get("total", "rows") or 0) + batch.frame(
+        "directory", schema_of(DirectoryEntry)
+    ).height
+    known = [Put("total", block.body.decode(), rows) for block in batch.blocks]
+    return StepResult(changes=[Put("total", "rows", rows), *known])
 
+
+def test_no_message_is_taken_before_all_rows_that_wait_however_many(database: Engine) -> None:
     rules = [DirectoryEntry(f"e{n}", 1, "own_prefix", "10.0.0.0/8", "", 0, 0, None) for n in "abc"]
+    frame = frame_of(DirectoryEntry, rules)
     with writing(database) as connection:
         for _ in range(2):
-            append_rows(
-                connection,
-                "directory",
-                "api",
-                frame_of(DirectoryEntry, rules),
-                partitions=PARTITIONS,
-            )
+            append_rows(connection, "directory", "api", frame, partitions=PARTITIONS)
     rounds = Rounds(
         functools.partial(writing, database),
-        (Stage("learn", learn, {"total": int}, None, ("directory",), ()),),
+        (Stage("learn", learn, {"total": int}, LOG, ("directory",), ()),),
         lambda connection, rows: None,
         RoundConfig(PARTITIONS, 3, 3, 1_000_000, 1),
     )
     rounds.take_over([0, 1])
+    body = encode_envelope(Envelope(COLLECTOR, 1, 1, b"block"))
+    messages = {partition: [Message(LOG, 0, body)] for partition in range(PARTITIONS)}
     taken = []
-    while found := rounds.appended():
+    while True:
         before = rounds.counters["stream_rows_read"]
-        rounds.run("learn", {partition: [] for partition in found["learn"]})
+        done = rounds.run("learn", messages)
         taken.append(rounds.counters["stream_rows_read"] - before)
+        if not done.is_behind:
+            break
+        assert rounds.counters["stream_blocks_read"] == 0
+    # Three rows a round, over both tasks; with the last of them come the messages.
     assert taken == [3, 3, 3, 3]
-    for task in rounds.tasks.values():
-        assert task.standing.stored == {"directory": 2}
+    assert rounds.appended() == {}
+    with reading(database) as connection:
+        for task in rounds.tasks.values():
+            assert task.standing.stored == {"directory": 2}
+            assert task.standing.offsets == {LOG: 1}
+            task.state.bind(connection)
+            assert task.state.get("total", "block") == 6

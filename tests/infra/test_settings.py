@@ -216,6 +216,10 @@ def test_a_package_check_speaks_for_what_types_cannot(tmp_path: Path) -> None:
     [
         ("warehouse.raw_flows.is_enabled=true", 'expected mode = "cluster"'),
         ("warehouse.raw_flows.entry_rows=0", "entry_rows = 0: expected 1 or more"),
+        (
+            "cluster.worker.mark_interval_milliseconds=0",
+            "mark_interval_milliseconds = 0: expected 1 or more",
+        ),
         ("warehouse.sink.batch_rows=0", "warehouse.sink.batch_rows = 0: expected 1 or more"),
         ("rating.decode.held_octets_limit=0", "held_octets_limit = 0: expected 1 or more"),
         ("rating.decode.default_sampling_rate=-4", "expected a whole number, 0 or more"),
