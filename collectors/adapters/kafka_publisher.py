@@ -135,7 +135,8 @@ class KafkaPublisher(threading.Thread):
         self._epoch = 0
         self._failure: Exception | None = None
         self._is_stopping = False
-        # Of the publishing thread alone.
+        # Of the publishing thread alone. Offers look at the cursor, which is past them only by rows
+        # that were read from the spool: nothing is queued while there are such.
         self._producer: Any = None
         self._cursor = positions.published_row
         self._ahead: deque[SpoolRow] = deque()
@@ -158,10 +159,13 @@ class KafkaPublisher(threading.Thread):
         with self._changed:
             self._last_row = row.number
             self._waiting_octets += row.octets
-            if not self._has_spilled and self._queue_octets + row.octets <= QUEUE_OCTETS_MAX:
+            # Durable before it was offered, it may have been read with those before it.
+            is_read = row.number <= self._cursor
+            has_room = self._queue_octets + row.octets <= QUEUE_OCTETS_MAX
+            if not is_read and not self._has_spilled and has_room:
                 self._queue.append(row)
                 self._queue_octets += row.octets
-            else:
+            elif not is_read:
                 self._has_spilled = True
             self._changed.notify_all()
 
