@@ -180,6 +180,8 @@ NEVER_ZERO = (
     "cluster.database.idle_transaction_timeout_seconds",
     "cluster.database.silence_seconds",
     "cluster.database.role_silence_seconds",
+    "cluster.worker.mark_interval_milliseconds",
+    "cluster.worker.idle_interval_milliseconds",
     "api.page_size_default",
     "api.page_size_max",
     "api.series_points_max",

@@ -300,23 +300,27 @@ class Worker:
             raise
 
     async def _round(self, stage: str, events: Sequence[Any]) -> None:
-        while await self._is_behind_with(stage, events):
-            pass
+        # The turn is given away between rounds that took rows of the API only: events then wait.
+        is_behind = True
+        while is_behind:
+            async with self._turn:
+                messages = self._owned(stage, events)
+                placed = {p: await self._placed(stage, p, found) for p, found in messages.items()}
+                taken = {p: found for p, found in placed.items() if found}
+                is_behind = await self._take(stage, taken)
 
-    async def _is_behind_with(self, stage: str, events: Sequence[Any]) -> bool:
-        """Take a round; return whether it took rows of the API only, and the events still wait."""
-        async with self._turn:
-            generation = self._app.consumer_generation_id
-            messages: dict[int, list[Message]] = {}
-            for event in events:
-                kafka = event.message
-                is_owned = (stage, kafka.partition) in self._rounds.tasks
-                # Fetched before a rebalance: it is fetched again by whoever owns it now.
-                if is_owned and kafka.generation_id == generation:
-                    message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
-                    messages.setdefault(kafka.partition, []).append(message)
-            placed = {p: await self._placed(stage, p, found) for p, found in messages.items()}
-            return await self._take(stage, {p: found for p, found in placed.items() if found})
+    def _owned(self, stage: str, events: Sequence[Any]) -> dict[int, list[Message]]:
+        """Return the messages of owned partitions, without what a rebalance has made obsolete."""
+        generation = self._app.consumer_generation_id
+        messages: dict[int, list[Message]] = {}
+        for event in events:
+            kafka = event.message
+            is_owned = (stage, kafka.partition) in self._rounds.tasks
+            # Fetched before a rebalance: it is fetched again by whoever owns it now.
+            if is_owned and kafka.generation_id == generation:
+                message = Message(self._names[kafka.topic], kafka.offset, kafka.value)
+                messages.setdefault(kafka.partition, []).append(message)
+        return messages
 
     async def _placed(
         self, stage: str, partition: int, messages: Sequence[Message]
@@ -344,6 +348,7 @@ class Worker:
         return [messages[index] for index in placed]
 
     async def _take(self, stage: str, messages: Mapping[int, Sequence[Message]]) -> bool:
+        """Take a round and hand it to the relay; return whether it left the messages waiting."""
         if not messages:
             return False
         began = time.monotonic()

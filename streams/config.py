@@ -124,9 +124,6 @@ def check_worker(config: WorkerConfig) -> list[str]:
             f"heartbeat_interval_seconds = {config.heartbeat_interval_seconds}: expected at most"
             f" half of session_timeout_seconds, {config.session_timeout_seconds}"
         )
-    for key in ("mark_interval_milliseconds", "idle_interval_milliseconds"):
-        if getattr(config, key) < 1:
-            problems.append(f"{key} = {getattr(config, key)}: expected 1 or more")
     limits = (config.round_messages_max, config.queue_messages_max, config.relay_messages_max)
     if min(*limits, config.round_octets_max) < 1:
         problems.append(

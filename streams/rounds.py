@@ -131,8 +131,6 @@ class Rounds:
         self._writes = StateWrites()
         self._acknowledged: dict[str, list[OutboxRow]] = {name: [] for name in self._stages}
         self._business: list[Any] = []
-        self._newest: Mapping[tuple[str, int], int] = {}
-        self._rows_left = 0
         self._is_broken = False
         self._former: dict[tuple[str, int], Task] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
@@ -243,10 +241,7 @@ class Rounds:
         acknowledged, self._acknowledged[stage] = self._acknowledged[stage], []
         with self._begin() as connection:
             tasks = [self.tasks[stage, partition] for partition in sorted(messages)]
-            self._newest = postgres_topics.newest_numbers(connection)
-            self._rows_left = self._config.rows_max
-            stored = [self._read_stored(connection, task) for task in tasks]
-            is_behind = any(stored) and any(map(self._lacks_rows, tasks))
+            stored, is_behind = self._read_stored(connection, tasks)
             results = [
                 self._advance(connection, task, () if is_behind else messages[task.partition], rows)
                 for task, rows in zip(tasks, stored, strict=True)
@@ -291,11 +286,8 @@ class Rounds:
             newest = postgres_topics.newest_numbers(connection)
         found: dict[str, list[int]] = {}
         for (name, partition), task in self.tasks.items():
-            for topic in task.stage.topics:
-                stored = (topic, postgres_topics.stored_partition(topic, partition))
-                if newest.get(stored, 0) > task.standing.stored.get(topic, 0):
-                    found.setdefault(name, []).append(partition)
-                    break
+            if _unread(task, newest):
+                found.setdefault(name, []).append(partition)
         return found
 
     def _advance(
@@ -362,35 +354,35 @@ class Rounds:
         taken.frames.setdefault(topic, []).append(frame)
         self.counters["stream_rows_read"] += frame.height
 
-    def _read_stored(self, connection: Connection, task: Task) -> dict[str, list[pl.DataFrame]]:
-        """Return what the API has appended to a task's topics, as far as the round has room."""
-        found: dict[str, list[pl.DataFrame]] = {}
-        for topic in task.stage.topics:
-            # A round over every task's rows may take longer than Kafka waits for a worker when
-            # others join.
-            if not self._has_news(task, topic) or self._rows_left <= 0:
-                continue
-            frames, number = postgres_topics.read_rows(
-                connection,
-                topic,
-                postgres_topics.stored_partition(topic, task.partition),
-                after=task.standing.stored.get(topic, 0),
-                rows_max=self._rows_left,
-            )
-            if frames:
-                rows = sum(frame.height for frame in frames)
-                task.standing.stored[topic] = number
-                found[topic] = frames
-                self._rows_left -= rows
-                self.counters["stream_rows_read"] += rows
-        return found
+    def _read_stored(
+        self, connection: Connection, tasks: Sequence[Task]
+    ) -> tuple[list[dict[str, list[pl.DataFrame]]], bool]:
+        """Return what the API has appended to each task's topics, and whether more is waiting.
 
-    def _lacks_rows(self, task: Task) -> bool:
-        return any(self._has_news(task, topic) for topic in task.stage.topics)
-
-    def _has_news(self, task: Task, topic: str) -> bool:
-        stored = topic, postgres_topics.stored_partition(topic, task.partition)
-        return topic in STORED and self._newest.get(stored, 0) > task.standing.stored.get(topic, 0)
+        Over all tasks up to rows_max: a round over every task's rows may take longer than Kafka
+        waits for a worker when others join.
+        """
+        newest = postgres_topics.newest_numbers(connection)
+        rows_left = self._config.rows_max
+        found: list[dict[str, list[pl.DataFrame]]] = [{} for _ in tasks]
+        for task, frames_of in zip(tasks, found, strict=True):
+            for topic in _unread(task, newest):
+                if rows_left <= 0:
+                    break
+                frames, number = postgres_topics.read_rows(
+                    connection,
+                    topic,
+                    postgres_topics.stored_partition(topic, task.partition),
+                    after=task.standing.stored.get(topic, 0),
+                    rows_max=rows_left,
+                )
+                if frames:
+                    task.standing.stored[topic] = number
+                    frames_of[topic] = frames
+                    rows = sum(frame.height for frame in frames)
+                    rows_left -= rows
+                    self.counters["stream_rows_read"] += rows
+        return found, any(found) and any(_unread(task, newest) for task in tasks)
 
     def _watermark(self, task: Task) -> int:
         """Return the least watermark (ms) of all a task's inputs; 0 while one is silent."""
@@ -442,6 +434,17 @@ class Rounds:
             return [*self._bodies(frame[:half]), *self._bodies(frame[half:])]
         newest: Any = frame["received_at"].max() if "received_at" in frame.columns else 0
         return [(body, int(newest or 0))]
+
+
+def _unread(task: Task, newest: Mapping[tuple[str, int], int]) -> list[str]:
+    """Return the topics of a task to which the API has appended more than it has read."""
+    return [
+        topic
+        for topic in task.stage.topics
+        if topic in STORED
+        and newest.get((topic, postgres_topics.stored_partition(topic, task.partition)), 0)
+        > task.standing.stored.get(topic, 0)
+    ]
 
 
 def _progress_of(task: Task) -> tuple[int, dict[str, dict[int, int]]]:

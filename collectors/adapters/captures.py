@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from collectors.captures import Capture, is_capture, raw_datagrams, read_capture
+from collectors.netflow.templates import VERSIONS
+
+_BEGINNINGS = [version.to_bytes(2, "big") for version in VERSIONS]
 
 
 def read_file(path: Path, *, port: int | None = None) -> Capture:
@@ -32,4 +35,4 @@ def read_file(path: Path, *, port: int | None = None) -> Capture:
 
 def _is_flow(payload: bytes) -> bool:
     """Return whether a payload begins like NetFlow v1, v5, v7, v9 or IPFIX."""
-    return payload[:2] in (b"\0\x01", b"\0\x05", b"\0\x07", b"\0\x09", b"\0\x0a")
+    return payload[:2] in _BEGINNINGS

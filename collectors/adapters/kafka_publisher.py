@@ -161,8 +161,8 @@ class KafkaPublisher(threading.Thread):
             self._waiting_octets += row.octets
             # Durable before it was offered, it may have been read with those before it.
             is_read = row.number <= self._cursor
-            has_room = self._queue_octets + row.octets <= QUEUE_OCTETS_MAX
-            if not is_read and not self._has_spilled and has_room:
+            fits = self._queue_octets + row.octets <= QUEUE_OCTETS_MAX
+            if not is_read and not self._has_spilled and fits:
                 self._queue.append(row)
                 self._queue_octets += row.octets
             elif not is_read:
@@ -404,7 +404,7 @@ class KafkaPublisher(threading.Thread):
 def open_producer(kafka: KafkaConfig, *, linger_milliseconds: int) -> Any:
     """Return a producer that keeps order and repeats nothing; raises KafkaError, OSError.
 
-    lz4, because kafka-python needs a further package for zstd and every consumer here reads lz4.
+    lz4, at kafka-python's fast level; the relay's reason for zstd is aiokafka's level 9.
     """
     return KafkaProducer(
         **client_arguments(kafka),

@@ -28,7 +28,7 @@ from collectors.netflow.sampling import Timeline
 from collectors.netflow.sequence import advance
 from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
-from collectors.netflow.templates import FIXED, IPFIX, V1
+from collectors.netflow.templates import IPFIX, V1
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -237,7 +237,7 @@ class Decoding:
         np.add.at(records, sets.row, counts)
         unknown = np.zeros(len(rows.origin), np.bool_)
         unknown[sets.row[(layout < 0) & (sets.set_id >= 256)]] = True
-        units = np.where(np.isin(headers.version, FIXED), headers.count, 1)
+        units = np.where(headers.record_octets > 0, headers.count, 1)
         is_ipfix = headers.version == IPFIX
         units = np.where(is_ipfix, np.where(unknown, -1, records), units)
         of = np.flatnonzero(readable & (headers.version != V1))  # which has no numbers

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
-from collectors.netflow.templates import FIXED, IPFIX, V1, V5, V7, V9
+from collectors.netflow.templates import FIXED, IPFIX, V1, V5, V7, V9, VERSIONS
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -75,7 +75,7 @@ def read_headers(block: DatagramBlock, payload: NDArray[np.uint8]) -> Headers:
     is_fixed = np.isin(version, FIXED)
     has_sequence = is_v5 | (version == V7)
     header_octets = np.where(has_sequence, 24, np.where(is_v9, 20, 16))
-    known = is_fixed | is_v9 | is_ipfix
+    known = np.isin(version, VERSIONS)
     whole = known & (block.lengths >= header_octets)
     start = block.offsets + header_octets
     end = block.offsets + block.lengths

@@ -18,6 +18,8 @@ V1, V5, V7, V9, IPFIX = 1, 5, 7, 9, 10
 FIXED = (V1, V5, V7)
 """Versions without templates: their records are as `elements.FIXED_FIELDS` says."""
 
+VERSIONS = (*FIXED, V9, IPFIX)
+
 VARIABLE_OCTETS = 0xFFFF
 """A field of variable length (RFC 7011 §7)."""
 

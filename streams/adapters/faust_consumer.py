@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
@@ -19,10 +19,6 @@ from faust.types.tuples import Message
 
 _PORTION_MESSAGES = 512
 """So many messages at most become objects before they are handed over."""
-
-
-class Transport(driver.Transport):
-    """Kafka for an app that has `fetch_interval_seconds`."""
 
 
 class _Consumer(driver.Consumer):
@@ -65,7 +61,10 @@ class _Thread(driver.AIOKafkaConsumerThread):
         fetch_in_portions(self._consumer, app.fetch_interval_seconds, app.is_busy)
 
 
-Transport.Consumer = cast(Any, _Consumer)
+class Transport(driver.Transport):
+    """Kafka for an app that has `fetch_interval_seconds` and `is_busy`."""
+
+    Consumer: ClassVar[Any] = _Consumer
 
 
 def fetch_in_portions(
