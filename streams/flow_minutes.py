@@ -19,9 +19,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.exporters import exporters_of
 from collectors.netflow.flows import Flows
 from collectors.netflow.sessions import Origin
-from rating.addresses import format_address, pack_address
+from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.plausible import without_excess
 from rating.records import FlowMinute, empty_frame, schema_of
@@ -118,15 +119,11 @@ def _counted(
     flows: Flows, origins: Sequence[Origin], config: FlowDecodeConfig, counters: Counter[str]
 ) -> Flows:
     """Return the flows of the direction that their exporter's setting counts."""
-    refused = {"ingress": 1, "egress": 0}
-    unwanted_by = {
-        pack_address(exporter.address): refused[exporter.counted_direction]
-        for exporter in config.exporters
-        if exporter.counted_direction in refused
-    }
-    if not unwanted_by:
+    if all(exporter.counted_direction == "all" for exporter in config.exporters):
         return flows
-    unwanted = np.array([unwanted_by.get(origin.address, -1) for origin in origins])
+    refused = {"all": -1, "ingress": 1, "egress": 0}
+    entries = [exporters_of(config.exporters).find(origin.address) for origin in origins]
+    unwanted = np.array([refused[e.counted_direction] if e else -1 for e in entries])
     keep = flows.direction != unwanted[flows.origin]
     counters["decode_flows_uncounted"] += int((~keep).sum())
     return flows.take(keep)

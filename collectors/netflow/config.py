@@ -9,12 +9,15 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExporterConfig:
-    """What is known about one exporter beyond what it sends."""
+    """What is known about one exporter, or the exporters of a prefix, beyond what they send."""
 
     address: str
-    """Source address: ``192.0.2.1`` or ``2001:db8::1``."""
+    """Source address or prefix: ``192.0.2.1``, ``192.0.2.0/24``, ``2001:db8::/48``. Of several
+    entries the one with the longest prefix holds, as a whole."""
     sampling_rate: int = 0
     """Packets per sampled packet, in place of what the exporter announces; 0: believe it."""
+    default_sampling_rate: int = 0
+    """Rate of records for which the exporter announced none; 0: that of all exporters."""
     has_separate_ports: bool = False
     """True where several exporters share the address and differ by source port."""
     counted_direction: Literal["all", "ingress", "egress"] = "all"
@@ -76,17 +79,7 @@ class FlowDecodeConfig:
 
 def check_decode(config: FlowDecodeConfig) -> list[str]:
     """Return one message per setting that cannot work: the key and what was expected."""
-    problems = []
-    for exporter in config.exporters:
-        try:
-            ipaddress.ip_address(exporter.address)
-        except ValueError:
-            problems.append(f"exporters.address = {exporter.address!r}: expected an IP address")
-        if not 0 <= exporter.sampling_rate <= config.sampling_rate_limit:
-            problems.append(
-                f"exporters.sampling_rate = {exporter.sampling_rate}: "
-                f"expected 0 to {config.sampling_rate_limit}"
-            )
+    problems = _check_exporters(config)
     for name in (field.name for field in dataclasses.fields(config)):
         if name.endswith("_limit") and getattr(config, name) < 1:
             problems.append(f"{name} = {getattr(config, name)}: expected 1 or more")
@@ -101,4 +94,29 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"
         )
+    return problems
+
+
+def _check_exporters(config: FlowDecodeConfig) -> list[str]:
+    """Return what cannot work in the entries of exporters."""
+    problems = []
+    seen: set[str] = set()
+    for exporter in config.exporters:
+        try:
+            network = str(ipaddress.ip_network(exporter.address))
+        except ValueError:
+            problems.append(
+                f"exporters.address = {exporter.address!r}: expected an IP address, or a prefix "
+                "without bits behind its length"
+            )
+            continue
+        if network in seen:
+            problems.append(f"exporters.address = {exporter.address!r}: expected one entry only")
+        seen.add(network)
+        for name in ("sampling_rate", "default_sampling_rate"):
+            if not 0 <= getattr(exporter, name) <= config.sampling_rate_limit:
+                problems.append(
+                    f"exporters.{name} = {getattr(exporter, name)}: "
+                    f"expected 0 to {config.sampling_rate_limit}"
+                )
     return problems

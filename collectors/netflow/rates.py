@@ -115,23 +115,21 @@ def fill_rates(
         else:
             numerator[mine], denominator[mine], known[mine] = found[0][mine], found[1][mine], True
 
-    if config.default_sampling_rate:
-        numerator[:] = config.default_sampling_rate
-        known[:] = True
+    session = rows.session[group.row]
+    one = np.ones(len(session), np.int64)
+    forced, default = sessions.set_rates()
+    if default.any():
+        put((default[session], one))
     if timelines:
-        put(_announced_rates(group, rows.session[group.row], timelines))
+        put(_announced_rates(group, session, timelines))
     header_rate = rows.header_rate[group.row]
     if header_rate.any():
-        put((header_rate, np.ones(len(header_rate), np.int64)))
+        put((header_rate, one))
     own = _own_rates(group, config.sampling_rate_limit)
     if own is not None:
         put(own)
-    forced = sessions.forced_rates()
-    if forced:
-        session = rows.session[group.row]
-        for number, rate in forced.items():
-            mine = session == number
-            numerator[mine], denominator[mine], known[mine] = rate, 1, True
+    if forced.any():
+        put((forced[session], one))
 
 
 def _announced_rates(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.exporters import exporters_of
 from collectors.netflow.headers import Headers
 from collectors.netflow.state import (
     HELD,
@@ -30,7 +31,6 @@ from collectors.netflow.state import (
     split_session_key,
 )
 from collectors.netflow.templates import FIXED
-from rating.addresses import pack_address
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -58,10 +58,9 @@ class Sessions:
     def __init__(self, view: StateView, config: FlowDecodeConfig) -> None:
         """Start with no session; they are read from the view when first asked for."""
         self._view = view
-        self._separate = {pack_address(e.address) for e in config.exporters if e.has_separate_ports}
-        self._forced = {
-            pack_address(e.address): e.sampling_rate for e in config.exporters if e.sampling_rate
-        }
+        self._exporters = exporters_of(config.exporters)
+        self._default_rate = config.default_sampling_rate
+        self._set_rates: tuple[Int64s, Int64s] | None = None
         self._limits = (config.sessions_limit, config.template_octets_limit)
         self.forgotten = 0
         self._split: dict[str, bool] = {}
@@ -107,7 +106,8 @@ class Sessions:
         """Return the index of the session that such a datagram belongs to."""
         merged = session_key(address, version, domain, None)
         key = merged
-        if address in self._separate or self.is_split(merged):
+        entry = self._exporters.find(address)
+        if (entry is not None and entry.has_separate_ports) or self.is_split(merged):
             key = session_key(address, version, domain, port)
         index = self._index.get(key)
         return index if index is not None else self._load(key, merged, port)
@@ -148,15 +148,24 @@ class Sessions:
         for held in (self._index, self.keys, self.sessions, self.progress, self._before):
             held.clear()
         self._is_new.clear()
+        self._set_rates = None
         self._split.update(dict.fromkeys(merged, True))
         return True
 
-    def forced_rates(self) -> dict[int, int]:
-        """Return the sampling rates that the settings give, by session of this batch."""
-        if not self._forced:
-            return {}
-        rates = {n: self._forced.get(bytes.fromhex(k[:32]), 0) for n, k in enumerate(self.keys)}
-        return {number: rate for number, rate in rates.items() if rate}
+    def set_rates(self) -> tuple[Int64s, Int64s]:
+        """Return what the settings say of each session of this batch, int64 [sessions] each.
+
+        First the rate in place of any other, then the one where no other is known; 0: none.
+        """
+        if self._set_rates is None or len(self._set_rates[0]) != len(self.keys):
+            entries = [self._exporters.find(bytes.fromhex(key[:32])) for key in self.keys]
+            forced = [entry.sampling_rate if entry else 0 for entry in entries]
+            default = [
+                (entry.default_sampling_rate if entry else 0) or self._default_rate
+                for entry in entries
+            ]
+            self._set_rates = np.array(forced, np.int64), np.array(default, np.int64)
+        return self._set_rates
 
     def index_of(self, key: str) -> int:
         """Return the index of a session by its key, reading it where it is new to the batch."""

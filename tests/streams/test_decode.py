@@ -310,6 +310,18 @@ def test_only_the_direction_that_the_setting_counts() -> None:
     assert stage.counters["decode_flows_uncounted"] == 1
 
 
+def test_the_counted_direction_of_a_prefix_holds_for_its_exporters_only() -> None:
+    fields = [*TIMED, (61, 1)]
+    ends = (x.v4("10.0.0.1"), x.v4("192.0.2.9"))
+    sent = x.record(fields, (*ends, 1, 2, 6, 50, 1, at(0), at(0), 1))
+    payload = x.ipfix([x.template(256, fields, version=10), x.data(256, [sent])])
+    settings = (ExporterConfig("192.0.2.0/24", counted_direction="ingress"),)
+    stage = Stage(OWN, config=FlowDecodeConfig(exporters=settings))
+    stage.take(datagram(payload, source="192.0.2.200"), datagram(payload, source="192.0.3.1"))
+    assert stage.totals("address") == {("10.0.0.1",): (50, 0, 1, 0, 50)}
+    assert stage.counters["decode_flows_uncounted"] == 1
+
+
 def test_an_unreadable_block_is_a_dead_letter_and_the_rest_goes_on() -> None:
     payload = message(("10.0.0.1", "192.0.2.9", 8, 1, at(0), at(0)))
     good = Block(2, "data", NOW, encode_datagrams([datagram(payload)]))
