@@ -202,6 +202,47 @@ def schema_of(record: type) -> pl.Schema:
     return pl.Schema(columns)
 
 
+@functools.cache
+def defaults_of(record: type) -> dict[str, Any]:
+    """Return the columns that a record got later, each with what rows from before mean by it."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(record)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+def completed(frame: pl.DataFrame, record: type) -> pl.DataFrame:
+    """Return a frame of an older version with the columns of today, in order.
+
+    What is no column with a default stays as it is: the caller checks the schema.
+    """
+    schema = schema_of(record)
+    absent = [
+        pl.lit(default, dtype=schema[name]).alias(name)
+        for name, default in defaults_of(record).items()
+        if name not in frame.columns
+    ]
+    if not absent:
+        return frame
+    wider = frame.with_columns(absent)
+    known = [name for name in schema if name in wider.columns]
+    return wider.select(*known, *(name for name in wider.columns if name not in schema))
+
+
+def spared(frame: pl.DataFrame, record: type) -> pl.DataFrame:
+    """Return a frame without the later columns that no row uses; `completed` adds them again.
+
+    So a process of the version before reads it for as long as nobody uses what is new.
+    """
+    unused = [
+        name
+        for name, default in defaults_of(record).items()
+        if name in frame.columns and frame[name].eq_missing(default).all()
+    ]
+    return frame.drop(unused) if unused else frame
+
+
 def empty_frame(record: type) -> pl.DataFrame:
     """Return a frame of no rows with the record's columns."""
     return pl.DataFrame(schema=schema_of(record))

@@ -22,7 +22,6 @@ from sqlalchemy import Connection
 
 from rating.envelopes import EXPIRED, Envelope, Mark, decode_message, unbundled
 from rating.ports import Batch, Block, Output, StepResult
-from rating.records import schema_of
 from rating.rows import CollectorOutage
 from rating.traces import NoSpans, active
 from streams.adapters import postgres_topics
@@ -350,7 +349,7 @@ class Rounds:
             taken.blocks.append(Block(envelope.number, "data", envelope.received_at, envelope.body))
             self.counters["stream_blocks_read"] += 1
             return
-        frame = decode_frame(envelope.body, schema_of(TOPICS[topic].record))
+        frame = decode_frame(envelope.body, TOPICS[topic].record)
         taken.frames.setdefault(topic, []).append(frame)
         self.counters["stream_rows_read"] += frame.height
 
@@ -419,19 +418,19 @@ class Rounds:
         rows = []
         for (topic, partition), frames in parts.items():
             frame = pl.concat(frames) if len(frames) > 1 else frames[0]
-            for body, received_at in self._bodies(frame):
+            for body, received_at in self._bodies(frame, TOPICS[topic].record):
                 number = task.standing.issue(topic, partition)
                 rows.append(
                     OutboxRow(task.name, topic, partition, number, received_at, trace, body)
                 )
         return rows
 
-    def _bodies(self, frame: pl.DataFrame) -> list[tuple[bytes, int]]:
+    def _bodies(self, frame: pl.DataFrame, record: type) -> list[tuple[bytes, int]]:
         """Return a frame's bodies and newest received_at, halved until each fits a message."""
-        body = encode_frame(frame)
+        body = encode_frame(frame, record)
         if len(body) > self._config.message_octets_max and frame.height > 1:
             half = frame.height // 2
-            return [*self._bodies(frame[:half]), *self._bodies(frame[half:])]
+            return [*self._bodies(frame[:half], record), *self._bodies(frame[half:], record)]
         newest: Any = frame["received_at"].max() if "received_at" in frame.columns else 0
         return [(body, int(newest or 0))]
 

@@ -142,9 +142,8 @@ class RepairShop:
 
     def _bindings(self, ranges: KafkaRanges) -> list[pl.DataFrame]:
         """Return every binding that is known: what was sent, and what attribute still holds."""
-        schema = schema_of(SessionBinding)
         frames = [
-            decode_frame(envelope.body, schema)
+            decode_frame(envelope.body, SessionBinding)
             for _, envelope in ranges.read("session.bindings", 0)
         ]
         [attribute] = [stage for stage in self._stages if stage.name == "attribute"]
@@ -161,7 +160,7 @@ class RepairShop:
         frames: dict[tuple[int, str, int], pl.DataFrame] = {}
         low, high = which.from_at // 60_000, which.until_at // 60_000
         for partition, envelope in ranges.read(postgres_repairs.USAGE_TOPIC, which.from_at):
-            frame = decode_frame(envelope.body, schema)
+            frame = decode_frame(envelope.body, Usage)
             inside = frame.filter(pl.col("minute").is_between(low, high - 1))
             frames[partition, envelope.producer, envelope.number] = inside
         return pl.concat([pl.DataFrame(schema=schema), *frames.values()])

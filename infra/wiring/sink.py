@@ -17,7 +17,7 @@ from infra.secrets import Secrets
 from infra.settings import Settings
 from infra.wiring.databases import business_database
 from infra.wiring.store import warehouse_config
-from rating.records import RatedUsage, schema_of
+from rating.records import RatedUsage
 from rating.traces import Spans
 from streams.codec import decode_frame
 from streams.raw_flows import LOG_TOPIC, RawFlowDecoder
@@ -77,7 +77,7 @@ def open_topic(settings: Settings, counters: Counters) -> Callable[[str], KafkaT
 
 def decode_rated(body: bytes) -> pl.DataFrame:
     """Return the rows of a message's body. ValueError where it is not rated usage."""
-    return decode_frame(body, schema_of(RatedUsage))
+    return decode_frame(body, RatedUsage)
 
 
 RAW_POLL_MESSAGES = 16

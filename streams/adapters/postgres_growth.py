@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from rating.records import schema_of
 from streams import growth, rekeying
 from streams.adapters.postgres_state import copy_rows
 from streams.adapters.postgres_tables import GENERATION_LOCK, current_generation
@@ -237,9 +236,9 @@ def _move_stored(
             (topic, partition, standing.stored.get(topic, 0)),
         )
         left += [(row[1], bytes(row[2])) for row in sorted(rows, key=lambda row: int(row[0]))]
-    schema = schema_of(TOPICS[topic].record)
+    record = TOPICS[topic].record
     for producer, body in left:
-        frame = decode_frame(body, schema)
+        frame = decode_frame(body, record)
         append_rows(connection, topic, producer, frame, partitions=growing.partitions)
     return {
         partition: newest.get((topic, stored_partition(topic, partition)), 0)

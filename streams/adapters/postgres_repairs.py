@@ -72,7 +72,7 @@ def post(connection: Connection, repair: Repair, usage: pl.DataFrame, partitions
                     number,
                     repair.posted_at,
                     b"",
-                    encode_frame(piece),
+                    encode_frame(piece, TOPICS[USAGE_TOPIC].record),
                 )
             )
     insert_rows(connection, rows)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import polars as pl
 from sqlalchemy import Connection
 
-from rating.records import schema_of
 from streams.codec import decode_frame, encode_frame
 from streams.topics import TOPICS, route
 
@@ -36,7 +35,14 @@ def append_rows(
             connection.exec_driver_sql(
                 "insert into topic_record(topic, partition, number, producer, row_count, body)"
                 " values(%s, %s, %s, %s, %s, %s)",
-                (topic, partition, number, producer, part.height, encode_frame(part)),
+                (
+                    topic,
+                    partition,
+                    number,
+                    producer,
+                    part.height,
+                    encode_frame(part, TOPICS[topic].record),
+                ),
             )
 
 
@@ -69,7 +75,7 @@ def read_rows(
 
     Whole records, until rows_max rows or _RECORDS_MAX records; the first one always counts.
     """
-    schema = schema_of(TOPICS[topic].record)
+    record = TOPICS[topic].record
     frames: list[pl.DataFrame] = []
     taken, rows = after, 0
     found = connection.exec_driver_sql(
@@ -80,20 +86,20 @@ def read_rows(
     for number, row_count, body in found:
         if rows and rows + row_count > rows_max:
             break
-        frames.append(decode_frame(bytes(body), schema))
+        frames.append(decode_frame(bytes(body), record))
         taken, rows = number, rows + row_count
     return frames, taken
 
 
 def read_producer(connection: Connection, topic: str, producer: str) -> list[pl.DataFrame]:
     """Return every frame that a producer appended to a topic, in order."""
-    schema = schema_of(TOPICS[topic].record)
+    record = TOPICS[topic].record
     found = connection.exec_driver_sql(
         "select body from topic_record where topic = %s and producer = %s"
         " order by partition, number",
         (topic, producer),
     )
-    return [decode_frame(bytes(body), schema) for (body,) in found]
+    return [decode_frame(bytes(body), record) for (body,) in found]
 
 
 def read_all(connection: Connection, topic: str, stored: int) -> list[pl.DataFrame]:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 from sqlalchemy import Connection
 
-from rating.records import schema_of
 from streams.codec import decode_frame, encode_frame
 from streams.topics import TOPICS, route
 
@@ -56,7 +55,7 @@ def append_rows(
 ) -> None:
     """Append a frame to the partitions that its rows belong to. Raises KeyError: no such topic."""
     records = [
-        (topic, partition, producer, part.height, encode_frame(part))
+        (topic, partition, producer, part.height, encode_frame(part, TOPICS[topic].record))
         for partition, part in route(TOPICS[topic], frame, partitions)
         if part.height
     ]
@@ -83,7 +82,7 @@ def read_topic(
     connection: Connection, topic: str, partition: int, *, after: int, rows_max: int
 ) -> TopicRead:
     """Return what stands behind a position, whole records until rows_max rows are reached."""
-    schema = schema_of(TOPICS[topic].record)
+    record = TOPICS[topic].record
     frames: list[pl.DataFrame] = []
     watermarks: dict[str, int] = {}
     position, rows = after, 0
@@ -99,7 +98,7 @@ def read_topic(
         if watermark_at is not None:
             watermarks[producer] = watermark_at
         else:
-            frames.append(decode_frame(body, schema))
+            frames.append(decode_frame(body, record))
             rows += row_count
     cursor.close()
     return TopicRead(frames, watermarks, position)
@@ -112,7 +111,7 @@ def read_bodies(
 
     At least one record where there is any; then whole records while rows_max is not exceeded.
     """
-    schema = schema_of(TOPICS[topic].record)
+    record = TOPICS[topic].record
     found: list[tuple[int, pl.DataFrame]] = []
     rows = 0
     cursor = connection.execute(
@@ -123,7 +122,7 @@ def read_bodies(
     for position, row_count, body in cursor:
         if rows and rows + row_count > rows_max:
             break
-        found.append((position, decode_frame(body, schema)))
+        found.append((position, decode_frame(body, record)))
         rows += row_count
     cursor.close()
     return found

@@ -23,7 +23,7 @@ from billing.adapters.databases import open_database, reading, writing
 from collectors.partitioning import split_flows, split_packets
 from infra.migrate import migrate
 from rating.envelopes import Envelope, Mark, decode_message, encode_envelope, encode_marks
-from rating.records import AccountEvent, DirectoryEntry, RatedUsage, frame_of, schema_of
+from rating.records import AccountEvent, DirectoryEntry, RatedUsage, frame_of
 from streams.adapters import postgres_tables, postgres_topics
 from streams.codec import decode_frame
 from streams.topics import KAFKA_TOPICS, physical_topic
@@ -331,7 +331,7 @@ class Cluster:
             for records in consumer.poll(1000).values():
                 messages = [decode_message(record.value) for record in records]
                 envelopes = [m for m in messages if isinstance(m, Envelope)]
-                frames += [decode_frame(e.body, schema_of(RatedUsage)) for e in envelopes]
+                frames += [decode_frame(e.body, RatedUsage) for e in envelopes]
         consumer.close()
         return pl.concat(frames)
 

@@ -26,7 +26,7 @@ from rating.envelopes import (
     encode_envelope,
     encode_marks,
 )
-from rating.records import RatedUsage, schema_of
+from rating.records import RatedUsage
 from streams.adapters import postgres_growth, postgres_tables, postgres_topics
 from streams.adapters.postgres_outbox import message_of
 from streams.bundles import bundled
@@ -169,12 +169,11 @@ class LocalCluster(Machine):
         return pl.concat(frames) if frames else pl.DataFrame()
 
     def _rated_now(self) -> list[pl.DataFrame]:
-        schema = schema_of(RatedUsage)
         messages = [
             m for (topic, _), kept in self.topics.items() if topic == "usage.rated" for m in kept
         ]
         decoded = map(decode_message, messages)
-        return [decode_frame(d.body, schema) for d in decoded if isinstance(d, Envelope)]
+        return [decode_frame(d.body, RatedUsage) for d in decoded if isinstance(d, Envelope)]
 
     def ends(self) -> Ends:
         """Return where the topics of the generation that is read end."""

@@ -8,7 +8,7 @@ import polars as pl
 from kafka import KafkaConsumer, TopicPartition
 
 from rating.envelopes import Envelope, decode_message
-from rating.records import RatedUsage, schema_of
+from rating.records import RatedUsage
 from streams.codec import decode_frame
 
 
@@ -29,7 +29,6 @@ def read_rated(bootstrap: str, topic: str, partitions: int) -> Rated:
     )
     consumer.assign(places)
     ends = consumer.end_offsets(places)
-    schema = schema_of(RatedUsage)
     frames: list[pl.DataFrame] = []
     last_numbers = dict.fromkeys(range(partitions), 0)
     problems = []
@@ -44,7 +43,7 @@ def read_rated(bootstrap: str, topic: str, partitions: int) -> Rated:
                     problems.append(f"{decoded.producer} sent {decoded.number} behind {last}")
                 if decoded.number > last:
                     last_numbers[place.partition] = decoded.number
-                    frames.append(decode_frame(decoded.body, schema))
+                    frames.append(decode_frame(decoded.body, RatedUsage))
     consumer.close()
     rows = pl.concat(frames) if frames else pl.DataFrame()
     return Rated(rows, last_numbers, problems)

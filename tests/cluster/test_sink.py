@@ -25,6 +25,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from rating.envelopes import Envelope, Mark, encode_envelope, encode_marks
+from rating.records import RatedUsage
 from streams.codec import encode_frame
 from tests.cluster.processes import free_port
 from tests.cluster.servers import Kafka
@@ -88,7 +89,7 @@ class Log:
         self._producer.close()
 
     def _send(self, partition: int, number: int) -> None:
-        body = encode_frame(frame_of_record(partition, number))
+        body = encode_frame(frame_of_record(partition, number), RatedUsage)
         value = encode_envelope(Envelope(f"rate/{partition}", number, 0, body))
         self._producer.send(self.topic, value, partition=partition)
 
@@ -289,7 +290,7 @@ def test_a_gap_stops_its_partition_and_no_other(
     topic = "gap.usage.rated.g1"
     log = Log(kafka.bootstrap, topic)
     log.write(4)
-    body = encode_frame(frame_of_record(1, 6))
+    body = encode_frame(frame_of_record(1, 6), RatedUsage)
     log.send_raw(1, Envelope("rate/1", 6, 0, body))
     cluster = cluster_of(kafka.bootstrap, database_url, topic='"gap.usage.rated"')
     cluster.start_endpoint()

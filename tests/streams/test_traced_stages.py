@@ -18,7 +18,7 @@ from infra.span_export import spans_over
 from rating.config import RateConfig
 from rating.envelopes import Envelope, decode_message, encode_envelope
 from rating.ports import Batch, Block, MemoryState, Output
-from rating.records import DirectoryEntry, frame_of, schema_of
+from rating.records import DirectoryEntry, frame_of
 from rating.session_config import AttributionConfig, SessionsConfig
 from rating.traces import Spans
 from streams.codec import decode_frame, encode_frame
@@ -72,7 +72,8 @@ class Tasks:
 
     @staticmethod
     def _message(task: str, output: Output, trace: bytes) -> bytes:
-        return encode_envelope(Envelope(task, 1, 0, encode_frame(output.frame), trace))
+        body = encode_frame(output.frame, TOPICS[output.topic].record)
+        return encode_envelope(Envelope(task, 1, 0, body, trace))
 
 
 def opened(topic: str, messages: Sequence[bytes]) -> tuple[list[pl.DataFrame], list[bytes]]:
@@ -80,7 +81,7 @@ def opened(topic: str, messages: Sequence[bytes]) -> tuple[list[pl.DataFrame], l
     frames, traces = [], []
     for envelope in envelopes:
         assert isinstance(envelope, Envelope)
-        frames.append(decode_frame(envelope.body, schema_of(TOPICS[topic].record)))
+        frames.append(decode_frame(envelope.body, TOPICS[topic].record))
         traces.append(envelope.trace)
     return frames, traces
 
