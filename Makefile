@@ -46,8 +46,8 @@ check-types: $(STAMP) ## mypy, strict
 check-imports: $(STAMP) ## the import rule
 	$(BIN)/lint-imports
 
-check-style: $(STAMP) ## the style's numbers and names
-	$(BIN)/python -m pytest -q tests/tidy
+check-style: $(STAMP) ## the style's numbers and names, and the example settings
+	$(BIN)/python -m pytest -q tests/tidy tests/infra/test_init.py
 
 bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
 	@$(BIN)/python -m tests.benchmarks

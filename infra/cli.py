@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,6 +90,10 @@ def _call(module: str, words: list[str]) -> int:
 
 def _run_role(path: tuple[str, ...], process: str, words: list[str]) -> int:
     """Run one role of a cluster until it is told to stop; it says itself what is wrong."""
+    if process == "worker":
+        # Partitions are what a worker shares its work out by: a thread of polars' pool per core in
+        # every worker only makes workers wait for one another. Polars reads this at its import.
+        os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from infra.process import run_process
 
     run_process("-".join(path), importlib.import_module(f"infra.processes.{process}").main, words)

@@ -89,7 +89,7 @@ class WorkerConfig:
     """Least time between two fetches from one broker; what comes meanwhile is fetched at once."""
     state_cache_entries_max: int = 400_000
     """Decoded state values kept in memory per task; the rest is read from PostgreSQL."""
-    mark_interval_milliseconds: int = 500
+    mark_interval_milliseconds: int = 1_000
     """How often "received through T" is passed on behind the outputs, where it has moved."""
     idle_interval_milliseconds: int = 200
     """How often a worker without messages looks for rows that the API has appended."""

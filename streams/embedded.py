@@ -22,6 +22,7 @@ from streams.adapters.sqlite_state import TaskState
 from streams.adapters.sqlite_state import create_tables as create_state_tables
 from streams.config import StreamsConfig
 from streams.stage import Stage, consumers_of, producers_of
+from streams.topics import STORED
 
 _OWNER_DDL = (
     "create table if not exists engine_owner("
@@ -53,10 +54,11 @@ class _Task:
 class _Input:
     """What one task found to do in one pass."""
 
-    batch: Batch
-    positions: dict[str, int]
-    watermarks: dict[tuple[str, str], int]
-    rows: int
+    frames: dict[str, Sequence[pl.DataFrame]] = dataclasses.field(default_factory=dict)
+    blocks: list[Block] = dataclasses.field(default_factory=list)
+    positions: dict[str, int] = dataclasses.field(default_factory=dict)
+    watermarks: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    rows: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -165,9 +167,10 @@ class EmbeddedRunner:
             return False
         watermarks = {**task.watermarks, **found.watermarks}
         watermark_at = max(task.watermark_at, self._watermark(task, watermarks))
-        has_data = bool(found.batch.blocks) or any(found.batch.frames.values())
+        batch = Batch(frames=found.frames, blocks=found.blocks)
+        has_data = bool(batch.blocks) or any(batch.frames.values())
         if has_data or watermark_at > task.watermark_at:
-            result = task.stage.step(task.state, found.batch, watermark_at=watermark_at)
+            result = task.stage.step(task.state, batch, watermark_at=watermark_at)
             self._commit(connection, task, result)
             self.counters["stream_steps"] += 1
         if watermark_at > task.watermark_at:
@@ -183,36 +186,45 @@ class EmbeddedRunner:
         return True
 
     def _read(self, connection: Connection, task: _Task) -> _Input:
-        positions: dict[str, int] = {}
-        watermarks: dict[tuple[str, str], int] = {}
-        blocks: list[Block] = []
-        log = task.stage.raw_log
-        if log:
-            read = self._read_blocks(self._readers[log], task.positions.get(log, 0))
-            if read:
-                positions[log] = read[-1].number
-            blocks = [block for block in read if block.kind == "data"]
-            markers = [block.received_at for block in read if block.kind == "marker"]
-            if markers:
-                watermarks[log, "collector"] = max(markers)
-            self.counters["stream_blocks_read"] += len(read)
-        frames = {}
-        rows = 0
+        """Return what waits for a task, but only what the API wrote while more than that waits.
+
+        Usage must not be taken before the directory row that says whose it is.
+        """
+        found = _Input()
+        stored = [topic for topic in task.stage.topics if topic in STORED]
+        is_behind = [self._read_topic(connection, task, topic, found) for topic in stored]
+        if any(is_behind):
+            return found
+        if task.stage.raw_log:
+            self._read_log(task, task.stage.raw_log, found)
         for topic in task.stage.topics:
-            after = task.positions.get(topic, 0)
-            part = sqlite_topics.read_topic(
-                connection,
-                topic,
-                task.partition,
-                after=after,
-                rows_max=self._config.batch_rows_max,
-            )
-            if part.position != after:
-                positions[topic] = part.position
-            frames[topic] = part.frames
-            rows += sum(frame.height for frame in part.frames)
-            watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
-        return _Input(Batch(frames=frames, blocks=blocks), positions, watermarks, rows)
+            if topic not in STORED:
+                self._read_topic(connection, task, topic, found)
+        return found
+
+    def _read_topic(self, connection: Connection, task: _Task, topic: str, found: _Input) -> bool:
+        """Add a topic's next rows to what was found; return whether more of them wait."""
+        after = task.positions.get(topic, 0)
+        part = sqlite_topics.read_topic(
+            connection, topic, task.partition, after=after, rows_max=self._config.batch_rows_max
+        )
+        if part.position != after:
+            found.positions[topic] = part.position
+        found.frames[topic] = part.frames
+        found.rows += sum(frame.height for frame in part.frames)
+        found.watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
+        return part.has_more
+
+    def _read_log(self, task: _Task, log: str, found: _Input) -> None:
+        """Add a raw log's next blocks to what was found."""
+        read = self._read_blocks(self._readers[log], task.positions.get(log, 0))
+        if read:
+            found.positions[log] = read[-1].number
+        found.blocks.extend(block for block in read if block.kind == "data")
+        markers = [block.received_at for block in read if block.kind == "marker"]
+        if markers:
+            found.watermarks[log, "collector"] = max(markers)
+        self.counters["stream_blocks_read"] += len(read)
 
     def _read_blocks(self, reader: TopicReader, after: int) -> list[Block]:
         """Return the next blocks of a log, as many as one step may take; a few at a time."""

@@ -36,12 +36,13 @@ class TopicRead:
     """What a task read of one topic partition.
 
     frames are in order; watermarks holds the newest watermark (ms) per producer; position is the
-    last record taken (the given one where nothing was new).
+    last record taken (the given one where nothing was new); has_more: rows_max left some behind.
     """
 
     frames: Sequence[pl.DataFrame]
     watermarks: Mapping[str, int]
     position: int
+    has_more: bool
 
 
 def create_tables(connection: Connection) -> None:
@@ -85,14 +86,15 @@ def read_topic(
     record = TOPICS[topic].record
     frames: list[pl.DataFrame] = []
     watermarks: dict[str, int] = {}
-    position, rows = after, 0
+    position, rows, has_more = after, 0, False
     cursor = connection.exec_driver_sql(
         "select position, producer, row_count, watermark_at, body from topic_record"
         " where topic = ? and partition = ? and position > ? order by position",
         (topic, partition, after),
     )
     for position_, producer, row_count, watermark_at, body in cursor:
-        if rows and rows + row_count > rows_max:
+        has_more = bool(rows) and rows + row_count > rows_max
+        if has_more:
             break
         position = position_
         if watermark_at is not None:
@@ -101,7 +103,7 @@ def read_topic(
             frames.append(decode_frame(body, record))
             rows += row_count
     cursor.close()
-    return TopicRead(frames, watermarks, position)
+    return TopicRead(frames, watermarks, position, has_more)
 
 
 def read_bodies(

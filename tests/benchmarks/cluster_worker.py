@@ -8,9 +8,12 @@ file that BENCH_PARTS names.
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # as `flowrate worker` does
+
 import functools
 import json
-import os
 import signal
 import threading
 import time

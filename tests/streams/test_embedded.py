@@ -14,8 +14,8 @@ from sqlalchemy import Connection, create_engine, event
 
 from collectors.adapters.segments import SegmentReader, SegmentWriter
 from rating.ports import Batch, Output, Put, StateView, StepResult
-from rating.records import DeadLetter, Usage, empty_frame, frame_of, schema_of
-from streams.adapters.sqlite_topics import read_topic
+from rating.records import DeadLetter, DirectoryEntry, Usage, empty_frame, frame_of, schema_of
+from streams.adapters.sqlite_topics import append_rows, read_topic
 from streams.config import StreamsConfig
 from streams.embedded import EmbeddedRunner, OwnershipLostError
 from streams.stage import Stage
@@ -185,6 +185,33 @@ def test_a_stage_may_not_write_to_a_topic_that_it_does_not_declare(tmp_path: Pat
 
 def test_an_empty_frame_is_no_record() -> None:
     assert empty_frame(Usage).schema == schema_of(Usage)
+
+
+def test_no_packet_is_taken_before_the_directory_rows_that_wait(tmp_path: Path) -> None:
+    taken: list[tuple[int, int]] = []
+
+    def note(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        rows = sum(frame.height for frame in batch.frames.get("directory", ()))
+        taken.append((rows, len(batch.blocks)))
+        return StepResult()
+
+    begin = begin_on(tmp_path / "engine.sqlite")
+    SegmentWriter(tmp_path / "log").append("data", 1, b"7")
+    runner = EmbeddedRunner(
+        begin,
+        (Stage("note", note, {}, "radius.accounting", ("directory",)),),
+        {"radius.accounting": SegmentReader(tmp_path / "log")},
+        lambda _connection, _rows: None,
+        StreamsConfig(batch_rows_max=2),
+    )
+    with begin() as connection:
+        for number in range(5):
+            row = DirectoryEntry(f"e{number}", 1, "identity", "mac:00", "s", 0, 0, None)
+            frame = frame_of(DirectoryEntry, [row])
+            append_rows(connection, "directory", "api", frame, partitions=1)
+    while runner.run_once():
+        pass
+    assert taken == [(2, 0), (2, 0), (1, 1)]
 
 
 def test_dead_letters_are_bounded(tmp_path: Path) -> None:
