@@ -20,7 +20,7 @@ from collectors.adapters.captures import read_file
 from collectors.datagrams import Datagram, decode_datagrams, encode_datagrams
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.decoder import COUNTED, Decoded, decode
-from collectors.netflow.state import HELD, split_session_key
+from collectors.netflow.state import HELD, PROGRESS, split_session_key
 from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
 
@@ -34,6 +34,7 @@ PROTOCOLS: Mapping[int, str] = {
 SUMS = (
     "datagrams", "templates", "data_records", "option_records", "flows",
     "octets_exported", "octets_scaled", "packets_exported", "packets_scaled", "held", "lost",
+    "clock_corrected",
 )  # fmt: skip
 """Numbers of an exporter, and of the totals, in the order in which they are shown."""
 
@@ -94,6 +95,10 @@ class Inspection:
         for _, held in self._state.scan(HELD):
             address, version, domain = split_session_key(held.session)
             self._of((address, held.source_port, version, domain))["held"] += 1
+        skews = {
+            split_session_key(key): progress.clock.skew
+            for key, progress in self._state.scan(PROGRESS)
+        }
         exporters: list[dict[str, Any]] = []
         totals: dict[str, Any] = dict.fromkeys(SUMS, 0)
         refused: dict[str, int] = {}
@@ -107,6 +112,7 @@ class Inspection:
                     "source_port": source_port,
                     "protocol": PROTOCOLS.get(version, "unknown"),
                     "observation_domain": domain,
+                    "clock_skew_ms": skews.get((address, version, domain), 0),
                     **{name: sums[name] for name in SUMS},
                     "refused": dict(sorted(self._refused[sender].items())),
                 }
@@ -122,11 +128,13 @@ class Inspection:
 def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str, Any]:
     """Return what the files hold, by exporter, and in total.
 
-    ``{"exporters": [{"exporter", "source_port", "protocol", "observation_domain", "datagrams",
-    "templates", "data_records", "option_records", "flows", "octets_exported", "octets_scaled",
-    "packets_exported", "packets_scaled", "held", "lost", "refused": {reason: count}}],
-    "totals": {the same sums}}``. held is data sets whose template never came; lost is flows (v5),
-    datagrams (v9) or records (IPFIX) that the sequence numbers miss. Raises OSError where a file
+    ``{"exporters": [{"exporter", "source_port", "protocol", "observation_domain", "clock_skew_ms",
+    "datagrams", "templates", "data_records", "option_records", "flows", "octets_exported",
+    "octets_scaled", "packets_exported", "packets_scaled", "held", "lost", "clock_corrected",
+    "refused": {reason: count}}], "totals": {the same sums}}``. held is data sets whose template
+    never came; lost is flows (v5), datagrams (v9) or records (IPFIX) that the sequence numbers
+    miss; clock_skew_ms is how far the exporter's clock is ahead of the capture's, at its end, and
+    clock_corrected the datagrams whose times are corrected for it. Raises OSError where a file
     cannot be read.
     """
     inspection = Inspection()
@@ -157,6 +165,10 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
             text.ljust(width) if column in (0, 2) else text.rjust(width)
             for column, (text, width) in enumerate(texts)
         ).rstrip()
+    for exporter in report["exporters"]:
+        if exporter["clock_corrected"]:
+            name, skew = exporter["exporter"], exporter["clock_skew_ms"] / 1000
+            yield f"clock: {name} is {abs(skew):,.1f} s {'ahead' if skew > 0 else 'behind'}"
     for reason, count in report["totals"]["refused"].items():
         yield f"refused: {reason}: {count:,}"
 

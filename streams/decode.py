@@ -44,6 +44,7 @@ _COUNTED = {
     "options_templates": "decode_templates",
     "data_records": "decode_data_records",
     "option_records": "decode_option_records",
+    "clock_corrected": "decode_datagrams_clock_corrected",
 }
 
 

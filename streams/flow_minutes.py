@@ -134,22 +134,23 @@ def _placed(
 ) -> tuple[Int64s, Int64s]:
     """Return start and end of the flows inside the window around their receipt, ms.
 
-    Where the exporter's clock is wrong only the flow's length is believed, and it is laid to end at
-    the receipt.
+    The exporter's clock is corrected already. Where the times are still impossible, only the flow's
+    length is believed, and it is laid to end at the receipt.
     """
     received_at = flows.received_at
+    begun, ended = flows.times()
     window = config.event_time_window_seconds * 1000
-    wrong = (flows.end_at > received_at + config.event_time_ahead_seconds * 1000) | (
-        flows.end_at < received_at - window
+    wrong = (ended > received_at + config.event_time_ahead_seconds * 1000) | (
+        ended < received_at - window
     )
-    early = flows.start_at < received_at - window
+    early = begun < received_at - window
     moved = int((wrong | early).sum())
     if not moved:
-        return flows.start_at, flows.end_at
+        return begun, ended
     counters["decode_flows_retimed"] += moved
-    length = np.minimum(flows.end_at - flows.start_at, window)
-    end = np.where(wrong, received_at, flows.end_at)
-    start = np.where(wrong, received_at - length, np.maximum(flows.start_at, received_at - window))
+    length = np.minimum(ended - begun, window)
+    end = np.where(wrong, received_at, ended)
+    start = np.where(wrong, received_at - length, np.maximum(begun, received_at - window))
     return start, end
 
 

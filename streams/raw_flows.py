@@ -36,7 +36,7 @@ _REACHED = "reached"
 ADDRESSES = ("source", "destination", "nat_source", "nat_destination")
 _COPIED = (
     *("source_port", "destination_port", "protocol", "direction", "source_as", "destination_as"),
-    *("rate_numerator", "rate_denominator", "rate_known", "start_at", "end_at"),
+    *("rate_numerator", "rate_denominator", "rate_known"),
 )
 _SCALED = ("octets", "packets", "octets_reverse", "packets_reverse")
 
@@ -136,12 +136,15 @@ def raw_rows(flows: Flows, origins: Sequence[Origin]) -> pl.DataFrame:
     origin = flows.origin
     names = pl.Series([format_address(o.address) for o in origins], dtype=pl.String)
     domains = np.array([o.domain for o in origins], np.uint32)
+    start_at, end_at = flows.times()
     return pl.DataFrame(
         {
             "exporter": names.gather(origin),
             "domain": domains[origin],
             **{name: _address(flows, name) for name in ADDRESSES},
             **{name: getattr(flows, name) for name in _COPIED},
+            "start_at": start_at,
+            "end_at": end_at,
             **{name: flows.scaled(getattr(flows, name)) for name in _SCALED},
             "dscp": flows.tos >> 2,
             "octets_exported": flows.octets,

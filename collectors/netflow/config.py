@@ -70,6 +70,8 @@ class FlowDecodeConfig:
     octets_per_minute_limit: int = 75_000_000_000_000
     """An own address that one exporter has move more octets (or packets) in a minute, after scaling
     and of one traffic class, is refused as implausible: 10 Tbit/s."""
+    clock_skew_limit_seconds: int = 30
+    """An exporter's clock that is further off, by the median of its last minutes, is corrected."""
     event_time_window_seconds: int = 7_200
     """A flow that ended longer before its receipt has a wrong clock: it is laid before the receipt.
     One that began earlier is taken to begin then."""
@@ -90,6 +92,11 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
         )
     if config.record_octets_limit > 1 << 60 or config.octets_per_minute_limit > 1 << 60:
         problems.append("record_octets_limit, octets_per_minute_limit: expected 2^60 or less")
+    if config.clock_skew_limit_seconds < 2:
+        problems.append(
+            f"clock_skew_limit_seconds = {config.clock_skew_limit_seconds}: expected 2 or more "
+            "(export times are in whole seconds)"
+        )
     if config.event_time_window_seconds < 60:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"

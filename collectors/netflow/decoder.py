@@ -28,13 +28,17 @@ from collectors.netflow.sampling import Timeline
 from collectors.netflow.sequence import advance
 from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
+from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-COUNTED = ("datagrams", "templates", "options_templates", "data_records", "option_records", "lost")
+COUNTED = (
+    "datagrams", "templates", "options_templates", "data_records", "option_records", "lost",
+    "clock_corrected",
+)  # fmt: skip
 """What is counted per origin; every other name that is noted is a reason of refusal."""
 
 
@@ -110,6 +114,7 @@ class Decoding:
         sets = _find_sets(payload, headers, readable, config.sets_per_datagram_limit)
         rows, learned = self._learn(headers, sets, readable)
         self._count_arrivals(headers, sets, rows, fresh)
+        self._measure_clocks(rows, readable)
         released, gone = held.release(view, sessions, learned, rows.received_at[sets.row], config)
         gone += held.expire(view, sessions, gone, watermark_at=watermark_at, config=config)
         changes += gone
@@ -167,6 +172,7 @@ class Decoding:
                 export_at=headers.export_at,
                 uptime=headers.uptime,
                 header_rate=headers.header_rate,
+                skew=np.zeros(len(origin), np.int64),
             )
             note_arrivals(self.sessions, self.origins, origin[readable], rows.received_at[readable])
             reader = TemplateReader(self.sessions, self.origins, self.config, self.note)
@@ -192,6 +198,22 @@ class Decoding:
         for row, reason in (*headers.refused, *headers.remarks, *sets.refused):
             if fresh[row]:
                 self.note(int(rows.origin[row]), reason, 1)
+
+    def _measure_clocks(self, rows: Rows, readable: Bools) -> None:
+        """Move the measure of each exporter's clock on, and write what its datagrams are off."""
+        limit_ms = self.config.clock_skew_limit_seconds * 1000
+        for session, place in _by_session(rows, readable):
+            before = self.sessions.progress[session]
+            received_at = rows.received_at[place]
+            clock, skew = measure(
+                before.clock, rows.export_at[place] - received_at, received_at, limit_ms
+            )
+            self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
+            rows.skew[place] = skew
+            wrong = place[skew != 0]
+            for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
+                if count:
+                    self.note(number, "clock_corrected", count)
 
     def _count_records(self, data: DataSets, counts: Int64s) -> None:
         """Count data records and option records by origin."""
@@ -240,16 +262,22 @@ class Decoding:
         units = np.where(headers.record_octets > 0, headers.count, 1)
         is_ipfix = headers.version == IPFIX
         units = np.where(is_ipfix, np.where(unknown, -1, records), units)
-        of = np.flatnonzero(readable & (headers.version != V1))  # which has no numbers
-        of = of[np.argsort(rows.session[of], kind="stable")]
-        bounds = np.flatnonzero(np.diff(rows.session[of])) + 1
-        for place in np.split(of, bounds) if len(of) else []:
-            session = int(rows.session[place[0]])
+        has_numbers = readable & (headers.version != V1)
+        for session, place in _by_session(rows, has_numbers):
             before = self.sessions.progress[session]
             after = advance(before, headers.sequence[place], units[place], self.config)
             self.sessions.progress[session] = after
             if after.lost != before.lost:
                 self.note(int(rows.origin[place[0]]), "lost", after.lost - before.lost)
+
+
+def _by_session(rows: Rows, chosen: Bools) -> Iterator[tuple[int, Int64s]]:
+    """Yield each session of the chosen datagrams and their indices in order of arrival."""
+    of = np.flatnonzero(chosen)
+    of = of[np.argsort(rows.session[of], kind="stable")]
+    bounds = np.flatnonzero(np.diff(rows.session[of])) + 1
+    for place in np.split(of, bounds) if len(of) else []:
+        yield int(rows.session[place[0]]), place
 
 
 def _find_sets(

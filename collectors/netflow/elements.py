@@ -56,6 +56,7 @@ FIRST: Mapping[str, tuple[Element, ...]] = {
     "observed_us": _iana(324),
     "observed_ns": _iana(325),
     "observed_seconds": _iana(322),
+    "collected_ms": _iana(258),
     "duration_ms": _iana(161),
     "duration_us": _iana(162),
 }

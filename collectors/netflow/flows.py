@@ -45,7 +45,8 @@ class Flows:
     row indexes `rows`, the datagrams' columns (receive time, exporter through `rows.origin`).
     <end>_high and <end>_low are an address's 16 octets as two uint64 (IPv4 as ::ffff:a.b.c.d, no
     address: 0, 0); the nat_ ends are the post-NAT addresses (225, 226, 281, 282), 0 where absent.
-    tos is the whole octet (DSCP is its upper six bits). start_at <= end_at are ms since 1970.
+    tos is the whole octet (DSCP is its upper six bits). start_at <= end_at are ms since 1970 by the
+    exporter's clock; `times` are by ours.
     rate_numerator / rate_denominator is the sampling rate, 1 where not known.
     """
 
@@ -89,6 +90,13 @@ class Flows:
     def received_at(self) -> Int64s:
         """Return for each flow when its datagram was received, ms since 1970."""
         return self.rows.received_at[self.row]
+
+    def times(self) -> tuple[Int64s, Int64s]:
+        """Return start and end of each flow, the exporter's clock corrected, ms since 1970."""
+        if not self.rows.skew.any():
+            return self.start_at, self.end_at
+        skew = self.rows.skew[self.row]
+        return self.start_at - skew, self.end_at - skew
 
     def scaled(self, values: Int64s) -> Int64s:
         """Return a column of octets or packets times the sampling rate, rounded half up."""

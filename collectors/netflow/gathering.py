@@ -108,7 +108,7 @@ def join_released(
         return data
     layouts = list(data.layouts)
     places: dict[tuple[int, int], int] = {}
-    extra: list[tuple[int, int, int, int, int]] = []
+    extra: list[tuple[int, ...]] = []
     set_columns: list[tuple[int, int, int, int, int]] = []
     position = len(data.payload)
     for held, session, order in released:
@@ -121,7 +121,7 @@ def join_released(
                 layouts.append(layout)
             place = places[session, held.template_id] = layouts.index(layout)
         number, index = origin_of(held.session, held.source_port)
-        extra.append((number, index, held.received_at, held.export_at, held.uptime))
+        extra.append((number, index, held.received_at, held.export_at, held.uptime, held.skew))
         row = len(data.rows.origin) + len(extra) - 1
         set_columns.append((row, position, len(held.body), place, order))
         position += len(held.body)
@@ -137,6 +137,7 @@ def join_released(
             export_at=np.concatenate([rows.export_at, added[3]]),
             uptime=np.concatenate([rows.uptime, added[4]]),
             header_rate=np.concatenate([rows.header_rate, np.zeros(len(extra), np.int64)]),
+            skew=np.concatenate([rows.skew, added[5]]),
         ),
         layouts=layouts,
         row=np.concatenate([data.row, joined[0]]),

@@ -29,7 +29,8 @@ class Rows:
 
     origin indexes (address, port, version, domain), session indexes what shares templates.
     received_at and export_at are ms since 1970, uptime is ms since boot mod 2^32 or NO_UPTIME,
-    header_rate is v5's sampling rate (0: none).
+    header_rate is v5's sampling rate (0: none). skew is what to take off the exporter's times
+    because its clock is wrong, ms.
     """
 
     origin: Int64s
@@ -38,6 +39,7 @@ class Rows:
     export_at: Int64s
     uptime: Int64s
     header_rate: Int64s
+    skew: Int64s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

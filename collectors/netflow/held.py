@@ -112,6 +112,7 @@ def hold(
             export_at=int(rows.export_at[row]),
             uptime=int(rows.uptime[row]),
             body=bytes(block.payload[start : start + int(sets.length[index])]),
+            skew=int(rows.skew[row]),
         )
         if (
             waiting_in.held_sets >= config.held_sets_per_session_limit

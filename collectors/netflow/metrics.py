@@ -30,6 +30,7 @@ REFUSALS: Mapping[str, str] = {
 
 COUNTERS: Mapping[str, str] = {
     "decode_datagrams": "flow datagrams taken by the stage decode",
+    "decode_datagrams_clock_corrected": "of those, sent by a clock that is corrected for its skew",
     "decode_templates": "templates and options templates received",
     "decode_data_records": "data records decoded",
     "decode_option_records": "option records decoded; never traffic",

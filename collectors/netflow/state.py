@@ -57,6 +57,24 @@ class Session:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Clock:
+    """An exporter's clock against ours: export time minus time of receipt, ms.
+
+    sample is the greatest difference of the running minute of receipt, samples those of the minutes
+    before, oldest first; none before the first datagram.
+    """
+
+    minute: int = 0
+    sample: int = 0
+    samples: tuple[int, ...] = ()
+
+    @property
+    def skew(self) -> int:
+        """Return the median of the minutes before (of two in the middle the lower), ms."""
+        return sorted(self.samples)[(len(self.samples) - 1) // 2] if self.samples else 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
     """What changes with every batch of a session.
 
@@ -74,6 +92,7 @@ class Progress:
     template_octets: int = 0
     last_seen_at: int = 0
     ports: dict[int, int] = dataclasses.field(default_factory=dict)
+    clock: Clock = Clock()
 
     @property
     def lost(self) -> int:
@@ -92,6 +111,7 @@ class HeldSet:
     export_at: int
     uptime: int
     body: bytes
+    skew: int = 0
 
     @property
     def octets(self) -> int:

@@ -1,8 +1,9 @@
 """When a flow began and ended, in ms since 1970, from whichever elements its record carries.
 
 Order of trust: absolute milliseconds, NTP fractions, seconds, deltas to the export time, uptime
-counters, then the observation time, durations, and last the export time itself. An absolute time
-of 0 counts as absent (MikroTik and IPFIX probes fill unused fields with 0).
+counters, then the observation time, durations, the time of collection that a mediator passes on,
+and last the export time itself. An absolute time of 0 counts as absent (MikroTik and IPFIX probes
+fill unused fields with 0).
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ def flow_times(
     end = _absolute(layout, records, "end", (export_at, uptime, boot_at))
     observed = _absolute(layout, records, "observed", None)
     duration = _duration(layout, records)
+    if layout.has("collected_ms"):
+        collected = _plausible(layout.read(records, "collected_ms"))
+        export_at = np.where(collected > 0, collected, export_at)
     if observed is not None:
         end = observed if end is None else np.where(end > 0, end, observed)
         start = start if start is not None or duration is not None else observed

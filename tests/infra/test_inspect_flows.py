@@ -33,6 +33,7 @@ def test_the_shape_of_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "source_port": 50_000,
         "protocol": "netflow9",
         "observation_domain": 0,
+        "clock_skew_ms": -123,
         "datagrams": 3,
         "templates": 1,
         "data_records": 1,
@@ -44,6 +45,7 @@ def test_the_shape_of_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "packets_scaled": 3,
         "held": 0,
         "lost": 4,
+        "clock_corrected": 0,
         "refused": {"duplicate": 1},
     }
     assert set(report["totals"]) == {*SUMS, "refused"}
@@ -56,6 +58,18 @@ def test_the_order_of_files_is_the_order_of_decoding_and_data_waits(tmp_path: Pa
     template.write_bytes(x.v9([x.template(256, x.BASIC)], sequence=1))
     assert inspect([data])["totals"]["held"] == 1
     assert inspect([data, template])["totals"]["octets_exported"] == 900
+
+
+def test_a_clock_that_is_an_hour_behind_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payload = bytearray(x.v9([x.template(256, x.BASIC), x.data(256, [FLOW])]))
+    payload[8:12] = (x.EXPORTED_AT - 3_600).to_bytes(4, "big")
+    path = _capture(tmp_path / "a.pcap", [bytes(payload)])
+    (exporter,) = inspect([path])["exporters"]
+    assert (exporter["clock_skew_ms"], exporter["clock_corrected"]) == (-3_600_123, 1)
+    assert main([str(path)]) == 0
+    assert "clock: 192.0.2.1 is 3,600.1 s behind" in capsys.readouterr().out
 
 
 def test_a_stream_of_messages(tmp_path: Path) -> None:

@@ -219,6 +219,20 @@ def test_a_wrong_clock_keeps_the_length_and_takes_the_receipt() -> None:
     assert stage.counters["decode_flows_retimed"] == 2
 
 
+@pytest.mark.parametrize("ahead", [3_600_000, -3_600_000])
+def test_flows_of_a_clock_an_hour_off_lie_in_the_minutes_in_which_they_were(ahead: int) -> None:
+    """An hour back is inside the window of belief: without a correction it would be believed."""
+    stage = Stage(OWN)
+    received_at = at(0, 0) + 10_000
+    begun, ended = received_at - 70_000 + ahead, received_at - 10_000 + ahead
+    payload = bytearray(message(("10.0.0.1", "192.0.2.9", 600, 6, begun, ended)))
+    payload[4:8] = ((received_at + ahead) // 1000).to_bytes(4, "big")
+    stage.take(datagram(bytes(payload), received_at))
+    assert stage.totals("minute") == {(at(0) // MINUTE - 1,): (600, 0, 6, 0, 600)}
+    assert stage.counters["decode_datagrams_clock_corrected"] == 1
+    assert stage.counters.get("decode_flows_retimed", 0) == 0
+
+
 def test_a_flow_that_began_before_the_window_begins_at_the_window() -> None:
     config = FlowDecodeConfig(event_time_window_seconds=120)
     stage = Stage(OWN, config=config)
