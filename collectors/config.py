@@ -49,10 +49,19 @@ class NasConfig:
     """True where the NAS sends download as Input (against RFC 2866 §5.3)."""
     unit_octets: int = 1
     """Octets that one step of the volume counters stands for (1024 where the NAS counts KiB)."""
+    counts_bits: bool = False
+    """True where the volume counters count bits (8 are an octet)."""
     has_gigawords: bool = True
     """False where the 32-bit counters wrap without Acct-*-Gigawords (RFC 2869 §5.1)."""
     require_message_authenticator: bool = False
     """True: refuse Accounting-Requests without Message-Authenticator."""
+    service_accounting: Literal["session", "services"] = "session"
+    """Where the NAS accounts services inside a session too (Cisco-Service-Info, parent-session-id,
+    ERX-Service-Session, Alc-Sub-Serv-*): whose octets count, "session" or "services". Both hold the
+    same octets, so never both; the time online is the session's."""
+    service_session_pattern: str = ""
+    """Regular expression: a packet whose Acct-Session-Id has a match is a service's, for NASes that
+    mark services in no attribute. ":" for ids like 81:2 inside session 81; empty: none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

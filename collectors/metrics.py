@@ -29,6 +29,7 @@ METRICS: Mapping[str, str] = {
     "radius_duplicate_cache_entries": "Answers held for retransmissions (gauge).",
     "radius_duplicate_cache_evicted": "Answers forgotten before their time by the cache's limit.",
     "radius_kernel_drops": "Accounting datagrams the kernel dropped (gauge).",
+    "radius_clock_offset_milliseconds": "How far a NAS's clock is ahead, by NAS (gauge).",
     "radius_receive_buffer_octets": "Socket receive buffer the system gave (gauge).",
     "radius_received_through_at": "Newest durable `received through T`, ms (gauge).",
     "spool_octets": "Octets in the spool that Kafka has not acknowledged (gauge).",

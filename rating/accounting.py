@@ -19,6 +19,12 @@ ACCOUNTING_OFF = "accounting_off"
 OTHER = "other"
 """A status type that carries no session of ours (tunnels, RFC 2867; vendors' own numbers)."""
 
+COUNTS_ALL = "all"
+COUNTS_OCTETS = "octets"
+COUNTS_SECONDS = "seconds"
+COUNTS_NOTHING = "nothing"
+"""What of a packet's counters becomes usage, where a NAS accounts sessions and services apart."""
+
 FROM_EVENT_TIMESTAMP = "event_timestamp"
 FROM_DELAY = "delay"
 
@@ -62,6 +68,8 @@ class AccountingRecord(msgspec.Struct, frozen=True):
     delay_seconds        Acct-Delay-Time, 0 where absent (RFC 2866 §5.2)
     received_at          when the collector received the packet, ms
     terminate_cause      Acct-Terminate-Cause, 0 where absent (RFC 2866 §5.10)
+    counts               what of its counters becomes usage: COUNTS_ALL, or less where the NAS
+                         accounts a session and the services inside it, which hold the same octets
     faults               names of attributes ignored because their length is impossible
     """
 
@@ -95,4 +103,5 @@ class AccountingRecord(msgspec.Struct, frozen=True):
     octets_modulus: int | None = None
     session_seconds: int | None = None
     terminate_cause: int = 0
+    counts: str = COUNTS_ALL
     faults: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ COUNTERS: dict[str, str] = {
     "sessions_packets": "accounting packets taken by the sessions stage",
     "sessions_duplicates": "packets whose content was known (retransmissions)",
     "sessions_ignored": "packets that describe no session of ours: tunnels, no Acct-Session-Id",
+    "sessions_services_left_out": "packets of services whose octets their session's packets hold",
     "sessions_opened": "sessions (generations) first seen",
     "sessions_ended": "sessions ended: Stop, Accounting-On/Off, successor or silence",
     "sessions_reopened": "sessions presumed ended that a later packet reopened",

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from rating.accounting import COUNTS_ALL, COUNTS_OCTETS
 from rating.addresses import format_address, format_prefix
 from rating.directory import Directory
 from rating.endings import Ending
@@ -34,7 +35,11 @@ class SessionOutput:
         self.unattributed_rows = 0
 
     def send_usage(
-        self, before: Sequence[Session], after: Sequence[Session], received_at: int
+        self,
+        group: SessionGroup,
+        before: Sequence[Session],
+        after: Sequence[Session],
+        received_at: int,
     ) -> None:
         """Send the difference between two views of the sessions of one Acct-Session-Id."""
         former = {session.session_id: session for session in before}
@@ -42,28 +47,25 @@ class SessionOutput:
             old = former.pop(session.session_id, None)
             if old is None or old.identities == session.identities:
                 changes = minutes_of(old.curve if old else None, session.curve)
-                self._send_minutes(session, changes, received_at)
+                self.send_minutes(group, session, changes, received_at)
             else:
-                self._send_minutes(old, minutes_of(old.curve, None), received_at)
-                self._send_minutes(session, minutes_of(None, session.curve), received_at)
+                self.send_minutes(group, old, minutes_of(old.curve, None), received_at)
+                self.send_minutes(group, session, minutes_of(None, session.curve), received_at)
         for old in former.values():
-            self._send_minutes(old, minutes_of(old.curve, None), received_at)
-
-    def _send_minutes(
-        self, session: Session, changes: Sequence[tuple[int, Counters]], received_at: int
-    ) -> None:
-        self.send_minutes(session.session_id, session.identities, changes, received_at)
+            self.send_minutes(group, old, minutes_of(old.curve, None), received_at)
 
     def send_minutes(
         self,
-        name: str,
-        identities: tuple[str, ...],
+        group: SessionGroup,
+        session: Session | Checkpoint,
         changes: Sequence[tuple[int, Counters]],
         received_at: int,
     ) -> None:
-        """Send signed usage per minute of a session; name is its session_id."""
+        """Send signed usage per minute of a session of a group, as far as the group counts."""
+        changes = _counted(changes, group.counts)
         if not changes:
             return
+        name, identities = session_id(group, session.generation), session.identities
         owners = self._directory.owners(identities, [minute for minute, _ in changes])
         for (minute, change), (subscriber_id, rating_key) in zip(changes, owners, strict=True):
             if not subscriber_id:
@@ -85,7 +87,9 @@ class SessionOutput:
         self._bindings.append((*row, *span))
 
     def send_row(self, group: SessionGroup, session: Session, ending: Ending, holds: Holds) -> None:
-        """Send the live row of a session."""
+        """Send the live row of a session; a service inside a session has none."""
+        if group.counts == COUNTS_OCTETS:
+            return
         times, values = session.curve.times, session.curve.values
         # A session of one knot has no interval yet: it is one without length.
         since = (times[-2], values[-2]) if len(times) > 1 else (times[0], values[0])
@@ -96,6 +100,8 @@ class SessionOutput:
         """Send the live row of the newest session, which runs on since a former tail."""
         tail = group.tail
         assert tail is not None
+        if group.counts == COUNTS_OCTETS:
+            return
         knots = (former.origin_at, former.origin, tail.origin_at, tail.origin)
         self._send_row(group, session_id(group, tail.generation), tail, knots, (_RUNS, tail.holds))
 
@@ -153,6 +159,21 @@ class SessionOutput:
             for (detail, minute), (up, down) in sorted(self._unattributed.items())
             if up or down
         ]
+
+
+def _counted(
+    changes: Sequence[tuple[int, Counters]], counts: str
+) -> Sequence[tuple[int, Counters]]:
+    """Return usage per minute without what another session or service of the NAS tells."""
+    if counts == COUNTS_ALL:
+        return changes
+    kept = []
+    for minute, change in changes:
+        is_octets = counts == COUNTS_OCTETS
+        left = change._replace(seconds=0) if is_octets else Counters(0, 0, 0, 0, change.seconds)
+        if any(left):
+            kept.append((minute, left))
+    return kept
 
 
 def _frame(record: type, rows: list[tuple[Any, ...]]) -> pl.DataFrame:

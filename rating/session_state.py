@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rating.accounting import INTERIM, START, STOP
+from rating.accounting import COUNTS_ALL, INTERIM, START, STOP
 from rating.knots import Counters
 
 STATUS_START, STATUS_INTERIM, STATUS_STOP = 0, 1, 2
@@ -160,7 +160,8 @@ class SessionGroup(msgspec.Struct, frozen=True):
     the group's entry in the timers, 0 where it has none. tail: the newest generation as of its last
     packet, in the form of a checkpoint, while it runs: a packet that only goes on from there needs
     no look at the others. is_straight: all packets are the tail's, each later than the one before
-    in event and session time, so that the oldest can go without a look at the others.
+    in event and session time, so that the oldest can go without a look at the others. counts: what
+    of the counters becomes usage (`rating.accounting`), as the first packet had it.
     """
 
     nas_id: str
@@ -174,3 +175,4 @@ class SessionGroup(msgspec.Struct, frozen=True):
     timer_at: int = 0
     tail: Checkpoint | None = None
     is_straight: bool = False
+    counts: str = COUNTS_ALL

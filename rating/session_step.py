@@ -181,8 +181,13 @@ class _Worker:
         if record.status == accounting.OTHER or not record.acct_session_id:
             self.counters["sessions_ignored"] += 1
             return
+        if record.counts == accounting.COUNTS_NOTHING:
+            self.counters["sessions_services_left_out"] += 1
+            return
         key = group_key(record.nas_id, record.acct_session_id)
         group = self.group(key)
+        if not group.packets and not group.checkpoints:
+            group = self.groups[key] = replace(group, counts=record.counts)
         silent_at = self._silent_at(key)
         if silent_at is not None and silent_at <= record.received_at:
             self._look_at(key, record.received_at, silent_at)
@@ -227,8 +232,8 @@ class _Worker:
         self.derived.pop(key, None)
         self.newest[key] = former
         self.output.send_minutes(
-            session_id(self.groups[key], tail.generation),
-            tail.identities,
+            self.groups[key],
+            tail,
             minutes_between(former.origin_at, former.origin, tail.origin_at, tail.origin),
             received_at,
         )
@@ -250,7 +255,7 @@ class _Worker:
             more = sum(len(getattr(session, kind)) for session in after)
             more -= sum(len(getattr(session, kind)) for session in before)
             self.counters[name] += max(0, more)
-        self.output.send_usage(before, after, packet.received_at)
+        self.output.send_usage(self.groups[key], before, after, packet.received_at)
         self._look_at(key, packet.received_at, packet.received_at)
         self._renew_tail(key)
 

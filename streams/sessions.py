@@ -13,7 +13,7 @@ from collectors.config import RadiusConfig
 from collectors.radius.accounting import decode_block
 from collectors.radius.clients import ClientTable
 from rating import session_step
-from rating.accounting import AccountingRecord
+from rating.accounting import FROM_DELAY, AccountingRecord
 from rating.ports import Batch, Output, StateView, StepResult
 from rating.records import DeadLetter, DirectoryEntry, frame_of, schema_of
 from rating.rows import LiveSession
@@ -24,6 +24,7 @@ COLLECTIONS: dict[str, Any] = session_step.COLLECTIONS
 COUNTERS: dict[str, str] = {
     "sessions_blocks_refused": "blocks of radius.accounting that could not be read",
     "sessions_counters_implausible": "octets of packets that no line moves in their session's time",
+    "sessions_clock_wrong": "packets whose Event-Timestamp lies outside the trusted window",
     "sessions_packet_faults": "packets or attributes that said nothing usable",
 }
 """Every counter that this module adds to those of `rating.session_metrics`."""
@@ -71,6 +72,10 @@ def step(
             )
             continue
         records += [_plausible(record, config.sessions, counters) for record in decoded]
+        counters["sessions_clock_wrong"] += sum(
+            record.event_timestamp_at is not None and record.event_at_source == FROM_DELAY
+            for record in decoded
+        )
         counters["sessions_packet_faults"] += sum(faults.values())
     result = session_step.step(
         view,

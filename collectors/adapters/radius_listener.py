@@ -215,6 +215,8 @@ class _Listener:
             counters.set("radius_received_through_at", now)
         counters.set("radius_duplicate_cache_entries", self._server.cached)
         counters.set("radius_duplicate_cache_evicted", self._server.evicted)
+        for nas_id, offset_ms in self._server.clocks.offsets_ms(now).items():
+            counters.set("radius_clock_offset_milliseconds", offset_ms, nas_id)
         counters.set("radius_kernel_drops", kernel_drops([b.socket for b in self._bound]))
 
     def _append(self, kind: str, received_at: int, body: bytes) -> bool:

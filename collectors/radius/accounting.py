@@ -25,6 +25,7 @@ from collectors.radius.packet import (
     Packet,
     decode_packet,
 )
+from collectors.radius.services import counts_of, is_service
 from rating import accounting
 from rating.accounting import AccountingRecord, Prefix
 
@@ -125,6 +126,9 @@ _MANY: dict[int, tuple[str, Callable[[bytes], Any]]] = {
 """Attributes that may repeat: type -> field and decoder."""
 
 _LISTS = frozenset(name for name, _ in _MANY.values())
+_ADDRESSES = frozenset(
+    ("framed_address", "framed_ipv6_addresses", "framed_ipv6_prefixes", "delegated_prefixes")
+)
 
 
 def _in_list(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -238,12 +242,18 @@ def _record(
     stamped_at = None if timestamp is None else timestamp * 1000
     event_at, source = _event_time(packet.received_at, delay_seconds, stamped_at, config)
     address4, address6 = pop("nas_address4", b""), pop("nas_address6", b"")
+    acct_session_id = pop("acct_session_id", "")
+    is_of_service = is_service(packet.packet, acct_session_id, nas)
+    if is_of_service:
+        # The addresses are the session's, which holds them as long as it runs.
+        for name in _ADDRESSES & found.keys():
+            del found[name]
     for name in found.keys() & _LISTS:
         found[name] = tuple(found[name])
     return AccountingRecord(
         status=STATUSES.get(pop("status_type"), accounting.OTHER),
         nas_id=packet.nas_id,
-        acct_session_id=pop("acct_session_id", ""),
+        acct_session_id=acct_session_id,
         received_at=packet.received_at,
         event_at=event_at,
         event_at_source=source,
@@ -254,7 +264,8 @@ def _record(
         packets_up=packets_up,
         packets_down=packets_down,
         has_gigawords=gigawords_up is not None or gigawords_down is not None,
-        octets_modulus=None if nas.has_gigawords else (nas.unit_octets << 32),
+        octets_modulus=None if nas.has_gigawords else _in_octets(1 << 32, nas),
+        counts=counts_of(is_of_service, nas),
         faults=tuple(faults),
         **found,
     )
@@ -272,11 +283,16 @@ def _side(
     # Gigawords count how often the 32-bit counter wrapped (RFC 2869 §5.1, §5.2).
     if nas.has_gigawords and gigawords:
         counted += gigawords << 32
-    counted *= nas.unit_octets
+    counted = _in_octets(counted, nas)
     if counted >= _COUNTER_LIMIT:
         faults.append(f"Acct-{side.capitalize()}-Gigawords")
         return None, packets, gigawords
     return counted, packets, gigawords
+
+
+def _in_octets(counted: int, nas: NasConfig) -> int:
+    octets = counted * nas.unit_octets
+    return octets >> 3 if nas.counts_bits else octets
 
 
 def _event_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from collectors.config import NasConfig
@@ -65,6 +66,10 @@ class ClientTable:
             raise ValueError(f"{where}: secret is empty")
         if config.unit_octets < 1:
             raise ValueError(f"{where}: unit_octets is {config.unit_octets}, at least 1 is needed")
+        try:
+            re.compile(config.service_session_pattern)
+        except re.error as error:
+            raise ValueError(f"{where}: service_session_pattern: {error}") from error
         try:
             address, length = mapped_prefix(config.address)
         except ValueError as error:

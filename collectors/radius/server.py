@@ -22,6 +22,7 @@ from collectors.radius.accounting import (
 )
 from collectors.radius.attributes import decode_text
 from collectors.radius.clients import Client, ClientTable, choose
+from collectors.radius.clocks import ClockWatch
 from collectors.radius.log_codec import AccountingPacket
 from collectors.radius.packet import (
     ACCOUNTING_REQUEST,
@@ -79,12 +80,14 @@ class Refused:
 class AccountingServer:
     """Judges accounting datagrams; holds nothing but the clients and recent answers.
 
-    `evicted` counts answers that the cache's limit made it forget before their time.
+    `evicted` counts answers that the cache's limit made it forget before their time; `clocks` knows
+    how far the NASes' clocks are off.
     """
 
     def __init__(self, config: RadiusConfig) -> None:
         """Take clients and limits from the settings. Raises ValueError for a bad client."""
         self.clients = ClientTable(config.clients)
+        self.clocks = ClockWatch()
         self._keep_ms = config.duplicate_cache_seconds * 1000
         self._keep_entries = config.duplicate_cache_entries
         # Insertion order is time order: pending and answered requests, oldest first. In a plain
@@ -130,6 +133,7 @@ class AccountingServer:
                 source_port,
                 datagram[: request.length],
             )
+            self.clocks.note(packet)
         return Accepted(key, packet, _answer(request, client.secret))
 
     def release(self, accepted: Accepted) -> bytes:

@@ -413,6 +413,19 @@ def test_more_packets_than_the_limit_are_compacted_early() -> None:
     assert stage.down() == 590
 
 
+def test_a_nas_that_reports_each_five_seconds_costs_bounded_state_and_no_octet() -> None:
+    config = SessionsConfig(packets_per_session_max=64)
+    stage = Stage(config)
+    stage.feed([start("10:00:00")])
+    for second in range(5, 3_600, 5):
+        event = f"10:{second // 60:02}:{second % 60:02}"
+        stage.feed([interim(event, second, second * 1_000)], watermark=event)
+        (group,) = [group for _, group in stage.state.scan("sessions")]
+        assert len(group.packets) <= config.packets_per_session_max
+    assert stage.down() == 3_595_000
+    assert stage.down_by_minute()["10:30"] == 60_000
+
+
 def test_tunnel_packets_and_packets_without_session_id_are_counted_only() -> None:
     stage = run([start("10:00:00", acct_session_id=""), replace(on("10:00:00"), status="other")])
     assert stage.counters["sessions_ignored"] == 2

@@ -20,9 +20,12 @@ from tests.rating.accounting_log import PEOPLE, at
 SECRET = "testing123"
 
 
-def body(status: int, event: str, seconds: int, octets_in: int, octets_out: int) -> bytes:
-    """Return a block with one Accounting-Request of alice."""
-    integers = ((40, status), (46, seconds), (42, octets_in), (43, octets_out))
+def body(
+    status: int, event: str, seconds: int, octets_in: int, octets_out: int, *, ahead: int = 0
+) -> bytes:
+    """Return a block with one Accounting-Request of alice, whose NAS is some seconds ahead."""
+    stamped = at(event) // 1000 + ahead
+    integers = ((40, status), (46, seconds), (42, octets_in), (43, octets_out), (55, stamped))
     attributes = [(kind, struct.pack("!I", value)) for kind, value in integers]
     attributes += [(1, b"alice"), (44, b"0001"), (8, bytes((100, 64, 0, 1)))]
     request = sign_request(ACCOUNTING_REQUEST, 1, attributes, SECRET.encode())
@@ -116,6 +119,15 @@ def test_a_block_that_cannot_be_read_is_a_dead_letter_and_stops_nothing() -> Non
     assert dead["source"].to_list() == ["radius.accounting"]
     assert dead["body"].to_list() == [b"no block"]
     assert result.counters["sessions_blocks_refused"] == 1
+
+
+def test_a_wrong_clock_is_counted_and_its_packets_are_placed_by_arrival() -> None:
+    good, wrong = body(1, "10:00:00", 0, 0, 0), body(2, "10:05:00", 300, 100, 5000, ahead=7_200)
+    _, result = run([good, wrong])
+    assert octets(result) == (100, 5000)
+    assert result.counters["sessions_clock_wrong"] == 1
+    (usage,) = [o.frame for o in result.outputs if o.topic == "usage.measured"]
+    assert max(usage["minute"].to_list()) <= at("10:05:00") // 60_000
 
 
 def test_a_packet_that_says_nothing_usable_is_counted() -> None:

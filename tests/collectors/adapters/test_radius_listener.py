@@ -21,7 +21,7 @@ from collectors.radius.packet import (
     verify_response,
 )
 from tests.collectors.adapters.running import Running, eventually, now_ms, running
-from tests.collectors.radius.packets import SECRET, request
+from tests.collectors.radius.packets import SECRET, integer, request
 
 CONFIG = RadiusConfig(
     listen=("*:0",),
@@ -272,6 +272,15 @@ def test_no_packet_comes_behind_a_marker_that_is_later_than_it() -> None:
             through = block.received_at
         else:
             assert block.received_at >= through
+
+
+def test_a_nas_with_a_wrong_clock_is_reported_by_name() -> None:
+    with running(radius_listener.run, CONFIG) as shell, nas(shell) as peer:
+        peer.send(request(integer(55, now_ms() // 1000 + 7_200)))
+        assert peer.answer() is not None
+        name = "radius_clock_offset_milliseconds"
+        assert eventually(lambda: shell.counters.get(name, "local") != 0)
+        assert abs(shell.counters.get(name, "local") - 7_200_000) < 5_000
 
 
 def test_a_bad_client_ends_the_process_with_its_name() -> None:

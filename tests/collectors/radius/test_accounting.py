@@ -14,6 +14,7 @@ from collectors.radius.accounting import decode_block, decode_record
 from collectors.radius.clients import ClientTable
 from collectors.radius.log_codec import encode_packets
 from collectors.radius.packet import Attribute
+from collectors.radius.vendors import encode_vendor
 from rating.accounting import AccountingRecord, Prefix
 from tests.collectors.radius.packets import (
     INTERIM,
@@ -104,6 +105,29 @@ def test_a_nas_without_gigawords_wraps_at_a_multiple_of_its_unit(low: int, unit:
     assert found.octets_down == low * unit
     assert found.octets_modulus == unit * 2**32
     assert 0 <= found.octets_down < found.octets_modulus
+
+
+def test_a_nas_that_counts_bits_is_set_right() -> None:
+    nas = dataclasses.replace(NAS, counts_bits=True, has_gigawords=False)
+    found = record(integer(42, 8_007), integer(43, 80), nas=nas)
+    assert (found.octets_up, found.octets_down) == (1_000, 10)
+    assert found.octets_modulus == 2**29
+
+
+def test_counters_of_ipv6_are_inside_the_total_and_never_added() -> None:
+    total = (integer(42, 1_000), integer(43, 5_000))
+    erx = encode_vendor(4874, [(number, b"\0\0\1\0") for number in range(151, 157)])
+    huawei = encode_vendor(2011, [(number, b"\0\0\1\0") for number in range(144, 150)])
+    found = record(*total, erx, huawei)
+    assert (found.octets_up, found.octets_down) == (1_000, 5_000)
+    assert (found.packets_up, found.has_gigawords) == (None, False)
+
+
+def test_all_three_times_of_an_event_are_kept() -> None:
+    stamped = RECEIVED_SECOND - 7_200  # Of a clock two hours behind.
+    found = record(integer(55, stamped), integer(41, 20))
+    assert (found.event_timestamp_at, found.received_at) == (stamped * 1000, RECEIVED_AT)
+    assert (found.delay_seconds, found.event_at) == (20, RECEIVED_AT - 20_000)
 
 
 def test_a_volume_beyond_63_bits_is_a_fault_not_usage() -> None:
