@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,6 +91,8 @@ def _call(module: str, words: list[str]) -> int:
 
 def _run_role(path: tuple[str, ...], process: str, words: list[str]) -> int:
     """Run one role of a cluster until it is told to stop; it says itself what is wrong."""
+    # Told to stop while it still imports, nothing has begun: that is an orderly end as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if process == "worker":
         # Partitions are what a worker shares its work out by: a thread of polars' pool per core in
         # every worker only makes workers wait for one another. Polars reads this at its import.

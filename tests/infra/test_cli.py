@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_role_told_to_stop_while_it_starts_ends_in_order() -> None:
+    process = subprocess.Popen([sys.executable, "-m", "infra.cli", "worker"], cwd=ROOT)
+    caught = f"/proc/{process.pid}/status"
+    sigterm = 1 << (signal.SIGTERM - 1)
+    while not sigterm & int(Path(caught).read_text().split("SigCgt:\t")[1].split()[0], 16):
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(timeout=60) == 0
 
 
 def test_init_then_check_settings(tmp_path: Path) -> None:
