@@ -53,6 +53,8 @@ _MISSING_SECONDS = 10.0
 """How long a message that Kafka should have is gone back for."""
 _STOP_SECONDS = 8.0
 """How long Faust and the relay may each take to end."""
+_LOOK_SECONDS = 1.0
+"""How long it is enough to know of the API's rows what the last round saw of them."""
 _IDLE_SECONDS = 1.0
 """A stage without a round for so long deletes what Kafka has of its outbox in one of its own."""
 
@@ -364,15 +366,23 @@ class Worker:
 
         Also notices that the topics have grown: then there is nothing more to be done here.
         """
+        interval_seconds = self._config.idle_interval_milliseconds / 1000
+        looked_at = 0.0
         while True:
-            await asyncio.sleep(self._config.idle_interval_milliseconds / 1000)
+            await asyncio.sleep(interval_seconds)
             async with self._turn:
-                try:
-                    appended = await self._in_thread(self._rounds.appended)
-                except OutgrownError as error:
-                    LOG.warning("worker ends, to start on the topics that have grown: %s", error)
-                    self._is_outgrown = True
-                    return
+                now = time.monotonic()
+                round_at = max(self._round_at.values(), default=0.0)
+                if now - round_at < interval_seconds and now - looked_at < _LOOK_SECONDS:
+                    appended = self._rounds.unread()
+                else:
+                    looked_at = now
+                    try:
+                        appended = await self._in_thread(self._rounds.appended)
+                    except OutgrownError as error:
+                        LOG.warning("worker ends, to start on topics that have grown: %s", error)
+                        self._is_outgrown = True
+                        return
                 found = self._tidied() | appended
             for stage, partitions in found.items():
                 async with self._turn:

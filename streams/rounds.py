@@ -132,6 +132,7 @@ class Rounds:
         self._business: list[Any] = []
         self._is_broken = False
         self._former: dict[tuple[str, int], Task] = {}
+        self._newest: Mapping[tuple[str, int], int] = {}
         self.tasks: dict[tuple[str, int], Task] = {}
         self.counters: Counter[str] = Counter()
         self._producers = {
@@ -282,10 +283,14 @@ class Rounds:
         """
         with self._begin() as connection:
             self._check_generation(connection)
-            newest = postgres_topics.newest_numbers(connection)
+            self._newest = postgres_topics.newest_numbers(connection)
+        return self.unread()
+
+    def unread(self) -> dict[str, list[int]]:
+        """Return what `appended` would, by what the last round or look has seen: asks nobody."""
         found: dict[str, list[int]] = {}
         for (name, partition), task in self.tasks.items():
-            if _unread(task, newest):
+            if _unread(task, self._newest):
                 found.setdefault(name, []).append(partition)
         return found
 
@@ -361,7 +366,7 @@ class Rounds:
         Over all tasks up to rows_max: a round over every task's rows may take longer than Kafka
         waits for a worker when others join.
         """
-        newest = postgres_topics.newest_numbers(connection)
+        newest = self._newest = postgres_topics.newest_numbers(connection)
         rows_left = self._config.rows_max
         found: list[dict[str, list[pl.DataFrame]]] = [{} for _ in tasks]
         for task, frames_of in zip(tasks, found, strict=True):

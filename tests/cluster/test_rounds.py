@@ -359,6 +359,7 @@ def test_no_message_is_taken_before_all_rows_that_wait_however_many(database: En
         before = rounds.counters["stream_rows_read"]
         done = rounds.run("learn", messages)
         taken.append(rounds.counters["stream_rows_read"] - before)
+        assert bool(rounds.unread()) == done.is_behind
         if not done.is_behind:
             break
         assert rounds.counters["stream_blocks_read"] == 0
