@@ -19,7 +19,7 @@ from rating.events import SubscriptionStarted, account_event
 from rating.periods import Calendar
 from rating.plans import plan_from
 from rating.records import AccountEvent, DirectoryEntry
-from tests.benchmarks.bench_decode import FIELDS
+from tests.benchmarks.flow_traffic import V9_FIELDS as FIELDS
 from tests.collectors.netflow import exports
 
 SECRET = "bench"
