@@ -11,6 +11,7 @@ before usage of its time is taken; its rows of a batch are taken first.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,11 +21,12 @@ import polars as pl
 from rating import binding_table, directory, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
-    ADDRESS,
     COUNTERS,
+    HOLDER_KEY,
     PAGE_KEY,
     PAGE_SCHEMA,
     USAGE_KEY,
+    Evidence,
     add_up,
     late_through,
     owners_of,
@@ -48,7 +50,7 @@ from rating.records import (
     schema_of,
 )
 from rating.rows import UnattributedMinute
-from rating.session_config import AttributionConfig
+from rating.session_config import FLOW_USER, AttributionConfig
 
 SOURCE = "flows"
 USAGE_OCTETS_MAX = 1 << 53
@@ -59,6 +61,7 @@ COLLECTIONS: dict[str, Any] = {
     **directory.COLLECTIONS,
 }
 _KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
+_USER_SCHEMA = pl.Schema({"user_name": pl.String(), "subscriber_id": pl.String()})
 _IPV4_BLOCK_LENGTH = 120
 _IPV6_BLOCK_LENGTH = 40
 """Unattributed octets are reported per routing block: IPv4 /24, IPv6 /40 (DESIGN §2)."""
@@ -87,7 +90,11 @@ class _Worker:
         self.bound_ms = config.lateness_bound_seconds * 1000
         self.page_octets_limit = config.octets_per_minute_limit
         self.delay_ms = config.attribution_delay_seconds * 1000
-        self.directory = directory.Directory(view, _KINDS)
+        self.order = config.who_order
+        knows_users = FLOW_USER in self.order
+        self.directory = directory.Directory(
+            view, _KINDS | {directory.IDENTITY} if knows_users else _KINDS
+        )
         self.pages = Pages(view)
         self.fresh: dict[int, pl.DataFrame] = {}
         self.usage: list[pl.DataFrame] = []
@@ -109,6 +116,15 @@ class _Worker:
         if self._statics is None:
             self._statics = statics_of(self.directory.static_prefixes())
         return self._statics
+
+    def evidence(self, minute: int, page: pl.DataFrame, bindings: pl.DataFrame) -> Evidence:
+        """Return what tells whose the rows of a minute's page are, with these bindings."""
+        users: dict[str, str] = {}
+        if FLOW_USER in self.order:
+            named = page.filter(pl.col("user_name") != "")["user_name"].unique()
+            users = self.directory.users_at(named.to_list(), minute * MINUTE_MS)
+        found = pl.DataFrame(list(users.items()), schema=_USER_SCHEMA, orient="row")
+        return Evidence(bindings, self.statics, found, self.order)
 
     # -- flow minutes --------------------------------------------------------------------------
 
@@ -134,9 +150,9 @@ class _Worker:
         if self.pages.is_joined(minute):
             self.counters["attribute_late_rows"] += rows.height
         page = add_up(self._plausible(rows, PAGE_KEY, self.page_octets_limit))
-        addresses = page.select(ADDRESS).unique()
-        owners = owners_of(addresses, minute, self.bindings.table, self.statics)
-        owned = page.join(owners, on=ADDRESS, how="left")
+        holders = page.select(HOLDER_KEY).unique()
+        owners = owners_of(holders, minute, self.evidence(minute, page, self.bindings.table))
+        owned = page.join(owners, on=HOLDER_KEY, how="left")
         owned = self._plausible(owned, USAGE_KEY, USAGE_OCTETS_MAX)
         if not owned.height:
             return
@@ -205,10 +221,12 @@ class _Worker:
         rows = self._plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
-        addresses = rows.select(ADDRESS).unique()
-        old = owners_of(addresses, minute, before, self.statics)
-        new = owners_of(addresses, minute, self.bindings.table, self.statics)
-        moved = old.join(new, on=ADDRESS, suffix="_new").filter(
+        holders = rows.select(HOLDER_KEY).unique()
+        evidence = self.evidence(minute, rows, before)
+        old = owners_of(holders, minute, evidence)
+        evidence = dataclasses.replace(evidence, bindings=self.bindings.table)
+        new = owners_of(holders, minute, evidence)
+        moved = old.join(new, on=HOLDER_KEY, suffix="_new").filter(
             (pl.col("subscriber_id") != pl.col("subscriber_id_new"))
             | (pl.col("session_id") != pl.col("session_id_new"))
         )
@@ -217,14 +235,14 @@ class _Worker:
             pl.max_horizontal("late_through_minute", late).alias("late_through_minute"),
             pl.max_horizontal("received_at", "cause_at").alias("received_at"),
         ).drop("cause_at")
-        taken = moved.select(*ADDRESS, "subscriber_id", "session_id")
+        taken = moved.select(*HOLDER_KEY, "subscriber_id", "session_id")
         given = moved.select(
-            *ADDRESS,
+            *HOLDER_KEY,
             pl.col("subscriber_id_new").alias("subscriber_id"),
             pl.col("session_id_new").alias("session_id"),
         )
-        minus = rows.join(taken, on=ADDRESS).with_columns(*(-pl.col(name) for name in COUNTERS))
-        both = pl.concat([minus, rows.join(given, on=ADDRESS)])
+        minus = rows.join(taken, on=HOLDER_KEY).with_columns(*(-pl.col(name) for name in COUNTERS))
+        both = pl.concat([minus, rows.join(given, on=HOLDER_KEY)])
         self.counters["attribute_reattributed_rows"] += self._send(both, minute)
 
     # -- what is sent --------------------------------------------------------------------------

@@ -1,29 +1,37 @@
 """Whose octets are these: flow minutes joined with who held their address, in columns.
 
-The rule is simple enough to be independent of order: of all bindings that cover the address and
-overlap the minute at all, the latest `valid_from_at` wins (then the longer prefix, then the greater
-binding_id), and it wins the whole minute, so octets are never split and always conserved. Where no
-session binding covers the address, the longest static prefix of the directory that is valid at the
-minute's start does; else it is nobody's. A binding with port_block 0 covers every port block.
+Three kinds of evidence are asked in the order of a setting, and the first that knows somebody holds
+the whole minute, so octets are never split and always conserved:
 
-A *page* is what one minute moved per address, port block and traffic class. Its rows also keep
-apart what may differ in lateness: a record is late for every period that ends at or before
+* ``radius``: of all session bindings that cover the address and overlap the minute at all, the
+  latest `valid_from_at` wins (then the longer prefix, then the greater binding_id). A binding with
+  port_block 0 covers every port block. One of an unknown user wins too: then it is nobody's.
+* ``static_prefix``: the longest static prefix of the directory that is valid at the minute's start.
+* ``flow_user``: the user whom the flow itself names, if the directory knows him at that start.
+
+A *page* is what one minute moved per address, port block, user and traffic class. Its rows also
+keep apart what may differ in lateness: a record is late for every period that ends at or before
 `late_through_minute`, so rows of one value can be added up without changing what is late.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
 from rating.addresses import parse_prefix
 from rating.directory import Entry
 from rating.knots import MINUTE_MS
+from rating.session_config import FLOW_USER, RADIUS, STATIC_PREFIX
 
 COUNTERS = ("octets_up", "octets_down", "packets_up", "packets_down")
 ADDRESS = ("hi", "lo", "port_block")
-PAGE_KEY = (*ADDRESS, "traffic_class", "late_through_minute")
+HOLDER_KEY = (*ADDRESS, "user_name")
+"""What an owner is found for."""
+PAGE_KEY = (*HOLDER_KEY, "traffic_class", "late_through_minute")
 PAGE_SCHEMA = pl.Schema(
     {
         "hi": pl.UInt64(),
@@ -33,9 +41,12 @@ PAGE_SCHEMA = pl.Schema(
         "late_through_minute": pl.Int64(),
         **{name: pl.Int64() for name in COUNTERS},
         "received_at": pl.Int64(),
+        "user_name": pl.String(),
     }
 )
 """A page. hi and lo are the two halves of the 16-octet address, most significant first."""
+_PAGE_DEFAULTS = {"user_name": ""}
+"""Columns of a page that came later, and what they are in a page of before."""
 
 USAGE_KEY = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
 """What rows of one minute add up to one row of usage."""
@@ -105,6 +116,7 @@ def pages_of(rows: pl.DataFrame, lateness_bound_ms: int) -> dict[int, pl.DataFra
         late.alias("late_through_minute"),
         *COUNTERS,
         "received_at",
+        "user_name",
         "minute",
     )
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
@@ -126,9 +138,16 @@ def encode_page(page: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def decode_page(body: bytes) -> pl.DataFrame:
-    """Return the frame of an Arrow IPC stream."""
-    return pl.read_ipc_stream(io.BytesIO(body))
+def decode_page(body: bytes, schema: pl.Schema) -> pl.DataFrame:
+    """Return the frame of an Arrow IPC stream, with the columns of a schema.
+
+    A page of an older version gets the columns that came later.
+    """
+    frame = pl.read_ipc_stream(io.BytesIO(body))
+    absent = [name for name in schema if name not in frame.columns]
+    if absent:
+        frame = frame.with_columns(pl.lit(_PAGE_DEFAULTS[name]).alias(name) for name in absent)
+    return frame.select(schema.names())
 
 
 def bindings_of(rows: pl.DataFrame) -> pl.DataFrame:
@@ -163,27 +182,69 @@ def _overlap(minute: int) -> pl.Expr:
     return (since < (minute + 1) * MINUTE_MS) & lasts
 
 
-def owners_of(
-    addresses: pl.DataFrame, minute: int, bindings: pl.DataFrame, statics: pl.DataFrame
-) -> pl.DataFrame:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """What tells who somebody is, and in which order it is asked (names of `session_config.WHO`).
+
+    bindings: BINDING_SCHEMA, one row per binding_id. statics: STATIC_SCHEMA. users: user_name and
+    subscriber_id of those users that the directory knows at the minute's start.
+    """
+
+    bindings: pl.DataFrame
+    statics: pl.DataFrame
+    users: pl.DataFrame
+    order: tuple[str, ...]
+
+
+def owners_of(addresses: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     """Return who held each address in a minute.
 
-    addresses has the columns ADDRESS, each row once; the answer adds subscriber_id ("" for nobody)
-    and session_id. bindings: BINDING_SCHEMA, one row per binding_id; statics: STATIC_SCHEMA.
+    addresses has the columns HOLDER_KEY, each row once; the answer adds subscriber_id ("" for
+    nobody) and session_id.
     """
     numbered = addresses.with_row_index("row")
+    rest = numbered
+    owners: list[pl.DataFrame] = []
+    for name in evidence.order:
+        if not rest.height:
+            break
+        found = _ASKED[name](rest, minute, evidence)
+        if found.height:
+            owners.append(found)
+            rest = rest.join(found, on="row", how="anti")
+    if not owners:
+        nobody = pl.lit("")
+        return addresses.with_columns(subscriber_id=nobody, session_id=nobody)
+    joined = numbered.join(pl.concat(owners), on="row", how="left", maintain_order="left")
+    return joined.select(*HOLDER_KEY, pl.col("subscriber_id", "session_id").fill_null(""))
+
+
+def _by_binding(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     best = ("valid_from_at", "prefix_length", "binding_id")
-    found = _covering(numbered, bindings.filter(_overlap(minute)), best)
-    rest = numbered.join(found, on="row", how="anti") if found.height else numbered
+    return _covering(numbered, evidence.bindings.filter(_overlap(minute)), best)
+
+
+def _by_static_prefix(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     start = minute * MINUTE_MS
     until = pl.col("valid_until_at")
-    valid = statics.filter((pl.col("valid_from_at") <= start) & (until.is_null() | (until > start)))
+    is_valid = (pl.col("valid_from_at") <= start) & (until.is_null() | (until > start))
+    valid = evidence.statics.filter(is_valid)
     fixed = valid.with_columns(port_block=pl.lit(0, pl.Int64), session_id=pl.lit(""))
     longest = ("prefix_length", "priority", "valid_from_at", "entry_id")
-    static = _covering(rest, fixed, longest)
-    owners = pl.concat([found, static])
-    joined = numbered.join(owners, on="row", how="left", maintain_order="left")
-    return joined.select(*ADDRESS, pl.col("subscriber_id", "session_id").fill_null(""))
+    return _covering(numbered, fixed, longest)
+
+
+def _by_flow_user(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
+    named = numbered.join(evidence.users, on="user_name", how="inner")
+    return named.select("row", "subscriber_id", session_id=pl.lit(""))
+
+
+_ASKED: Mapping[str, Callable[[pl.DataFrame, int, Evidence], pl.DataFrame]] = {
+    RADIUS: _by_binding,
+    STATIC_PREFIX: _by_static_prefix,
+    FLOW_USER: _by_flow_user,
+}
+"""Evidence -> what answers (row, subscriber_id, session_id) of the rows that it knows."""
 
 
 def _covering(

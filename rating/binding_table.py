@@ -23,7 +23,7 @@ _FOREVER_AT = 1 << 62
 
 @functools.lru_cache(maxsize=1024)
 def _decode(body: bytes) -> pl.DataFrame:
-    return decode_page(body)
+    return decode_page(body, BINDING_SCHEMA)
 
 
 def _shard(binding_id: str) -> int:

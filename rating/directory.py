@@ -26,6 +26,11 @@ STATIC_PREFIX = "static_prefix"
 MEMBERSHIP = "membership"
 
 
+def user_identity(user_name: str) -> str:
+    """Return the identity of a user name, whether RADIUS or a flow tells it."""
+    return f"user_name:{user_name}"
+
+
 class Entry(NamedTuple):
     """One standing directory entry of a match."""
 
@@ -157,6 +162,12 @@ class Directory:
             found = next((name for name in named if name is not None), "")
             self._found[identities, at_ms] = found
         return found
+
+    def users_at(self, user_names: Sequence[str], at_ms: int) -> dict[str, str]:
+        """Return user name -> subscriber_id of those that are known at an instant (ms)."""
+        self._read(f"{IDENTITY}/{user_identity(name)}" for name in user_names)
+        found = {name: self.subscriber_at(user_identity(name), at_ms) for name in user_names}
+        return {name: subscriber for name, subscriber in found.items() if subscriber is not None}
 
     def rating_key_at(self, subscriber_id: str, minute: int) -> str:
         """Return the rating key that a subscriber's usage of a minute belongs to.

@@ -131,7 +131,7 @@ class Pages:
         key = _chunk_key(minute, number)
         if key in self._written:
             return self._written[key]
-        return decode_page(self._view.get("pages", key))
+        return decode_page(self._view.get("pages", key), PAGE_SCHEMA)
 
     def _drop_chunk(self, minute: int, number: int) -> None:
         key = _chunk_key(minute, number)

@@ -35,7 +35,8 @@ class FlowMinute:
     """What one own address moved in one minute in one traffic class: topic `flow.minutes`.
 
     octets_* are scaled by the sampling rate; octets_exported is unscaled; rate_known is false
-    where no sampling rate had been announced (1 was used).
+    where no sampling rate had been announced (1 was used). user_name is whom the exporter names as
+    the user at this end, "" where it names nobody.
     """
 
     address: bytes
@@ -50,6 +51,7 @@ class FlowMinute:
     rate_known: bool
     exporter: str
     received_at: int
+    user_name: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

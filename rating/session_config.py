@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+RADIUS = "radius"
+STATIC_PREFIX = "static_prefix"
+FLOW_USER = "flow_user"
+WHO = (RADIUS, STATIC_PREFIX, FLOW_USER)
+"""What may tell whose a flow is."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionsConfig:
@@ -49,6 +55,10 @@ class AttributionConfig:
     """More octets of an address in a minute and traffic class are refused as implausible."""
     lateness_bound_seconds: int = 7_200
     """How long a joined minute can still be re-attributed by a late binding."""
+    who_order: tuple[str, ...] = WHO
+    """What tells whose a flow is, the first that knows somebody decides: ``radius`` (who held the
+    address by accounting), ``static_prefix`` (of the directory), ``flow_user`` (the user whom the
+    flow itself names, element 371 and its like). What is left out is not asked."""
 
 
 def check_sessions(config: SessionsConfig) -> list[str]:
@@ -85,4 +95,7 @@ def check_attribution(config: AttributionConfig) -> list[str]:
         problems.append("octets_per_minute_limit: expected 1 to 2^53")
     if config.attribution_delay_seconds > config.lateness_bound_seconds:
         problems.append("attribution_delay_seconds: expected <= lateness_bound_seconds")
+    order = config.who_order
+    if not order or len(set(order)) != len(order) or not set(order) <= set(WHO):
+        problems.append(f"who_order = {list(order)}: expected each at most once: {', '.join(WHO)}")
     return problems

@@ -39,6 +39,7 @@ import msgspec
 
 from rating.accounting import AccountingRecord
 from rating.addresses import normalise_mac
+from rating.directory import user_identity
 from rating.knots import ZERO, Curve, curve_of
 from rating.session_config import SessionsConfig
 from rating.session_state import (
@@ -108,7 +109,7 @@ def _identities(
 ) -> tuple[str, ...]:
     mac = normalise_mac(station)
     known = {
-        "user_name": f"user_name:{user_name}" if user_name else "",
+        "user_name": user_identity(user_name) if user_name else "",
         "mac": f"mac:{mac}" if mac else "",
         "circuit": f"circuit:{nas_id}/{port_id}" if port_id else "",
     }

@@ -204,12 +204,13 @@ class EmbeddedRunner:
 
     def _read_topic(self, connection: Connection, task: _Task, topic: str, found: _Input) -> bool:
         """Add a topic's next rows to what was found; return whether more of them wait."""
-        after = task.positions.get(topic, 0)
+        place = task.stage.place_of(topic)
+        after = task.positions.get(place, 0)
         part = sqlite_topics.read_topic(
             connection, topic, task.partition, after=after, rows_max=self._config.batch_rows_max
         )
         if part.position != after:
-            found.positions[topic] = part.position
+            found.positions[place] = part.position
         found.frames[topic] = part.frames
         found.rows += sum(frame.height for frame in part.frames)
         found.watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
@@ -283,7 +284,7 @@ class EmbeddedRunner:
             for topic in ("flow.minutes", "session.bindings", "usage.measured", "usage.rated"):
                 for partition in range(self._config.partitions):
                     through = [
-                        task.positions.get(topic, 0)
+                        task.positions.get(task.stage.place_of(topic), 0)
                         for task in self._tasks
                         if topic in task.stage.topics and task.partition == partition
                     ]

@@ -4,6 +4,9 @@ Columns in, a frame of `FlowMinute` out. A flow between two own addresses gives 
 between two others is transit and only counted. A flow longer than a minute is spread linearly:
 its part up to an instant is floor(total * elapsed / duration), so the parts of its minutes add up
 to the total exactly.
+
+The user whom a record names is at its own end; of two own ends, at the source's, the initiator of a
+biflow (docs/decisions/0130).
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ Bools = NDArray[np.bool_]
 
 _VALUES = ("octets_up", "octets_down", "packets_up", "packets_down", "octets_exported")
 _KEYS = ("high", "low", "when", "tag")
+_NAMED = (*_KEYS, "user")
+"""Keys of rows, and of those of a batch in which some flow names its user."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,21 +87,22 @@ def flow_minutes(
     exporters = sorted({origin.address for origin in origins})
     exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
     limit = config.octets_per_minute_limit
+    keys = _NAMED if flows.user_name.any() else _KEYS
     parts: list[pl.DataFrame] = []
     for first, last in _passes(start, end):
         chosen = slice(first, last)
         frames = _Pass(flows, chosen, exporter_of).frames(
             start[chosen], end[chosen], rules, names, counters
         )
-        parts.append(_aggregate(frames, limit, counters))
+        parts.append(_aggregate(frames, keys, limit, counters))
     parts = [part for part in parts if part.height]
     if not parts:
         return empty_frame(FlowMinute), counters
-    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts), limit, counters)
+    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts), keys, limit, counters)
     if not rows.height:
         return empty_frame(FlowMinute), counters
     texts = [format_address(address) for address in exporters]
-    return _as_records(rows, names.known, texts), counters
+    return _as_records(rows, names.known, texts, flows.user_names), counters
 
 
 class _Names:
@@ -205,6 +211,7 @@ class _Pass:
         self._exporter = exporter_of[flows.rows.origin[row]]
         self._second = flows.rows.received_at[row] // 1000
         self._known = flows.rate_known[chosen]
+        self._user = flows.user_name[chosen] if flows.user_name.any() else None
 
     def frames(
         self,
@@ -234,7 +241,13 @@ class _Pass:
                 own = sides.is_own[flow]
                 at = np.flatnonzero(own) if isinstance(mine, slice) else mine[own]
                 if len(at):
-                    yield self._frame(pieces, at, sides, numbers, _oriented(values, at, up, down))
+                    columns = _oriented(values, at, up, down)
+                    if self._user is not None:
+                        user = self._user[pieces.flow[at]]
+                        if sides is destination:
+                            user = np.where(source.is_own[pieces.flow[at]], 0, user)
+                        columns["user"] = user
+                    yield self._frame(pieces, at, sides, numbers, columns)
 
     def _values(
         self, pieces: _Pieces, duration: Int64s, counters: Counter[str]
@@ -292,9 +305,9 @@ class _Pass:
         at: Int64s,
         sides: _Sides,
         numbers: Int64s,
-        values: dict[str, Int64s],
+        values: dict[str, Any],
     ) -> pl.DataFrame:
-        """Return rows of one end: keys packed into four columns, and the values.
+        """Return rows of one end: keys packed into four columns, and the others as given.
 
         when is minute * 2^33 + second of receipt; tag is class * 2^33 + exporter * 2 + rate known.
         """
@@ -310,7 +323,7 @@ class _Pass:
         )
 
 
-def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict[str, Int64s]:
+def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict[str, Any]:
     """Return the value columns as seen from an own address; "" is the flow's own direction."""
     octets = {"": "octets", "reverse": "reverse"}
     packets = {"": "packets", "reverse": "packets_reverse"}
@@ -359,21 +372,25 @@ def _total(values: Int64s) -> int:
     return (int((values >> 32).sum()) << 32) + int(low.sum())
 
 
-def _aggregate(frames: Iterator[pl.DataFrame], limit: int, counters: Counter[str]) -> pl.DataFrame:
+def _aggregate(
+    frames: Iterator[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
+) -> pl.DataFrame:
     """Return the frames' rows with equal keys added up; rows of nothing are left out."""
     found = list(frames)
     if not found:
         return pl.DataFrame()
-    rows, refused = without_excess(pl.concat(found), _KEYS, _VALUES, limit)
+    rows, refused = without_excess(pl.concat(found), keys, _VALUES, limit)
     counters["decode_minutes_implausible"] += refused
     return (
-        rows.group_by(_KEYS)
+        rows.group_by(keys)
         .agg(pl.col(*_VALUES).sum())
         .filter(pl.any_horizontal(pl.col(*_VALUES) != 0))
     )
 
 
-def _as_records(rows: pl.DataFrame, classes: list[str], exporters: list[str]) -> pl.DataFrame:
+def _as_records(
+    rows: pl.DataFrame, classes: list[str], exporters: list[str], users: Sequence[str]
+) -> pl.DataFrame:
     """Return aggregated rows as FlowMinute records."""
     octets = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1).astype(">u8")
     address = pa.FixedSizeBinaryArray.from_buffers(
@@ -387,6 +404,9 @@ def _as_records(rows: pl.DataFrame, classes: list[str], exporters: list[str]) ->
         exporter=(tag % (1 << 33)) // 2,
         rate_known=(tag % 2) == 1,
     )
+    user = pl.repeat("", rows.height, dtype=pl.String, eager=True)
+    if "user" in rows.columns:
+        user = pl.Series(users, dtype=pl.String).gather(rows["user"])
     return pl.DataFrame(
         {
             "address": pl.Series(pa.chunked_array([address])),
@@ -397,6 +417,7 @@ def _as_records(rows: pl.DataFrame, classes: list[str], exporters: list[str]) ->
             "rate_known": index["rate_known"],
             "exporter": pl.Series(exporters, dtype=pl.String).gather(index["exporter"]),
             "received_at": index["second"] * 1000 + 999,
+            "user_name": user,
         },
         schema=schema_of(FlowMinute),
     )

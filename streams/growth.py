@@ -49,9 +49,10 @@ def obstacles(
                     yield f"{task} waits for {producer}, which goes on"
 
 
-def informed_of(standings: Mapping[int, Standing]) -> int:
-    """Return the partition whose task has read the directory furthest."""
-    return max(standings, key=lambda partition: standings[partition].stored.get("directory", 0))
+def informed_of(stage: Stage, standings: Mapping[int, Standing]) -> int:
+    """Return the partition whose task of a stage has read the directory furthest."""
+    place = stage.place_of("directory")
+    return max(standings, key=lambda partition: standings[partition].stored.get(place, 0))
 
 
 def first_standings(
@@ -71,7 +72,7 @@ def first_standings(
     collectors = _collectors(stage, former, live)
     return {
         partition: Standing(
-            stored={topic: at for topic, at in stored[partition].items() if topic in stage.topics},
+            stored={place: at for place, at in stored[partition].items() if stage.reads(place)},
             seen={stage.raw_log: copy.deepcopy(collectors)} if stage.raw_log else {},
         )
         for partition in range(partitions)

@@ -179,7 +179,9 @@ def _pages(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
         frames_of: dict[str, list[pl.DataFrame]] = {}
         for partition, key, value in rows:
             kind = _kind(minutes[partition, minute], int(key.partition("/")[2]))
-            frames_of.setdefault(kind, []).append(decode_page(decode_value(value, bytes)))
+            frames_of.setdefault(kind, []).append(
+                decode_page(decode_value(value, bytes), PAGE_SCHEMA)
+            )
         made: dict[int, Page] = {}
         for kind, frames in frames_of.items():
             for partition, part in _by_block(pl.concat(frames), growth):
@@ -206,7 +208,9 @@ def _kind(page: Page, number: int) -> str:
 def _bindings(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
     """A binding goes to its routing block, a wider one to all; the newest revision stands."""
     for shard, same in itertools.groupby(read(collection), key=lambda row: row[1]):
-        table = pl.concat([decode_page(decode_value(value, bytes)) for _, _, value in same])
+        table = pl.concat(
+            [decode_page(decode_value(value, bytes), BINDING_SCHEMA) for _, _, value in same]
+        )
         is_wide = pl.Series(
             [_is_wide(*row) for row in table.select("hi", "lo", "prefix_length").iter_rows()],
             dtype=pl.Boolean,

@@ -371,17 +371,18 @@ class Rounds:
         found: list[dict[str, list[pl.DataFrame]]] = [{} for _ in tasks]
         for task, frames_of in zip(tasks, found, strict=True):
             for topic in _unread(task, newest):
+                place = task.stage.place_of(topic)
                 if rows_left <= 0:
                     break
                 frames, number = postgres_topics.read_rows(
                     connection,
                     topic,
                     postgres_topics.stored_partition(topic, task.partition),
-                    after=task.standing.stored.get(topic, 0),
+                    after=task.standing.stored.get(place, 0),
                     rows_max=rows_left,
                 )
                 if frames:
-                    task.standing.stored[topic] = number
+                    task.standing.stored[place] = number
                     frames_of[topic] = frames
                     rows = sum(frame.height for frame in frames)
                     rows_left -= rows
@@ -447,7 +448,7 @@ def _unread(task: Task, newest: Mapping[tuple[str, int], int]) -> list[str]:
         for topic in task.stage.topics
         if topic in STORED
         and newest.get((topic, postgres_topics.stored_partition(topic, task.partition)), 0)
-        > task.standing.stored.get(topic, 0)
+        > task.standing.stored.get(task.stage.place_of(topic), 0)
     ]
 
 

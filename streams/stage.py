@@ -9,13 +9,17 @@ from typing import Any
 from rating.ports import Step
 from streams.topics import STORED
 
+_ANEW = "#"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """One pure step with its inputs, outputs and the types of its keyed state.
 
     raw_log names the log whose blocks it reads (its only partition); topics its input topics;
-    produces its output topics; collections the value type of each state collection.
+    produces its output topics; collections the value type of each state collection. taken_anew is
+    of kept topics: how often what the stage takes of one has grown, by a version or a setting. A
+    task that has read it with another number reads it from the beginning again.
     """
 
     name: str
@@ -24,6 +28,16 @@ class Stage:
     raw_log: str | None = None
     topics: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
+    taken_anew: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def place_of(self, topic: str) -> str:
+        """Return under which name the stage's position in a topic is kept."""
+        number = self.taken_anew.get(topic, 0)
+        return f"{topic}{_ANEW}{number}" if number else topic
+
+    def reads(self, place: str) -> bool:
+        """Return whether a position's name is of one of the stage's topics."""
+        return place.partition(_ANEW)[0] in self.topics
 
     def tasks(self, partitions: int) -> tuple[str, ...]:
         """Return the stage's task names: one per partition, one in all for a raw log."""

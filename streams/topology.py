@@ -22,6 +22,7 @@ import rating.attribute_step
 import rating.rate_step
 import streams.decode
 import streams.sessions
+from rating.session_config import FLOW_USER
 from streams.stage import Stage
 
 
@@ -60,6 +61,8 @@ def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
             collections=rating.attribute_step.COLLECTIONS,
             topics=("flow.minutes", "session.bindings", "directory"),
             produces=("usage.measured",),
+            # Identities since flows tell users: before, and without it, attribute passes them over.
+            taken_anew={"directory": 1} if FLOW_USER in configs.attribute.who_order else {},
         ),
         Stage(
             name="rate",

@@ -55,6 +55,12 @@ class FlowDecodeConfig:
     """Most fields of one template."""
     samplers_per_session_limit: int = 1_024
     """Most samplers of one exporter and observation domain."""
+    user_name_octets_limit: int = 253
+    """Most octets of a user name in a flow; a longer one is none (253 is RADIUS's most)."""
+    no_user_names: tuple[str, ...] = (
+        "-", "--", "n/a", "none", "null", "(null)", "unknown", "undefined",
+    )  # fmt: skip
+    """What exporters send as user name where they know none; upper and lower case are alike."""
     sets_per_datagram_limit: int = 1_024
     """Most sets read from one datagram."""
     port_conflict_seconds: int = 300

@@ -30,6 +30,7 @@ from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
 from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
+from collectors.netflow.texts import user_names
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -231,6 +232,7 @@ class Decoding:
         """Return the flows of the traffic groups, without those that cannot be true."""
         traffic = [group for group in groups if group.layout.is_traffic]
         columns = empty_columns(sum(len(group.records) for group in traffic))
+        names = user_names(self.config)
         start = 0
         for group in traffic:
             part = slice(start, start + len(group.records))
@@ -238,7 +240,11 @@ class Decoding:
             boot_at = boot_times(group, rows, timelines)
             fill_columns(columns, part, group.layout, group.records, (rows, group.row, boot_at))
             fill_rates(columns, part, group, (rows, timelines, self.sessions), self.config)
-        flows = Flows(rows=rows, **columns)
+            if group.layout.texts:
+                columns["user_name"][part] = names.numbers(group, "user_name")
+        for number in rows.origin[names.refused_rows()].tolist():
+            self.note(number, "user_name_too_long", 1)
+        flows = Flows(rows=rows, user_names=names.known, **columns)
         absurd = implausible(flows, self.config.record_octets_limit)
         if absurd is None:
             return flows

@@ -81,6 +81,17 @@ LAST: Mapping[str, tuple[Element, ...]] = {
 """Columns read from the last occurrence of a repeated element: the metering process lists outer
 headers before inner ones (RFC 7011 §8), and the subscriber's are the inner."""
 
+TEXTS: Mapping[str, tuple[Element, ...]] = {
+    "user_name": ((0, 371), (0, 40_000), (0, 56_702), (0, 57_714), (35_632, 242), (5951, 205),
+                  (15_397, 28), (637, 93)),
+}  # fmt: skip
+"""Texts of a flow, read from the first element of the list that is not empty in the record.
+
+user_name: userName; Cisco ASA's AAA user name, Palo Alto's User-ID and ntop's RADIUS user name, all
+three v9 elements without enterprise; ntop (35632), Citrix NetScaler's AAA user name (5951),
+Procera's subscriber identifier (15397), Nokia's NAT subscriber string (637).
+"""
+
 ADDRESSES = ("source", "destination", "nat_source", "nat_destination")
 """Ends of a flow that have an address column: ``<end>_v4`` of 4 octets, ``<end>_v6`` of 16."""
 

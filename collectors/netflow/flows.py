@@ -45,8 +45,9 @@ class Flows:
     row indexes `rows`, the datagrams' columns (receive time, exporter through `rows.origin`).
     <end>_high and <end>_low are an address's 16 octets as two uint64 (IPv4 as ::ffff:a.b.c.d, no
     address: 0, 0); the nat_ ends are the post-NAT addresses (225, 226, 281, 282), 0 where absent.
-    tos is the whole octet (DSCP is its upper six bits). start_at <= end_at are ms since 1970 by the
-    exporter's clock; `times` are by ours.
+    tos is the whole octet (DSCP is its upper six bits). user_name indexes user_names, the different
+    names of the batch, of which the first is "": no name. start_at <= end_at are ms since 1970 by
+    the exporter's clock; `times` are by ours.
     rate_numerator / rate_denominator is the sampling rate, 1 where not known.
     """
 
@@ -76,6 +77,8 @@ class Flows:
     rate_numerator: Int64s
     rate_denominator: Int64s
     rate_known: NDArray[np.bool_]
+    user_name: NDArray[np.uint32]
+    user_names: tuple[str, ...] = ("",)
 
     def __len__(self) -> int:
         """Return the number of flow records."""
@@ -109,12 +112,12 @@ class Flows:
 
     def take(self, keep: NDArray[np.bool_]) -> Flows:
         """Return the flows for which keep is true."""
-        columns = {
-            field.name: getattr(self, field.name)[keep]
-            for field in dataclasses.fields(self)
-            if field.name != "rows"
-        }
-        return Flows(rows=self.rows, **columns)
+        columns: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            column = getattr(self, field.name)
+            if isinstance(column, np.ndarray):
+                columns[field.name] = column[keep]
+        return dataclasses.replace(self, **columns)
 
 
 def empty_columns(count: int) -> dict[str, NDArray[Any]]:
@@ -133,6 +136,7 @@ def empty_columns(count: int) -> dict[str, NDArray[Any]]:
     columns["rate_numerator"] = np.ones(count, np.int64)
     columns["rate_denominator"] = np.ones(count, np.int64)
     columns["rate_known"] = np.zeros(count, np.bool_)
+    columns["user_name"] = np.zeros(count, np.uint32)
     return columns
 
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
 from collectors.netflow.headers import Rows
-from collectors.netflow.layouts import Layout, layout_of, normalise
+from collectors.netflow.layouts import Layout, layout_of
 from collectors.netflow.learning import Learned, Resolution
 from collectors.netflow.sets import Sets
 from collectors.netflow.state import HeldSet, split_session_key
+from collectors.netflow.variable import normalise
 
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
@@ -86,12 +87,16 @@ class DataSets:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Group:
-    """Records of one layout: void [n], with each record's row and order, int64 [n]."""
+    """Records of one layout: void [n], with each record's row and order, int64 [n].
+
+    payload is what the places of variable texts count in.
+    """
 
     layout: Layout
     records: NDArray[np.void]
     row: Int64s
     order: Int64s
+    payload: bytes | memoryview
 
 
 def join_released(
@@ -178,6 +183,7 @@ def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
                 records=np.frombuffer(body, layout.dtype),
                 row=np.repeat(data.row[place], counts[place]),
                 order=np.repeat(data.order[place], counts[place]),
+                payload=data.payload,
             )
         )
     return groups, counts
@@ -185,13 +191,9 @@ def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
 
 def _normalised(data: DataSets, layout: Layout, place: Int64s, note: Note) -> tuple[bytes, Int64s]:
     """Return the normalised records of variable-length sets, and each set's record count."""
-    bodies: list[bytes] = []
-    counts = np.zeros(len(place), np.int64)
-    for position, index in enumerate(place.tolist()):
-        start = int(data.start[index])
-        end = start + int(data.length[index])
-        body, counts[position], is_cut = normalise(layout, bytes(data.payload[start:end]))
-        bodies.append(body)
-        if is_cut:
-            note(int(data.rows.origin[data.row[index]]), "record_truncated", 1)
-    return b"".join(bodies), counts
+    start = data.start[place]
+    bounds = (start, start + data.length[place])
+    found = normalise(layout, np.frombuffer(data.payload, np.uint8), bounds)
+    for row in data.row[place[found.is_cut]].tolist():
+        note(int(data.rows.origin[row]), "record_truncated", 1)
+    return found.octets, found.counts

@@ -1,14 +1,15 @@
 """A template compiled once: where each column lies in a record, as a numpy structured dtype.
 
 A record of fixed length is read in place. A record with fields of variable length is first
-*normalised*: its fixed stretches are put one after another and each variable integer that a column
-needs follows as 8 octets; then both are read alike. An integer of 3, 5, 6 or 7 octets
-(reduced-size encoding, RFC 7011 §6.2) is read as two or three pieces and put together.
+*normalised* (`variable`); then both are read alike. An integer of 3, 5, 6 or 7 octets (reduced-size
+encoding, RFC 7011 §6.2) is read as two or three pieces and put together. A text is no column of its
+own: `texts` numbers the different ones of a batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.netflow.elements import ADDRESSES, FIRST, FIXED_FIELDS, LAST, Element
+from collectors.netflow.elements import ADDRESSES, FIRST, FIXED_FIELDS, LAST, TEXTS, Element
 from collectors.netflow.templates import FIXED, VARIABLE_OCTETS, Field, read_fields
 
 _PIECES: Mapping[int, tuple[int, ...]] = {
@@ -36,16 +37,40 @@ CACHED_DEFINITION_OCTETS_MAX = 1_024
 """Longest template definition whose layout is remembered: 255 fields, far above any exporter's."""
 
 
+INTEGER_OCTETS = 8
+"""What a variable integer takes in a normalised record."""
+TEXT_OCTETS = 8
+"""What a variable text takes there: its place in the payload and its length, 4 octets each."""
+
+
+class FieldKind(enum.Enum):
+    """What a stretch of a normalised record holds."""
+
+    OCTETS = enum.auto()
+    INTEGER = enum.auto()
+    TEXT = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stretch:
     """A step of normalising a record: `octets` fixed octets, or one variable-length field.
 
-    keeps says that the variable field is a column's integer and must not be dropped.
+    at is where it goes in the normalised record, -1 where no column needs the field.
     """
 
     octets: int
     is_variable: bool
-    keeps: bool = False
+    at: int = -1
+    kind: FieldKind = FieldKind.OCTETS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextPlace:
+    """A text of a record: the dtype field of its octets, or of its place where it is variable."""
+
+    name: str
+    octets: int
+    is_variable: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -54,7 +79,8 @@ class Layout:
 
     record_octets is the length of a record, or the least length where some field is variable
     (`stretches` is then not empty). dtype describes a (normalised) record; pieces names, for each
-    column that the template has, the dtype fields that make it up, most significant first.
+    column that the template has, the dtype fields that make it up, most significant first. texts
+    names, for each text that the template has, its places in the order of `elements.TEXTS`.
     """
 
     is_options: bool
@@ -62,6 +88,7 @@ class Layout:
     dtype: np.dtype[np.void]
     pieces: Mapping[str, tuple[str, ...]]
     stretches: tuple[Stretch, ...]
+    texts: Mapping[str, tuple[TextPlace, ...]]
 
     def has(self, column: str) -> bool:
         """Return whether the template holds an element for the column."""
@@ -139,22 +166,57 @@ def _compile(is_options: bool, fields: Sequence[Field]) -> Layout:
         if field.octets:
             places.setdefault(field.element, []).append((offset, field.octets))
             if stretches and not stretches[-1].is_variable:
-                stretches[-1] = Stretch(stretches[-1].octets + field.octets, is_variable=False)
+                grown = stretches[-1].octets + field.octets
+                stretches[-1] = dataclasses.replace(stretches[-1], octets=grown)
             else:
-                stretches.append(Stretch(field.octets, is_variable=False))
+                stretches.append(Stretch(field.octets, is_variable=False, at=offset))
         offset += field.octets
         least += field.octets
-    wanted = {element for elements in (*FIRST.values(), *LAST.values()) for element in elements}
+    variable_texts: dict[Element, int] = {}
     for index, field in variable:
-        if field.element in wanted and field.element not in places:
-            stretches[index] = Stretch(0, is_variable=True, keeps=True)
-            places[field.element] = [(offset, 8)]
-            offset += 8
+        if field.element in places or field.element in variable_texts:
+            continue
+        if field.element in _INTEGERS:
+            stretches[index] = Stretch(0, True, offset, FieldKind.INTEGER)
+            places[field.element] = [(offset, INTEGER_OCTETS)]
+            offset += INTEGER_OCTETS
+        elif field.element in _TEXTS:
+            stretches[index] = Stretch(0, True, offset, FieldKind.TEXT)
+            variable_texts[field.element] = offset
+            offset += TEXT_OCTETS
     pieces, names, formats, offsets = _place_columns(places)
+    texts = _place_texts(places, variable_texts)
+    for place, at in texts.values():
+        names.append(place.name)
+        formats.append("(2,)>u4" if place.is_variable else f"V{place.octets}")
+        offsets.append(at)
     dtype = np.dtype(
         {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(offset, 1)}
     )
-    return Layout(is_options, least, dtype, pieces, tuple(stretches) if variable else ())
+    found = {
+        text: tuple(texts[element][0] for element in elements if element in texts)
+        for text, elements in TEXTS.items()
+    }
+    held = {text: chosen for text, chosen in found.items() if chosen}
+    return Layout(is_options, least, dtype, pieces, tuple(stretches) if variable else (), held)
+
+
+_INTEGERS = frozenset(e for elements in (*FIRST.values(), *LAST.values()) for e in elements)
+_TEXTS = frozenset(element for elements in TEXTS.values() for element in elements)
+
+
+def _place_texts(
+    fixed: Mapping[Element, Sequence[tuple[int, int]]], variable: Mapping[Element, int]
+) -> dict[Element, tuple[TextPlace, int]]:
+    """Return where each text lies, and the offset; of a repeated one the last (RFC 7011 §8)."""
+    found: dict[Element, tuple[TextPlace, int]] = {}
+    for element in sorted(_TEXTS):
+        if element in fixed:
+            offset, octets = fixed[element][-1]
+            found[element] = TextPlace(f"text_{offset}", octets, False), offset
+        elif element in variable:
+            found[element] = TextPlace(f"text_{variable[element]}", 0, True), variable[element]
+    return found
 
 
 def _place_columns(
@@ -202,52 +264,3 @@ def _words(column: str, offset: int, octets: int) -> list[tuple[int, int]]:
         words.append((offset, width))
         offset += width
     return words
-
-
-def normalise(layout: Layout, body: bytes) -> tuple[bytes, int, bool]:
-    """Return a variable-length set's records normalised, their number, and whether one was cut.
-
-    body is the set without its header. Octets after the last whole record, fewer than the
-    shortest record, are padding (RFC 7011 §3.3.1).
-    """
-    filler = b"" if any(s.octets or s.keeps for s in layout.stretches) else b"\0"
-    out: list[bytes] = []
-    position = 0
-    count = 0
-    while position + layout.record_octets <= len(body):
-        fixed: list[bytes] = []
-        kept: list[bytes] = []
-        for stretch in layout.stretches:
-            if not stretch.is_variable:
-                end = position + stretch.octets
-                fixed.append(body[position:end])
-            else:
-                start, end = _variable_field(body, position)
-                if stretch.keeps:
-                    kept.append(body[start:end][-8:].rjust(8, b"\0"))
-            if end > len(body):
-                return b"".join(out), count, True
-            position = end
-        out += fixed
-        out += kept
-        out.append(filler)
-        count += 1
-    return b"".join(out), count, False
-
-
-def _variable_field(body: bytes, position: int) -> tuple[int, int]:
-    """Return where a variable-length field's value begins and ends (RFC 7011 §7).
-
-    The end lies beyond the body where the field is cut off.
-    """
-    beyond = len(body) + 1
-    if position >= len(body):
-        return position, beyond
-    octets = body[position]
-    start = position + 1
-    if octets == 255:
-        if position + 3 > len(body):
-            return position, beyond
-        octets = int.from_bytes(body[position + 1 : position + 3], "big")
-        start = position + 3
-    return start, start + octets

@@ -24,6 +24,7 @@ REFUSALS: Mapping[str, str] = {
     "held_limit": "data sets without template beyond the limits of what waits",
     "duplicate": "byte-identical datagrams of one exporter within the window",
     "implausible_counter": "records whose octets or packets cannot be true",
+    "user_name_too_long": "records whose user name is longer than the limit (read without it)",
     "implausible_sampling_rate": "announced sampling rates that cannot be true",
 }
 """Reason of refusal -> what is counted. `flowrate inspect flows` shows the same names."""

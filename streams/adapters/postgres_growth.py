@@ -256,7 +256,7 @@ def _grow_stage(
     stored, live = beside
     tasks = {p: standings.get(f"{stage.name}/{p}") for p in range(growing.partitions_before)}
     former = {partition: task[1] if task else Standing() for partition, task in tasks.items()}
-    informed = growth.informed_of(former)
+    informed = growth.informed_of(stage, former)
     _rekey(
         connection,
         stage,

@@ -152,9 +152,8 @@ class ClusterMachine(Machine):
             stage, _, partition = task.partition("/")
             for topic, stages in reads.items():
                 stored = postgres_topics.stored_partition(topic, int(partition))
-                if stage in stages and standing.stored.get(topic, 0) < newest.get(
-                    (topic, stored), 0
-                ):
+                places = [at for name, at in standing.stored.items() if name.startswith(topic)]
+                if stage in stages and max(places, default=0) < newest.get((topic, stored), 0):
                     return False
         return bool(standings)
 

@@ -13,7 +13,7 @@ import pytest
 from collectors.datagrams import Datagram, encode_datagrams
 from collectors.netflow.state import HeldSet, Totals, split_session_key
 from collectors.partitioning import packet_partition, split_flows
-from rating.attribution import decode_page
+from rating.attribution import BINDING_SCHEMA, PAGE_SCHEMA, decode_page
 from rating.pages import Page
 from rating.rate_state import WaitingCell
 from rating.records import SessionBinding, Usage, frame_of
@@ -164,10 +164,13 @@ def check_sessions(grown: Grown) -> None:
         assert partition == packet_partition(packet, grown.partitions)
 
 
+FRAMES = {"pages": PAGE_SCHEMA, "bindings": BINDING_SCHEMA}
+
+
 def rows_of(state: State, collection: str) -> pl.DataFrame:
     """Return the rows of all frames of a collection, each with its task's partition."""
     frames = [
-        decode_page(decode_value(value, bytes)).with_columns(
+        decode_page(decode_value(value, bytes), FRAMES[collection]).with_columns(
             partition=pl.lit(partition), at=pl.lit(key)
         )
         for (stage, partition, name), rows in state.items()

@@ -6,8 +6,10 @@ import polars as pl
 import pytest
 
 from rating.attribution import (
-    ADDRESS,
     BINDING_SCHEMA,
+    HOLDER_KEY,
+    PAGE_SCHEMA,
+    Evidence,
     add_up,
     bindings_of,
     decode_page,
@@ -18,10 +20,12 @@ from rating.attribution import (
     touched_by,
 )
 from rating.records import FlowMinute, SessionBinding, frame_of
+from rating.session_config import WHO
 from tests.rating.accounting_log import at, minute
 from tests.rating.flow_log import binding, flow
 
 BOUND_MS = 7_200_000
+NO_USERS = pl.DataFrame(schema={"user_name": pl.String, "subscriber_id": pl.String})
 
 
 def page_of(*rows: FlowMinute) -> pl.DataFrame:
@@ -30,9 +34,10 @@ def page_of(*rows: FlowMinute) -> pl.DataFrame:
 
 
 def owner(host: str, *bindings: SessionBinding) -> str:
-    addresses = page_of(flow("10:05", host, 1)).select(ADDRESS)
+    holders = page_of(flow("10:05", host, 1)).select(HOLDER_KEY)
     table = bindings_of(frame_of(SessionBinding, list(bindings)))
-    owners = owners_of(addresses, minute("10:05"), table, statics_of([]))
+    evidence = Evidence(table, statics_of([]), NO_USERS, WHO)
+    owners = owners_of(holders, minute("10:05"), evidence)
     return str(owners["subscriber_id"].item())
 
 
@@ -88,7 +93,12 @@ def test_rows_add_up_only_where_their_lateness_is_one() -> None:
 
 def test_a_page_comes_back_from_its_octets() -> None:
     page = page_of(flow("10:05", "100.64.0.1", 1))
-    assert decode_page(encode_page(page)).equals(page)
+    assert decode_page(encode_page(page), PAGE_SCHEMA).equals(page)
+
+
+def test_a_page_of_the_version_before_names_no_user() -> None:
+    page = page_of(flow("10:05", "100.64.0.1", 1)).select(PAGE_SCHEMA.names())
+    assert decode_page(encode_page(page.drop("user_name")), PAGE_SCHEMA).equals(page)
 
 
 def test_rows_under_a_changed_binding_know_its_latest_cause() -> None:

@@ -267,3 +267,34 @@ def test_a_step_takes_so_many_octets_of_a_log_and_at_least_a_block(
     while runner.run_once():
         pass
     assert taken == steps
+
+
+def test_a_stage_that_takes_more_of_a_kept_topic_reads_it_from_the_beginning(
+    tmp_path: Path,
+) -> None:
+    begin = begin_on(tmp_path / "flowrate.sqlite")
+    taken: list[str] = []
+
+    def learn(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        taken.extend(batch.frame("directory", schema_of(DirectoryEntry))["entry_id"])
+        return StepResult()
+
+    def run(*entry_ids: str, anew: int) -> list[str]:
+        anew_of = {"directory": anew} if anew else {}
+        stage = Stage("attribute", learn, {}, topics=("directory",), taken_anew=anew_of)
+        runner = EmbeddedRunner(begin, (stage,), {}, lambda connection, rows: 0, StreamsConfig())
+        rows = [DirectoryEntry(e, 1, "identity", e, "s", 0, 0, None) for e in entry_ids]
+        with begin() as connection:
+            append_rows(
+                connection, "directory", "api", frame_of(DirectoryEntry, rows), partitions=1
+            )
+        taken.clear()
+        while runner.run_once():
+            pass
+        return list(taken)
+
+    assert run("a", "b", anew=0) == ["a", "b"]
+    assert run("c", anew=0) == ["c"]
+    assert run("d", anew=1) == ["a", "b", "c", "d"]
+    assert run("e", anew=1) == ["e"]
+    assert run(anew=0) == ["d", "e"], "back again, what came meanwhile is taken"
