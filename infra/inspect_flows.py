@@ -19,7 +19,9 @@ import numpy as np
 from collectors.adapters.captures import read_file
 from collectors.datagrams import Datagram, decode_datagrams, encode_datagrams
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.counting import Counting
 from collectors.netflow.decoder import COUNTED, Decoded, decode
+from collectors.netflow.flows import Flows
 from collectors.netflow.state import HELD, PROGRESS, split_session_key
 from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
@@ -33,8 +35,8 @@ PROTOCOLS: Mapping[int, str] = {
 
 SUMS = (
     "datagrams", "templates", "data_records", "option_records", "flows",
-    "octets_exported", "octets_scaled", "packets_exported", "packets_scaled", "held", "lost",
-    "clock_corrected",
+    "octets_exported", "octets_scaled", "packets_exported", "packets_scaled",
+    "octets_reverse", "octets_counted", "repeated", "held", "lost", "clock_corrected",
 )  # fmt: skip
 """Numbers of an exporter, and of the totals, in the order in which they are shown."""
 
@@ -57,8 +59,11 @@ class Inspection:
             part = datagrams[first : first + DATAGRAMS_PER_BLOCK]
             block = decode_datagrams(encode_datagrams(part))
             decoded = decode(self._state, block, watermark_at=0, config=self._config)
-            self._state.apply(StepResult(changes=decoded.changes))
-            self._count(decoded)
+            counting = Counting(self._state, self._config)
+            counted = counting.count(decoded.flows, decoded.origins)
+            changes = [*decoded.changes, *counting.changes(0)]
+            self._state.apply(StepResult(changes=changes))
+            self._count(decoded, counted)
 
     def refuse(self, sender: _Sender, reason: str, count: int) -> None:
         """Count what never reached the decoder."""
@@ -71,8 +76,8 @@ class Inspection:
         self._refused.setdefault(sender, {})
         return self._sums.setdefault(sender, dict.fromkeys(SUMS, 0))
 
-    def _count(self, decoded: Decoded) -> None:
-        """Add what one block held."""
+    def _count(self, decoded: Decoded, counted: Flows) -> None:
+        """Add what one block held, and what of it counts."""
         senders = [(o.address, o.source_port, o.version, o.domain) for o in decoded.origins]
         for (number, name), count in decoded.counts.items():
             if name not in COUNTED:
@@ -89,6 +94,15 @@ class Inspection:
                 values = getattr(flows, name)
                 sums[f"{name}_exported"] += int(values[mine].sum())
                 sums[f"{name}_scaled"] += int(flows.scaled(values)[mine].sum())
+            sums["octets_reverse"] += int(flows.octets_reverse[mine].sum())
+            sums["repeated"] += int(mine.sum())
+        both = counted.scaled(counted.octets) + counted.scaled(counted.octets_reverse)
+        origin = counted.origin
+        for number in np.unique(origin).tolist():
+            mine = origin == number
+            sums = self._of(senders[number])
+            sums["repeated"] -= int(mine.sum())
+            sums["octets_counted"] += int(both[mine].sum())
 
     def report(self) -> dict[str, Any]:
         """Return the exporters and totals as documented in `inspect`."""
@@ -130,12 +144,14 @@ def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str
 
     ``{"exporters": [{"exporter", "source_port", "protocol", "observation_domain", "clock_skew_ms",
     "datagrams", "templates", "data_records", "option_records", "flows", "octets_exported",
-    "octets_scaled", "packets_exported", "packets_scaled", "held", "lost", "clock_corrected",
-    "refused": {reason: count}}], "totals": {the same sums}}``. held is data sets whose template
-    never came; lost is flows (v5), datagrams (v9) or records (IPFIX) that the sequence numbers
-    miss; clock_skew_ms is how far the exporter's clock is ahead of the capture's, at its end, and
-    clock_corrected the datagrams whose times are corrected for it. Raises OSError where a file
-    cannot be read.
+    "octets_scaled", "packets_exported", "packets_scaled", "octets_reverse", "octets_counted",
+    "repeated", "held", "lost", "clock_corrected", "refused": {reason: count}}], "totals": {the
+    same sums}}``. octets_reverse is the other direction of biflows, as exported; octets_counted is
+    what would be billed, both directions, scaled; repeated is records that say nothing new of
+    their flow. held is data sets whose template never came; lost is flows (v5), datagrams (v9) or
+    records (IPFIX) that the sequence numbers miss; clock_skew_ms is how far the exporter's clock is
+    ahead of the capture's, at its end, and clock_corrected the datagrams whose times are corrected
+    for it. Raises OSError where a file cannot be read.
     """
     inspection = Inspection()
     for path in paths:

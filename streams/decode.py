@@ -17,6 +17,7 @@ import polars as pl
 from collectors.datagrams import DatagramBlock, decode_datagrams
 from collectors.netflow import state
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.counting import Counting
 from collectors.netflow.decoder import Decoded, Decoding
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
@@ -61,9 +62,11 @@ def step(
     blocks, outputs = _read_blocks(batch.blocks, counters)
     block = join_blocks(blocks)
     decoding = Decoding(view, block, config)
+    counting = Counting(view, config)
     flows = None
     for flows in decoding.parts(watermark_at=watermark_at, records_max=PART_RECORDS_MAX):
         counters["decode_flows"] += len(flows)
+        flows = counting.count(flows, decoding.origins)
         frame, counted = flow_minutes(flows, decoding.origins, rules, config)
         counters.update(counted)
         if frame.height:
@@ -71,6 +74,8 @@ def step(
             outputs.append(Output("flow.minutes", frame))
     assert flows is not None, "there is always a part"
     decoded = decoding.result(flows)
+    changes += counting.changes(watermark_at)
+    counters.update(counting.counters)
     _count(decoded, counters)
     return StepResult(
         changes=[*changes, *decoded.changes],

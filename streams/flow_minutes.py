@@ -22,7 +22,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from collectors.netflow.config import FlowDecodeConfig
-from collectors.netflow.exporters import exporters_of
 from collectors.netflow.flows import Flows
 from collectors.netflow.sessions import Origin
 from rating.addresses import format_address
@@ -80,7 +79,6 @@ def flow_minutes(
     counters: Counter[str] = Counter()
     if not len(flows):
         return empty_frame(FlowMinute), counters
-    flows = _counted(flows, origins, config, counters)
     start, end = _placed(flows, config, counters)
     end = np.maximum(end, start + 1)  # a flow of one packet lasts a millisecond
     names = _Names()
@@ -119,20 +117,6 @@ class _Names:
                 self._index[name] = len(self.known)
                 self.known.append(name)
         return np.array([self._index[name] for name in book.names], np.int64)
-
-
-def _counted(
-    flows: Flows, origins: Sequence[Origin], config: FlowDecodeConfig, counters: Counter[str]
-) -> Flows:
-    """Return the flows of the direction that their exporter's setting counts."""
-    if all(exporter.counted_direction == "all" for exporter in config.exporters):
-        return flows
-    refused = {"all": -1, "ingress": 1, "egress": 0}
-    entries = [exporters_of(config.exporters).find(origin.address) for origin in origins]
-    unwanted = np.array([refused[e.counted_direction] if e else -1 for e in entries])
-    keep = flows.direction != unwanted[flows.origin]
-    counters["decode_flows_uncounted"] += int((~keep).sum())
-    return flows.take(keep)
 
 
 def _placed(

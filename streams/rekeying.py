@@ -261,6 +261,8 @@ RULES_OF: Mapping[str, Mapping[str, Moves]] = {
         # A digest does not tell its exporter. Where the new number is a multiple of the old one,
         # this is the digests of one old partition, none of them twice.
         flow_state.SEEN: _moved(_heirs),
+        # Likewise the key of a flow whose counters go on.
+        flow_state.RUNNING: _moved(_heirs),
         flow_state.TOTALS: _totals,
         RULES: _moved(_everyone),
     },

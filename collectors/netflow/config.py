@@ -20,9 +20,41 @@ class ExporterConfig:
     """Rate of records for which the exporter announced none; 0: that of all exporters."""
     has_separate_ports: bool = False
     """True where several exporters share the address and differ by source port."""
-    counted_direction: Literal["all", "ingress", "egress"] = "all"
+    role: Literal["count", "ignore"] = "count"
+    """"ignore" where another exporter sees the same flows and bills them, as a border router does
+    behind the BNGs: its templates and losses are known, its flows count nowhere."""
+    counted_direction: Literal["all", "ingress", "egress", "boundary"] = "all"
     """Which records count where the exporter sends each flow at ingress and at egress (element
-    61); records without a direction always count."""
+    61); records without a direction always count. "boundary": of both, the one metered at the
+    subscriber's interface."""
+    subscriber_interfaces: tuple[str, ...] = ()
+    """SNMP indices (elements 10, 14) towards subscribers, ``["7", "100-199"]``. If set, only flows
+    that come in or go out through one of them count."""
+    core_interfaces: tuple[str, ...] = ()
+    """Indices towards the network, where those of subscribers come and go: all others but 0 are
+    then subscribers'. Unused where subscriber_interfaces is set."""
+    ignored_interfaces: tuple[str, ...] = ()
+    """Indices whose flows never count, such as those towards a cache or a tunnel that another
+    interface meters too."""
+    counters: Literal["auto", "delta", "total"] = "auto"
+    """Whether counters go on from record to record of a flow. "auto": octetTotalCount and its kin
+    (85, 86) do, and the events of a Cisco ASA; "delta": none do; "total": all do."""
+    post_counters: Literal["after", "reverse"] = "after"
+    """What postOctetDeltaCount (23, 24) beside 1 and 2 is: the same packets behind the device, or,
+    as nProbe uses it for both directions in one record, the "reverse" direction."""
+
+    @property
+    def names_interfaces(self) -> bool:
+        """Return whether the entry asks which interfaces a flow used."""
+        return bool(self.subscriber_interfaces or self.core_interfaces or self.ignored_interfaces)
+
+    @property
+    def has_rules(self) -> bool:
+        """Return whether the entry says anything about which records count, and how much."""
+        return self.names_interfaces or (
+            (self.role, self.counted_direction, self.counters, self.post_counters)
+            != ("count", "all", "auto", "after")
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +95,13 @@ class FlowDecodeConfig:
     """What exporters send as user name where they know none; upper and lower case are alike."""
     sets_per_datagram_limit: int = 1_024
     """Most sets read from one datagram."""
+    running_flows_limit: int = 1_000_000
+    """Most flows whose counters go on from record to record; those silent longest are forgotten."""
+    running_idle_seconds: int = 7_200
+    """How long such a flow may be silent before its next record is taken as a new flow's. Above the
+    exporter's interval of updates."""
+    running_ended_seconds: int = 300
+    """How long such a flow is known after its end, for records that were overtaken on the way."""
     port_conflict_seconds: int = 300
     """Two templates of one id from two ports of an address within this time: two exporters."""
     sequence_reorder_limit: int = 4_096
@@ -107,6 +146,40 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"
         )
+    if not 0 <= config.running_ended_seconds <= config.running_idle_seconds:
+        problems.append(
+            f"running_ended_seconds = {config.running_ended_seconds}: "
+            f"expected 0 to running_idle_seconds = {config.running_idle_seconds}"
+        )
+    return problems
+
+
+def parse_interfaces(text: str) -> tuple[int, int]:
+    """Return the first and last SNMP index of ``7`` or ``100-199``. Raises ValueError if none."""
+    low, dash, high = text.strip().partition("-")
+    first, last = int(low), int(high) if dash else int(low)
+    if not 0 <= first <= last < 1 << 32:
+        raise ValueError(f"{text!r}: expected an index, or two in order, below 2^32")
+    return first, last
+
+
+def _check_interfaces(exporter: ExporterConfig) -> list[str]:
+    """Return what is wrong with the interfaces that an entry names."""
+    problems = []
+    for name in ("subscriber_interfaces", "core_interfaces", "ignored_interfaces"):
+        for text in getattr(exporter, name):
+            try:
+                parse_interfaces(text)
+            except ValueError:
+                problems.append(
+                    f'exporters.{name} = {text!r}: expected an SNMP index or a range, "100-199"'
+                )
+    is_blind = not (exporter.subscriber_interfaces or exporter.core_interfaces)
+    if exporter.counted_direction == "boundary" and is_blind:
+        problems.append(
+            f"exporters.counted_direction = 'boundary' of {exporter.address}: expected "
+            "subscriber_interfaces or core_interfaces beside it"
+        )
     return problems
 
 
@@ -126,6 +199,7 @@ def _check_exporters(config: FlowDecodeConfig) -> list[str]:
         if network in seen:
             problems.append(f"exporters.address = {exporter.address!r}: expected one entry only")
         seen.add(network)
+        problems += _check_interfaces(exporter)
         for name in ("sampling_rate", "default_sampling_rate"):
             if not 0 <= getattr(exporter, name) <= config.sampling_rate_limit:
                 problems.append(

@@ -31,6 +31,7 @@ from collectors.netflow.sets import Sets, walk_sets
 from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
 from collectors.netflow.texts import user_names
+from collectors.netflow.volume import fill_volume
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -242,6 +243,7 @@ class Decoding:
             fill_rates(columns, part, group, (rows, timelines, self.sessions), self.config)
             if group.layout.texts:
                 columns["user_name"][part] = names.numbers(group, "user_name")
+            fill_volume(columns, part, group, rows, self.sessions)
         for number in rows.origin[names.refused_rows()].tolist():
             self.note(number, "user_name_too_long", 1)
         flows = Flows(rows=rows, user_names=names.known, **columns)

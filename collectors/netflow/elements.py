@@ -21,11 +21,31 @@ def _iana(*ids: int) -> tuple[Element, ...]:
     return tuple((0, number) for number in ids)
 
 
+PROCERA, IXIA = 15397, 3054
+"""Private enterprise numbers of vendors whose counters stand in no IANA element."""
+
 FIRST: Mapping[str, tuple[Element, ...]] = {
-    "octets": _iana(1, 231, 85, 23, 352, 171),
-    "packets": _iana(2, 298, 86, 24, 172),
-    "octets_reverse": ((REVERSE, 1), (0, 232), (REVERSE, 85)),
-    "packets_reverse": ((REVERSE, 2), (0, 299), (REVERSE, 86)),
+    "octets": (
+        *_iana(1, 231, 85, 23, 352, 171),  # the layer below IP only where nothing else is held
+        *_iana(353, 417, 420, 20, 175),
+        (PROCERA, 4),
+    ),
+    "packets": _iana(2, 298, 86, 24, 172, 430, 431, 19, 174),
+    "octets_reverse": (
+        *((REVERSE, 1), (0, 232), (REVERSE, 85), (REVERSE, 23), (REVERSE, 352)),
+        *((REVERSE, 171), (REVERSE, 353), (IXIA, 176), (PROCERA, 3)),
+    ),
+    "packets_reverse": (
+        *((REVERSE, 2), (0, 299), (REVERSE, 86), (REVERSE, 24), (REVERSE, 172)),
+        (IXIA, 177),
+    ),
+    "octets_post": _iana(23),
+    "packets_post": _iana(24),
+    "flow_id": _iana(148),
+    "event": _iana(233, 40005),
+    "end_reason": _iana(136),
+    "ingress_interface": _iana(10, 252),
+    "egress_interface": _iana(14, 253),
     "tos": _iana(5),
     "dscp": _iana(195),
     "direction": _iana(61),
@@ -63,6 +83,27 @@ FIRST: Mapping[str, tuple[Element, ...]] = {
 """Integer columns read from the first element of the list that the template holds; of an element
 that the template repeats, the first occurrence (a counter of the whole packet)."""
 
+TOTALS = frozenset(
+    (enterprise, number)
+    for enterprise in (0, REVERSE)
+    for number in (85, 86, 171, 172, 174, 175, 353, 420, 431)
+)
+"""Counters since the flow's beginning (RFC 5102 §5.10): a flow that is reported again repeats what
+was reported before."""
+
+EVENT_COUNTERS = frozenset(_iana(231, 232, 298, 299))
+"""Counters that, in records with an event (`event`), are of an interval or of the whole connection,
+as the event says: Cisco's NetFlow Secure Event Logging."""
+
+PAIRED: Mapping[str, tuple[Element, ...]] = {
+    "octets": _iana(231, 232),
+    "octets_reverse": _iana(232, 231),
+    "packets": _iana(298, 299),
+    "packets_reverse": _iana(299, 298),
+}
+"""Columns read from the first of these elements where the template holds both, whatever else it
+holds: they are the two directions of a connection, and another counter may be their sum."""
+
 LAST: Mapping[str, tuple[Element, ...]] = {
     "protocol": _iana(4),
     "source_port": _iana(7, 180, 182),
@@ -84,12 +125,14 @@ headers before inner ones (RFC 7011 §8), and the subscriber's are the inner."""
 TEXTS: Mapping[str, tuple[Element, ...]] = {
     "user_name": ((0, 371), (0, 40_000), (0, 56_702), (0, 57_714), (35_632, 242), (5951, 205),
                   (15_397, 28), (637, 93)),
+    "local_end": ((PROCERA, 15),),
 }  # fmt: skip
 """Texts of a flow, read from the first element of the list that is not empty in the record.
 
 user_name: userName; Cisco ASA's AAA user name, Palo Alto's User-ID and ntop's RADIUS user name, all
 three v9 elements without enterprise; ntop (35632), Citrix NetScaler's AAA user name (5951),
 Procera's subscriber identifier (15397), Nokia's NAT subscriber string (637).
+local_end: Procera counts as seen from the local end, and says among other things which that is.
 """
 
 ADDRESSES = ("source", "destination", "nat_source", "nat_destination")

@@ -35,7 +35,15 @@ _DEFAULTS: dict[str, tuple[Any, int]] = {
     "source_as": (np.uint32, 0),
     "destination_as": (np.uint32, 0),
 }
-"""Columns copied as they are read: dtype, and the value where a template has no such element."""
+_RULED: dict[str, Any] = {
+    "ingress_interface": np.uint32,
+    "egress_interface": np.uint32,
+    "running": np.uint8,
+    "flow_key": np.uint64,
+    "order": np.int64,
+}
+"""_DEFAULTS: columns copied as they are read: dtype, and the value where a template has no such
+element. _RULED: columns that `volume` fills where a rule of counting asks for them, else 0."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +57,9 @@ class Flows:
     names of the batch, of which the first is "": no name. start_at <= end_at are ms since 1970 by
     the exporter's clock; `times` are by ours.
     rate_numerator / rate_denominator is the sampling rate, 1 where not known.
+    ingress_interface and egress_interface (elements 10, 14; 0: unknown) are there where settings
+    name interfaces of the exporter. running is not 0 where counters go on from record to record
+    (`running`: the kind); then flow_key tells the flow, and order the place of its set in time.
     """
 
     rows: Rows
@@ -77,6 +88,11 @@ class Flows:
     rate_numerator: Int64s
     rate_denominator: Int64s
     rate_known: NDArray[np.bool_]
+    ingress_interface: NDArray[np.uint32]
+    egress_interface: NDArray[np.uint32]
+    running: NDArray[np.uint8]
+    flow_key: UInt64s
+    order: Int64s
     user_name: NDArray[np.uint32]
     user_names: tuple[str, ...] = ("",)
 
@@ -128,6 +144,7 @@ def empty_columns(count: int) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         name: np.zeros(count, dtype) for name, (dtype, _) in _DEFAULTS.items()
     }
+    columns |= {name: np.zeros(count, dtype) for name, dtype in _RULED.items()}
     for end in ADDRESSES:
         columns[f"{end}_high"] = np.zeros(count, np.uint64)
         columns[f"{end}_low"] = np.zeros(count, np.uint64)

@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.netflow.elements import ADDRESSES, FIRST, FIXED_FIELDS, LAST, TEXTS, Element
+from collectors.netflow.elements import (
+    ADDRESSES,
+    EVENT_COUNTERS,
+    FIRST,
+    FIXED_FIELDS,
+    LAST,
+    PAIRED,
+    TEXTS,
+    TOTALS,
+    Element,
+)
 from collectors.netflow.templates import FIXED, VARIABLE_OCTETS, Field, read_fields
 
 _PIECES: Mapping[int, tuple[int, ...]] = {
@@ -79,8 +89,9 @@ class Layout:
 
     record_octets is the length of a record, or the least length where some field is variable
     (`stretches` is then not empty). dtype describes a (normalised) record; pieces names, for each
-    column that the template has, the dtype fields that make it up, most significant first. texts
-    names, for each text that the template has, its places in the order of `elements.TEXTS`.
+    column that the template has, the dtype fields that make it up, most significant first, and
+    sources the element that it is read from. texts names, for each text that the template has, its
+    places in the order of `elements.TEXTS`.
     """
 
     is_options: bool
@@ -88,6 +99,7 @@ class Layout:
     dtype: np.dtype[np.void]
     pieces: Mapping[str, tuple[str, ...]]
     stretches: tuple[Stretch, ...]
+    sources: Mapping[str, Element]
     texts: Mapping[str, tuple[TextPlace, ...]]
 
     def has(self, column: str) -> bool:
@@ -98,6 +110,21 @@ class Layout:
     def is_traffic(self) -> bool:
         """Return whether records are flows: data, and with some counter of octets or packets."""
         return not self.is_options and any(column in self.pieces for column in COUNTERS)
+
+    @property
+    def totals(self) -> int:
+        """Return which of COUNTERS are totals since the flow's beginning, as bits in order."""
+        return self._bits(TOTALS)
+
+    @property
+    def event_counters(self) -> int:
+        """Return which of COUNTERS mean what the record's event says, as bits in order."""
+        return self._bits(EVENT_COUNTERS) if self.has("event") else 0
+
+    def _bits(self, elements: frozenset[Element]) -> int:
+        return sum(
+            1 << bit for bit, name in enumerate(COUNTERS) if self.sources.get(name) in elements
+        )
 
     def read(self, records: NDArray[np.void], column: str) -> NDArray[Any]:
         """Return a column of the records as unsigned integers: big-endian view or uint64.
@@ -184,21 +211,28 @@ def _compile(is_options: bool, fields: Sequence[Field]) -> Layout:
             stretches[index] = Stretch(0, True, offset, FieldKind.TEXT)
             variable_texts[field.element] = offset
             offset += TEXT_OCTETS
-    pieces, names, formats, offsets = _place_columns(places)
+    sources = _sources(places)
+    pieces, formats = _place_columns(places, sources)
     texts = _place_texts(places, variable_texts)
     for place, at in texts.values():
-        names.append(place.name)
-        formats.append("(2,)>u4" if place.is_variable else f"V{place.octets}")
-        offsets.append(at)
+        formats[place.name] = ("(2,)>u4" if place.is_variable else f"V{place.octets}", at)
+    names = list(formats)
     dtype = np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(offset, 1)}
+        {
+            "names": names,
+            "formats": [formats[name][0] for name in names],
+            "offsets": [formats[name][1] for name in names],
+            "itemsize": max(offset, 1),
+        }
     )
     found = {
         text: tuple(texts[element][0] for element in elements if element in texts)
         for text, elements in TEXTS.items()
     }
     held = {text: chosen for text, chosen in found.items() if chosen}
-    return Layout(is_options, least, dtype, pieces, tuple(stretches) if variable else (), held)
+    return Layout(
+        is_options, least, dtype, pieces, tuple(stretches) if variable else (), sources, held
+    )
 
 
 _INTEGERS = frozenset(e for elements in (*FIRST.values(), *LAST.values()) for e in elements)
@@ -219,27 +253,34 @@ def _place_texts(
     return found
 
 
-def _place_columns(
-    places: Mapping[Element, Sequence[tuple[int, int]]],
-) -> tuple[dict[str, tuple[str, ...]], list[str], list[str], list[int]]:
-    """Return each column's pieces, and the names, formats and offsets of all pieces."""
-    pieces: dict[str, tuple[str, ...]] = {}
-    formats: dict[str, str] = {}
-    offsets: dict[str, int] = {}
-    for table, occurrence in ((FIRST, 0), (LAST, -1)):
+def _sources(places: Mapping[Element, Sequence[tuple[int, int]]]) -> dict[str, Element]:
+    """Return the element that each column is read from, of those that the template holds."""
+    sources: dict[str, Element] = {}
+    for table in (FIRST, LAST):
         for column, elements in table.items():
+            pair = PAIRED.get(column, ())
+            if pair and all(element in places for element in pair):
+                elements = pair
             element = next((e for e in elements if _fits(column, places.get(e))), None)
-            if element is None:
-                continue
-            named: list[str] = []
-            for offset, width in _words(column, *places[element][occurrence]):
-                name = f"at_{offset}_{width}"
-                formats[name] = f">u{width}"
-                offsets[name] = offset
-                named.append(name)
-            pieces[column] = tuple(named)
-    names = list(formats)
-    return pieces, names, [formats[n] for n in names], [offsets[n] for n in names]
+            if element is not None:
+                sources[column] = element
+    return sources
+
+
+def _place_columns(
+    places: Mapping[Element, Sequence[tuple[int, int]]], sources: Mapping[str, Element]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, int]]]:
+    """Return each column's pieces, and the format and offset of every piece."""
+    pieces: dict[str, tuple[str, ...]] = {}
+    formats: dict[str, tuple[str, int]] = {}
+    for column, element in sources.items():
+        named: list[str] = []
+        for offset, width in _words(column, *places[element][-1 if column in LAST else 0]):
+            name = f"at_{offset}_{width}"
+            formats[name] = (f">u{width}", offset)
+            named.append(name)
+        pieces[column] = tuple(named)
+    return pieces, formats
 
 
 def _fits(column: str, places: Sequence[tuple[int, int]] | None) -> bool:

@@ -8,13 +8,14 @@ different templates under one id while both were alive (decision 0102).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
-from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.config import ExporterConfig, FlowDecodeConfig
 from collectors.netflow.exporters import exporters_of
 from collectors.netflow.headers import Headers
 from collectors.netflow.state import (
@@ -61,6 +62,7 @@ class Sessions:
         self._exporters = exporters_of(config.exporters)
         self._default_rate = config.default_sampling_rate
         self._set_rates: tuple[Int64s, Int64s] | None = None
+        self._entries: list[ExporterConfig | None] = []
         self._limits = (config.sessions_limit, config.template_octets_limit)
         self.forgotten = 0
         self._split: dict[str, bool] = {}
@@ -149,6 +151,7 @@ class Sessions:
             held.clear()
         self._is_new.clear()
         self._set_rates = None
+        self._entries = []
         self._split.update(dict.fromkeys(merged, True))
         return True
 
@@ -158,7 +161,7 @@ class Sessions:
         First the rate in place of any other, then the one where no other is known; 0: none.
         """
         if self._set_rates is None or len(self._set_rates[0]) != len(self.keys):
-            entries = [self._exporters.find(bytes.fromhex(key[:32])) for key in self.keys]
+            entries = self.entries()
             forced = [entry.sampling_rate if entry else 0 for entry in entries]
             default = [
                 (entry.default_sampling_rate if entry else 0) or self._default_rate
@@ -166,6 +169,18 @@ class Sessions:
             ]
             self._set_rates = np.array(forced, np.int64), np.array(default, np.int64)
         return self._set_rates
+
+    def entries(self) -> list[ExporterConfig | None]:
+        """Return the settings' entry of each session of this batch, None where there is none."""
+        if len(self._entries) != len(self.keys):
+            self._entries = [self._exporters.find(bytes.fromhex(key[:32])) for key in self.keys]
+        return self._entries
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """Return a 64-bit digest of each session of this batch, whatever ports it is split into."""
+        names = [_merged(key).encode() for key in self.keys]
+        digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
+        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
     def index_of(self, key: str) -> int:
         """Return the index of a session by its key, reading it where it is new to the batch."""

@@ -14,6 +14,7 @@ SPLIT = "flow_split"
 HELD = "flow_held"
 SEEN = "flow_seen"
 TOTALS = "flow_totals"
+RUNNING = "flow_running"
 
 SHARED = "shared"
 """Last part of the key of a session that all ports of an address share."""
@@ -135,6 +136,7 @@ COLLECTIONS: dict[str, type] = {
     HELD: HeldSet,
     SEEN: bytes,
     TOTALS: Totals,
+    RUNNING: bytes,
 }
 """State collections of the decoder and the type of their values."""
 

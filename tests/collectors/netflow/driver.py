@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from collectors.datagrams import Datagram, DatagramBlock
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.counting import Counting
 from collectors.netflow.decoder import Decoded, decode
 from collectors.netflow.state import COLLECTIONS, HELD
 from rating.addresses import format_address
@@ -24,19 +25,34 @@ PATIENT = FlowDecodeConfig(held_seconds=1 << 33)
 
 
 class Run:
-    """One life of the decoder: its state, what came out, what was counted."""
+    """One life of the decoder: its state, what came out, what was counted.
+
+    counts are by name, rules what the counting left out; totals are sums of what was exported,
+    counted of what is billed of it; pieces are start, end and octets (both directions) of those.
+    """
 
     def __init__(self, config: FlowDecodeConfig = PATIENT) -> None:
         self.config = config
         self.state = MemoryState()
         self.counts: Counter[str] = Counter()
         self.totals: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.pieces: list[tuple[int, int, int]] = []
         self.flows: list[Decoded] = []
 
     def take(self, block: DatagramBlock, *, watermark_at: int = 0) -> Decoded:
         """Decode one block and commit its changes."""
         decoded = decode(self.state, block, watermark_at=watermark_at, config=self.config)
-        self.state.apply(StepResult(changes=decoded.changes))
+        counting = Counting(self.state, self.config)
+        counted = counting.count(decoded.flows, decoded.origins)
+        changes = [*decoded.changes, *counting.changes(watermark_at)]
+        self.state.apply(StepResult(changes=changes))
+        self.rules.update(counting.counters)
+        for name in SUMS:
+            self.counted[name] += int(getattr(counted, name).sum())
+        spans = (counted.start_at, counted.end_at, counted.octets + counted.octets_reverse)
+        self.pieces += zip(*(column.tolist() for column in spans), strict=True)
         for (_, name), count in decoded.counts.items():
             self.counts[name] += count
         self.totals["flows"] += len(decoded.flows)
@@ -68,7 +84,8 @@ class Run:
     def result(self) -> dict[str, int]:
         """Return the totals that must not depend on order, batching or restarts."""
         counted = {k: self.counts[k] for k in ("data_records", "option_records", "templates")}
-        return {**self.totals, **counted, "held": self.held}
+        billed = {f"{name}_counted": count for name, count in self.counted.items()}
+        return {**self.totals, **counted, **billed, "held": self.held}
 
     def tuples(self) -> dict[FiveTuple, Counter[str]]:
         """Return octets, packets and records by source, destination, ports and protocol."""

@@ -31,10 +31,12 @@ TIGHT = FlowDecodeConfig(
     samplers_per_session_limit=8,
     sets_per_datagram_limit=60,
     dedup_digests_limit=500,
+    running_flows_limit=20,
 )
 
-ELEMENTS = (1, 2, 4, 7, 8, 12, 21, 22, 23, 27, 34, 48, 85, 150, 152, 154, 158, 160, 161, 231, 232,
-            291, 292, 293, 302, 305, 306, 309, 310, 311, 323, 352)  # fmt: skip
+ELEMENTS = (1, 2, 4, 7, 8, 12, 21, 22, 23, 27, 34, 48, 61, 85, 86, 136, 148, 150, 152, 154, 158,
+            160, 161, 231, 232, 233, 291, 292, 293, 302, 305, 306, 309, 310, 311, 323,
+            352)  # fmt: skip
 """Elements with a meaning, lists of structured data (291 to 293) among them."""
 
 
@@ -105,6 +107,8 @@ def _check_bounds(run: Run) -> None:
     for session in state.get("flow_session", {}).values():
         assert len(session.templates) <= TIGHT.templates_per_session_limit
         assert len(session.samplers) <= TIGHT.samplers_per_session_limit
+    running = state.get("flow_running", {}).values()
+    assert sum(len(value) for value in running) <= 64 * TIGHT.running_flows_limit
     totals = state.get("flow_totals", {}).get("")
     if totals:
         assert totals.held_octets == sum(value.octets for value in held)

@@ -1,0 +1,336 @@
+"""Counters that go on from record to record of one flow, made into what each record adds.
+
+Some exporters repeat a live flow's totals in every update (elements 85, 86: permanent caches,
+probes); a Cisco ASA sends the volume of each interval in its updates (firewallEvent 5) and the
+connection's total once more when it is torn down (2). Added up as they stand, both bill twice. Here
+each flow has an entry: how much of it is counted already (decision 0125).
+
+What one record means, given its flow's entry, is `_one_by_one`; the columns' way through
+`_at_once` gives the same for all flows on which nothing odd happens. Entries are kept as runs,
+sorted by key: a batch adds one and runs of about a size are merged, so an update costs a few
+nanoseconds however many flows are live, and what a reader finds does not depend on the runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.state import RUNNING
+from rating.ports import Delete, Put, StateView
+
+Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+
+COUNTER_BITS = 0x0F
+"""Low bits of a record's kind: which of `layouts.COUNTERS` go on, in their order."""
+TOTAL, INTERVAL, FINAL = 0x10, 0x20, 0x30
+"""What they hold: the flow's total so far; what came since the record before; the total at the end
+of a flow that sent intervals."""
+KIND_BITS = 0x30
+ENDED = 0x40
+"""The record says that its flow has ended."""
+
+_ENTRY = np.dtype(
+    [("forget_at", "<i8"), ("latest_at", "<i8"), ("counted", "<i8", (4,)), ("is_ended", "<i8")]
+)
+_ENTRY_OCTETS = 8 + _ENTRY.itemsize
+_COUNTED_MAX = 1 << 61
+"""Counting stops here, far above any flow, so that no sum leaves 64 bits."""
+_NEVER = -(1 << 62)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Updates:
+    """Records of flows whose counters go on, in order of arrival, n entries.
+
+    key tells the flow; kind is COUNTER_BITS, KIND_BITS and ENDED; at is the end of what the record
+    covers and received_at its receipt, ms; values are the counters as sent, int64 [n, 4].
+    """
+
+    key: UInt64s
+    kind: NDArray[np.uint8]
+    at: Int64s
+    received_at: Int64s
+    values: Int64s
+
+    def take(self, place: Int64s) -> Updates:
+        """Return some of the records."""
+        return Updates(
+            self.key[place],
+            self.kind[place],
+            self.at[place],
+            self.received_at[place],
+            self.values[place],
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Added:
+    """What each record adds: counters int64 [n, 4], never negative, and since when, ms [n].
+
+    since is when the flow's record before ended, far in the past where there was none.
+    """
+
+    values: Int64s
+    since: Int64s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Run:
+    """Entries by ascending key, each once."""
+
+    keys: UInt64s
+    entries: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def octets(self) -> bytes:
+        return self.keys.tobytes() + self.entries.tobytes()
+
+
+def _run_of(value: bytes) -> _Run:
+    count = len(value) // _ENTRY_OCTETS
+    return _Run(np.frombuffer(value, "<u8", count), np.frombuffer(value, _ENTRY, count, 8 * count))
+
+
+class Running:
+    """The flows whose counters go on, over one block of the decoder."""
+
+    def __init__(self, view: StateView, config: FlowDecodeConfig) -> None:
+        """Read no entry yet: most exporters send none of such counters."""
+        self._view = view
+        self._limit = config.running_flows_limit
+        self._idle = config.running_idle_seconds * 1000
+        self._ended = config.running_ended_seconds * 1000
+        self._stored: list[tuple[str, _Run]] | None = None
+        self._fresh: _Run = _run_of(b"")
+        self.forgotten = 0
+
+    def add(self, updates: Updates) -> Added:
+        """Return what the records add, and remember it."""
+        by_flow = np.argsort(updates.key, kind="stable")
+        sorted_updates = updates.take(by_flow)
+        keys, first, count = np.unique(sorted_updates.key, return_index=True, return_counts=True)
+        before, is_known = self._find(keys)
+        life = (self._idle, self._ended)
+        added, after, odd = _at_once(sorted_updates, (first, count), before, is_known, life)
+        for flow in odd.tolist():
+            place = slice(int(first[flow]), int(first[flow] + count[flow]))
+            entry = before[flow] if is_known[flow] else None
+            after[flow] = _one_by_one(sorted_updates, place, entry, life, added)
+        self._fresh = _merged(_Run(keys, after), self._fresh, _NEVER)
+        values, since = np.empty_like(added.values), np.empty_like(added.since)
+        values[by_flow], since[by_flow] = added.values, added.since
+        return Added(values, since)
+
+    def changes(self, watermark_at: int) -> list[Put | Delete]:
+        """Return the changes of the state; what no record from now on can meet is dropped."""
+        if not len(self._fresh):
+            return [
+                Delete(RUNNING, key)
+                for key, _ in self._view.scan(RUNNING)
+                if int(key[13:]) < watermark_at
+            ]
+        stored = self._runs()
+        alive = [(key, run) for key, run in stored if int(key[13:]) >= watermark_at]
+        newest = self._fresh
+        while alive and len(alive[-1][1]) < 2 * len(newest):
+            newest = _merged(newest, alive.pop()[1], watermark_at)
+        if len(newest) + sum(len(run) for _, run in alive) > self._limit:
+            while alive:
+                newest = _merged(newest, alive.pop()[1], watermark_at)
+            newest = self._bounded(newest)
+        number = int(stored[-1][0][:12]) + 1 if stored else 1
+        kept = {key for key, _ in alive}
+        forget_at = int(newest.entries["forget_at"].max(initial=0))
+        return [
+            *(Delete(RUNNING, key) for key, _ in stored if key not in kept),
+            Put(RUNNING, f"{number:012d}:{forget_at:015d}", newest.octets()),
+        ]
+
+    def _bounded(self, run: _Run) -> _Run:
+        """Return the entries that live the longest, a tenth below the limit where it is passed."""
+        surplus = len(run) - self._limit
+        if surplus <= 0:
+            return run
+        surplus += self._limit // 10
+        self.forgotten += surplus
+        kept = np.sort(np.argsort(run.entries["forget_at"], kind="stable")[surplus:])
+        return _Run(run.keys[kept], run.entries[kept])
+
+    def _runs(self) -> list[tuple[str, _Run]]:
+        """Return the stored runs, the oldest first."""
+        if self._stored is None:
+            self._stored = [(key, _run_of(value)) for key, value in self._view.scan(RUNNING)]
+        return self._stored
+
+    def _find(self, keys: UInt64s) -> tuple[NDArray[np.void], Bools]:
+        """Return the entries of ascending keys, and which there are; the newest run is right."""
+        found = np.zeros(len(keys), _ENTRY)
+        is_known = np.zeros(len(keys), np.bool_)
+        for run in (self._fresh, *(run for _, run in reversed(self._runs()))):
+            missing = np.flatnonzero(~is_known)
+            if not len(missing):
+                break
+            if not len(run):
+                continue
+            at = np.minimum(np.searchsorted(run.keys, keys[missing]), len(run) - 1)
+            hits = run.keys[at] == keys[missing]
+            found[missing[hits]] = run.entries[at[hits]]
+            is_known[missing[hits]] = True
+        return found, is_known
+
+
+def _merged(newer: _Run, older: _Run, watermark_at: int) -> _Run:
+    """Return both runs as one; of a key the newer entry, and none forgotten by the watermark."""
+    if not len(older):
+        return newer
+    keys = np.concatenate([newer.keys, older.keys])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    keep = np.ones(len(keys), np.bool_)
+    keep[1:] = keys[1:] != keys[:-1]
+    entries = np.concatenate([newer.entries, older.entries])[order[keep]]
+    keys = keys[keep]
+    alive = entries["forget_at"] >= watermark_at
+    return _Run(keys[alive], entries[alive])
+
+
+def _at_once(
+    updates: Updates,
+    flows: tuple[Int64s, Int64s],
+    before: NDArray[np.void],
+    is_known: Bools,
+    life: tuple[int, int],
+) -> tuple[Added, NDArray[np.void], Int64s]:
+    """Return what records add, the entries after them, and the flows for which neither is right.
+
+    updates are sorted by flow; flows is where each begins and its number of records. Not right are
+    flows that an exporter began anew among these records, or came back to after it had ended them.
+    """
+    first, count = flows
+    n = len(updates.key)
+    flow = np.repeat(np.arange(len(first)), count)
+    nth = np.arange(n) - np.repeat(first, count)
+    gap = np.diff(updates.received_at, prepend=0)
+    known = is_known & (updates.received_at[first] <= before["forget_at"])
+    # A long silence in the midst: what follows is another flow (also without an entry before).
+    cut = (nth > 0) & (gap > life[0])
+    part = np.cumsum(cut | (nth == 0)) - 1
+    begin = np.flatnonzero(cut | (nth == 0))
+    place = np.arange(n) - begin[part]
+    of_entry = known[flow] & (nth == place)
+    ended = (updates.kind & ENDED) != 0
+    entry_ended = of_entry & (before["is_ended"][flow] != 0)
+    ended_after = _scanned(ended | entry_ended, place, np.logical_or)
+    ended_before = np.where(place > 0, np.roll(ended_after, 1), entry_ended)
+    earlier = np.where(of_entry, before["latest_at"][flow], _NEVER)
+    latest = np.maximum(_scanned(updates.at, place, np.maximum), earlier)
+    since = np.where(place > 0, np.roll(latest, 1), earlier)
+    counts = (updates.kind[:, None] >> np.arange(4, dtype=np.uint8)) & 1 != 0
+    start = np.where(of_entry[:, None], before["counted"][flow], 0)
+    total = _counted(updates, counts, ended_before, place, start)
+    held = np.where(place[:, None] > 0, np.roll(total, 1, axis=0), start)
+    kind = updates.kind & KIND_BITS
+    anew = (
+        (kind == TOTAL)
+        & ((place > 0) | of_entry)
+        & (updates.at > since)
+        & (np.where(counts, updates.values, 0).sum(axis=1) < np.where(counts, held, 0).sum(axis=1))
+    )
+    anew |= ended_before & (place > 0) & (gap > life[1])
+    last = first + count - 1
+    after = np.zeros(len(first), _ENTRY)
+    after["forget_at"] = updates.received_at[last] + np.where(ended_after[last], life[1], life[0])
+    after["latest_at"] = latest[last]
+    after["counted"] = total[last]
+    after["is_ended"] = ended_after[last]
+    values = np.where(counts, total - held, updates.values)
+    return Added(values, since), after, np.unique(flow[anew])
+
+
+def _counted(
+    updates: Updates, counts: Bools, ended_before: Bools, place: Int64s, start: Int64s
+) -> Int64s:
+    """Return what is counted of each flow after each record, int64 [n, 4].
+
+    A total takes it to max(counted, total), an interval to counted + interval. Both are
+    max(counted + add, floor), and of two such steps one behind the other is again one:
+    max(counted + add1 + add2, max(floor1 + add2, floor2)). So doubling joins all of them.
+    """
+    is_interval = ((updates.kind & KIND_BITS) == INTERVAL)[:, None]
+    values = np.minimum(updates.values, _COUNTED_MAX)
+    add = np.where(counts & is_interval & ~ended_before[:, None], values, 0)
+    floor = np.where(counts & ~is_interval, values, 0)
+    reach = 1
+    while reach <= int(place.max(initial=0)):
+        at = np.flatnonzero(place >= reach)
+        joined = np.maximum(floor[at - reach] + add[at], floor[at])
+        add[at] = np.minimum(add[at - reach] + add[at], _COUNTED_MAX)
+        floor[at] = np.minimum(joined, _COUNTED_MAX)
+        reach *= 2
+    return np.minimum(np.maximum(start + add, floor), _COUNTED_MAX)
+
+
+def _scanned(
+    values: NDArray[Any], place: Int64s, join: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+) -> NDArray[Any]:
+    """Return values joined with all before them of the same part; place is 0 where one begins."""
+    out = values.copy()
+    reach = 1
+    while reach <= int(place.max(initial=0)):
+        at = np.flatnonzero(place >= reach)
+        out[at] = join(out[at - reach], out[at])
+        reach *= 2
+    return out
+
+
+def _one_by_one(
+    updates: Updates,
+    place: slice,
+    entry: np.void | None,
+    life: tuple[int, int],
+    added: Added,
+) -> tuple[int, int, list[int], int]:
+    """Write what the records of one flow add, and return its entry; what each record means is here.
+
+    A total that is lower than what is counted, and later, is a new flow of the same key; lower and
+    not later, it was overtaken on the way. A final total adds what no interval brought; intervals
+    that come behind it were in it.
+    """
+    forget_at, latest, counted, is_ended = _NEVER, _NEVER, [0, 0, 0, 0], False
+    if entry is not None:
+        forget_at, latest = int(entry["forget_at"]), int(entry["latest_at"])
+        counted, is_ended = entry["counted"].tolist(), bool(entry["is_ended"])
+    for index in range(place.start, place.stop):
+        received_at, at = int(updates.received_at[index]), int(updates.at[index])
+        kind, values = int(updates.kind[index]), updates.values[index].tolist()
+        going = [bool(kind >> number & 1) for number in range(4)]
+        told = sum(value for value, is_going in zip(values, going, strict=True) if is_going)
+        held = sum(value for value, is_going in zip(counted, going, strict=True) if is_going)
+        is_anew = kind & KIND_BITS == TOTAL and latest != _NEVER and at > latest and told < held
+        if received_at > forget_at or is_anew:
+            latest, counted, is_ended = _NEVER, [0, 0, 0, 0], False
+        added.since[index] = latest
+        for number, value in enumerate(values):
+            if not going[number]:
+                added.values[index, number] = value
+                continue
+            before = counted[number]
+            if kind & KIND_BITS != INTERVAL:
+                counted[number] = min(max(before, value), _COUNTED_MAX)
+            elif not is_ended:
+                counted[number] = min(before + value, _COUNTED_MAX)
+            added.values[index, number] = counted[number] - before
+        is_ended = is_ended or bool(kind & ENDED)
+        latest = max(latest, at)
+        forget_at = received_at + (life[1] if is_ended else life[0])
+    return forget_at, latest, counted, int(is_ended)
