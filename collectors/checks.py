@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from collectors.adapters.sockets import parse_listen
+from collectors.adapters.sockets import ANY_HOST, parse_listen
 from collectors.config import (
     MESSAGE_OCTETS_LEAST,
     FlowReceiverConfig,
     RadiusConfig,
+    RelayConfig,
     SpoolConfig,
 )
 from collectors.radius.clients import ClientTable
 from rating.connections import KafkaConfig
+
+RELAY_WINDOW_MAX = 8_192
+"""Twice as many identifiers are 64 sockets."""
 
 PACE_MILLISECONDS_MAX = 1_000
 """A NAS sends again after a few seconds (RFC 2866 §2)."""
@@ -46,7 +50,7 @@ def check_radius(config: RadiusConfig) -> list[str]:
         "event_time_behind_seconds",
         "event_time_ahead_seconds",
     )
-    problems = _listen(config.listen) + _positive(config, positive)
+    problems = _listen(config.listen) + _positive(config, positive) + check_relay(config.relay)
     if config.duplicate_cache_entries < config.batch_packets:
         problems.append(
             f"duplicate_cache_entries = {config.duplicate_cache_entries}:"
@@ -57,6 +61,33 @@ def check_radius(config: RadiusConfig) -> list[str]:
     except ValueError as error:
         problems.append(f"clients: {error}")
     return problems
+
+
+def check_relay(config: RelayConfig) -> list[str]:
+    """Return what cannot work in the relay's settings: the key and what was expected."""
+    if not config.server:
+        return ["relay.server: expected host:port beside relay.secret"] if config.secret else []
+    problems = []
+    try:
+        host, port = parse_listen(config.server)
+        if host == ANY_HOST or not port:
+            problems.append(f"relay.server = {config.server!r}: expected one host and port")
+    except ValueError as error:
+        problems.append(f"relay.server: {error}")
+    if not config.secret:
+        problems.append("relay.secret: expected the secret shared with relay.server")
+    if not 1 <= config.window_packets_max <= RELAY_WINDOW_MAX:
+        problems.append(
+            f"relay.window_packets_max = {config.window_packets_max}: expected 1 to"
+            f" {RELAY_WINDOW_MAX}"
+        )
+    if not 1 <= config.retry_first_milliseconds <= config.retry_max_milliseconds:
+        problems.append(
+            "relay.retry_first_milliseconds: expected 1 to relay.retry_max_milliseconds"
+            f" ({config.retry_max_milliseconds}), not {config.retry_first_milliseconds}"
+        )
+    keys = ("attempt_seconds", "ignored_transmissions_max", "queue_octets_max", "queue_hours_max")
+    return problems + [f"relay.{problem}" for problem in _positive(config, keys)]
 
 
 def check_spool(config: SpoolConfig, kafka: KafkaConfig) -> list[str]:

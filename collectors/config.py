@@ -65,6 +65,32 @@ class NasConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """A second RADIUS server that gets every accepted accounting packet too."""
+
+    server: str = ""
+    """Its address, ``host:port``; empty: nothing is relayed."""
+    secret: str = dataclasses.field(default="", repr=False)
+    """Secret shared with it."""
+    sends_message_authenticator: bool = False
+    """Send Message-Authenticator also with packets that came without it."""
+    window_packets_max: int = 512
+    """Most packets on their way at once; fewer where the server is slow or away."""
+    retry_first_milliseconds: int = 2_000
+    """Wait before the first retransmission (IRT, RFC 5080 §2.2.1); it doubles each time."""
+    retry_max_milliseconds: int = 16_000
+    """Longest wait between retransmissions (MRT)."""
+    attempt_seconds: int = 30
+    """How long a packet keeps its Identifier (MRD); then it is sent anew with a new one."""
+    ignored_transmissions_max: int = 20
+    """A packet is given up that the server ignored so often while it acknowledged others."""
+    queue_octets_max: int = 2_147_483_648
+    """Octets of the log that wait for the server; beyond them the oldest are given up."""
+    queue_hours_max: int = 72
+    """How long a packet waits for the server; older ones are given up."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RadiusConfig:
     """The process that receives RADIUS accounting."""
 
@@ -90,6 +116,7 @@ class RadiusConfig:
     """A greater Acct-Delay-Time is ignored as impossible."""
     log_lines_per_minute: int = 30
     """Most log lines about refused packets; the rest is only counted."""
+    relay: RelayConfig = dataclasses.field(default_factory=RelayConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ def _untraced(part: tuple[int, int], body: bytes) -> bytes:
     return b""
 
 
+def _by_nobody() -> int | None:
+    return None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawTopic:
     """Where the blocks of one collector go.
@@ -58,6 +62,8 @@ class RawTopic:
     name is the topic's physical one; producer as in the envelopes, ``flows@ams1``. split is
     `collectors.partitioning.split_flows` or `split_packets`. waits_for_kafka: an append returns
     when Kafka has it. start_trace gives the envelope's trace for (number, partition) and body.
+    read_through gives the row of the spool through which everybody else has read it, None for
+    nobody: rows behind it are not deleted.
     """
 
     name: str
@@ -66,6 +72,7 @@ class RawTopic:
     split: Callable[[bytes, int, int], Sequence[Part]]
     waits_for_kafka: bool = False
     start_trace: Callable[[tuple[int, int], bytes], bytes] = _untraced
+    read_through: Callable[[], int | None] = _by_nobody
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -206,8 +206,10 @@ class SpoolingWriter:
 
     def _trim(self, published_row: int, now_at: int) -> None:
         # The newest marker stays: it holds the numbers.
+        read_through = self._topic.read_through()
+        consumed = published_row if read_through is None else min(published_row, read_through)
         deleted = self._segments.trim(
-            consumed_number=min(published_row, self._marker_row - 1),
+            consumed_number=min(consumed, self._marker_row - 1),
             received_before_at=now_at - int(self._config.keep_published_minutes * 60_000),
         )
         self._counters.add("spool_segments_deleted", deleted)

@@ -7,6 +7,7 @@ from collectors.metrics import METRICS, Counters
 from infra.process import Context, run_process
 from infra.wiring.collection import open_log
 from infra.wiring.paths import ACCOUNTING_LOG
+from infra.wiring.relaying import relaying
 
 
 def main(context: Context) -> None:
@@ -16,7 +17,7 @@ def main(context: Context) -> None:
     context.metrics.add_readiness_check(
         lambda: [] if counters.get("radius_receive_buffer_octets") else ["no socket is bound yet"]
     )
-    with open_log(context, ACCOUNTING_LOG, counters) as writer:
+    with open_log(context, ACCOUNTING_LOG, counters) as writer, relaying(context, counters):
         radius_listener.run(
             context.settings.collectors.radius,
             writer,

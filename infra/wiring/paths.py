@@ -27,6 +27,11 @@ def log_directory(settings: Settings, log: str) -> Path:
     return settings.data_dir / LOGS[log]
 
 
+def relay_path(settings: Settings) -> Path:
+    """Return the file that says how far accounting has been relayed to a second server."""
+    return settings.data_dir / "relay.sqlite"
+
+
 def store_directory(settings: Settings) -> Path:
     """Return the directory that the store process owns."""
     return settings.data_dir / "store"

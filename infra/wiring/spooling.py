@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import socket
@@ -30,6 +31,7 @@ from infra.files import replace_whole
 from infra.process import Context
 from infra.settings import Settings
 from infra.wiring.paths import ACCOUNTING_LOG, FLOW_LOG, database_url
+from infra.wiring.relaying import relayed_number
 from rating.ports import TopicWriter
 from streams.adapters.postgres_tables import (
     collecting_generation,
@@ -112,12 +114,18 @@ def _opener(
             producer_of(log, collector_id),
             SPLITS[log],
             waits_for_kafka=log == ACCOUNTING_LOG and spool.radius_ack_after == "log",
+            read_through=functools.partial(_read_through, settings, log, generation.number),
         )
         if settings.traces.is_enabled:
             topic = dataclasses.replace(topic, start_trace=_tracer(context))
         return SpoolingWriter(directory, topic, spool, kafka, counters)
 
     return open_writer
+
+
+def _read_through(settings: Settings, log: str, generation: int) -> int | None:
+    is_relayed = log == ACCOUNTING_LOG
+    return relayed_number(settings, physical_topic(log, generation)) if is_relayed else None
 
 
 def _tracer(context: Context) -> Callable[[tuple[int, int], bytes], bytes]:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from collectors.checks import check_flow_receiver, check_radius, check_spool
-from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig, SpoolConfig
+from collectors.config import (
+    FlowReceiverConfig,
+    NasConfig,
+    RadiusConfig,
+    RelayConfig,
+    SpoolConfig,
+)
 from rating.connections import KafkaConfig
 
 
@@ -42,6 +48,26 @@ def test_a_bad_flow_setting_is_named(change: dict[str, Any], message: str) -> No
 )
 def test_a_bad_radius_setting_is_named(change: dict[str, Any], message: str) -> None:
     (found,) = check_radius(dataclasses.replace(RadiusConfig(), **change))
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"server": "", "secret": "s"}, "relay.server: expected host:port beside relay.secret"),
+        ({"server": "radius2"}, "relay.server: 'radius2' is not host:port"),
+        ({"server": "*:1813"}, "relay.server = '*:1813': expected one host and port"),
+        ({"secret": ""}, "relay.secret: expected the secret shared with relay.server"),
+        ({"window_packets_max": 0}, "relay.window_packets_max = 0: expected 1 to 8192"),
+        ({"retry_first_milliseconds": 17_000}, "relay.retry_first_milliseconds: expected 1 to"),
+        ({"attempt_seconds": 0}, "relay.attempt_seconds = 0: expected at least 1"),
+        ({"queue_hours_max": 0}, "relay.queue_hours_max = 0: expected at least 1"),
+    ],
+)
+def test_a_bad_relay_setting_is_named(change: dict[str, Any], message: str) -> None:
+    plain = RelayConfig("radius2.example:1813", "secret")
+    assert check_radius(RadiusConfig(relay=plain)) == []
+    (found,) = check_radius(RadiusConfig(relay=dataclasses.replace(plain, **change)))
     assert found.startswith(message)
 
 
