@@ -29,6 +29,9 @@ _VLAN_TYPES = frozenset((0x8100, 0x88A8, 0x9100, 0x9200))
 _EXTENSIONS = frozenset((0, 43, 60, 135, 139, 140))
 """IPv6 extension headers whose second octet is a length in 8 octets (RFC 8200 §4, RFC 7045)."""
 
+SFLOW_BEGINNING = b"\0\0\0\x05"
+"""The version of sFlow v5, 32 bits; NetFlow's has 16, and is never 0."""
+
 FRAGMENTS_MAX = 4_096
 """Most packets that wait for their missing fragments; the oldest go first."""
 
@@ -281,7 +284,7 @@ def split_messages(data: bytes) -> list[bytes]:
     """Return the datagrams of a raw file: several messages where they fill it exactly, else one.
 
     A NetFlow v5 or v7 datagram tells its length by its record count, an IPFIX message by its length
-    field (RFC 5655 §7); NetFlow v1 and v9 tell none, so such a file is one datagram.
+    field (RFC 5655 §7); NetFlow v1, v9 and sFlow tell none, so such a file is one datagram.
     """
     messages: list[bytes] = []
     position = 0
@@ -297,9 +300,15 @@ def split_messages(data: bytes) -> list[bytes]:
 
 
 def raw_datagrams(data: bytes, port: int) -> list[Datagram]:
-    """Return a raw file's datagrams, from address 0.0.0.0, received at their export time."""
+    """Return a raw file's datagrams, from address 0.0.0.0, received at their export time.
+
+    sFlow tells none: received in 1970.
+    """
     out: list[Datagram] = []
     for message in split_messages(data):
+        if message[:4] == SFLOW_BEGINNING:
+            out.append(Datagram(0, _V4_MAPPED + bytes(4), 0, port, message))
+            continue
         at = 4 if message[:2] == b"\0\x0a" else 8
         exported = int.from_bytes(message[at : at + 4], "big") * 1000
         out.append(Datagram(exported, _V4_MAPPED + bytes(4), 0, port, message))

@@ -11,9 +11,9 @@ MESSAGE_OCTETS_LEAST = 262_144
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlowReceiverConfig:
-    """The process that receives NetFlow and IPFIX over UDP."""
+    """The process that receives NetFlow, IPFIX and sFlow over UDP."""
 
-    listen: tuple[str, ...] = ("*:2055", "*:4739")
+    listen: tuple[str, ...] = ("*:2055", "*:4739", "*:6343")
     """Addresses as ``host:port``; ``*`` is every IPv4 and IPv6 address, ``[::1]:2055`` is one."""
     receive_buffer_octets: int = 33_554_432
     """Socket receive buffer to ask the system for (SO_RCVBUF)."""

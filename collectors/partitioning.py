@@ -1,8 +1,9 @@
 """Which partition of a raw topic a datagram or packet goes to, and a block split accordingly.
 
 Pure. What is decoded together must meet in one partition: all datagrams of an exporter (templates,
-sequence numbers, sampling), all packets of a session. The hash is CRC-32, so that every collector
-and every run agrees. A block's parts keep the order in which its datagrams or packets came.
+sequence numbers, sampling; of sFlow the agent, decision 0120), all packets of a session. The hash
+is CRC-32, so that every collector and every run agrees. A block's parts keep the order in which its
+datagrams or packets came.
 
 No part is larger than `octets_max`, whatever the collectors' block sizes are set to: a larger one
 becomes several parts of the same partition, in order. One datagram (65,535 octets) or packet
@@ -27,6 +28,7 @@ from collectors.radius.accounting import (
 )
 from collectors.radius.attributes import decode_integer, decode_text
 from collectors.radius.log_codec import AccountingPacket, decode_packets, encode_packets
+from collectors.sflow.headers import by_exporter
 from rating.accounting import ACCOUNTING_OFF, ACCOUNTING_ON
 
 Part = tuple[int, bytes]
@@ -74,7 +76,7 @@ def split_flows(body: bytes, partitions: int, octets_max: int) -> list[Part]:
     block = decode_datagrams(body)
     if not len(block):
         return []
-    chosen = address_partitions(block.source_address, partitions)
+    chosen = address_partitions(by_exporter(block).source_address, partitions)
     if is_small and (chosen == chosen[0]).all():
         return [(int(chosen[0]), body)]
     order = np.argsort(chosen, kind="stable")

@@ -20,7 +20,7 @@ EXIT_USAGE = 2
 
 DELEGATED = {
     ("demo",): ("infra.demo", "run Flowrate with a simulated network (what `make run` does)"),
-    ("inspect", "flows"): ("infra.inspect_flows", "decode NetFlow and IPFIX captures"),
+    ("inspect", "flows"): ("infra.inspect_flows", "decode NetFlow, IPFIX and sFlow captures"),
     ("inspect", "radius"): ("infra.inspect_radius", "decode RADIUS captures"),
     ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
     ("dashboards", "export"): ("dashboards.export", "write the dashboards as JSON files"),
@@ -33,7 +33,7 @@ DELEGATED = {
 """Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""
 
 ROLES = {
-    ("collect", "flows"): ("receive", "receive NetFlow and IPFIX and publish them to Kafka"),
+    ("collect", "flows"): ("receive", "receive NetFlow, IPFIX and sFlow and publish them to Kafka"),
     ("collect", "radius"): ("radius", "answer RADIUS accounting and publish it to Kafka"),
     ("worker",): ("worker", "run the stages of the partitions that Kafka assigns"),
     ("sink",): ("sink", "move rated usage from Kafka into ClickHouse"),

@@ -1,4 +1,4 @@
-"""`flowrate inspect flows FILE…`: what captures of NetFlow and IPFIX hold, by the real decoder.
+"""`flowrate inspect flows FILE…`: what captures of NetFlow, IPFIX and sFlow hold, by the decoder.
 
 Several files are one run in the given order: templates of one file decode the data of the next.
 octets and packets are of the wire (`exported`) and times the sampling rate (`scaled`); which
@@ -23,6 +23,9 @@ from collectors.netflow.counting import Counting
 from collectors.netflow.decoder import COUNTED, Decoded, decode
 from collectors.netflow.flows import Flows
 from collectors.netflow.state import HELD, PROGRESS, split_session_key
+from collectors.sflow.counters import InterfaceCounters, read_interfaces
+from collectors.sflow.decoder import COUNTED as SAMPLES
+from collectors.sflow.headers import SFLOW5
 from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
 
@@ -30,7 +33,8 @@ DATAGRAMS_PER_BLOCK = 4_096
 FOREVER_SECONDS = 1 << 33
 
 PROTOCOLS: Mapping[int, str] = {
-    1: "netflow1", 5: "netflow5", 7: "netflow7", 9: "netflow9", 10: "ipfix", 0: "unknown",
+    1: "netflow1", 5: "netflow5", 7: "netflow7", 9: "netflow9", 10: "ipfix", SFLOW5: "sflow5",
+    0: "unknown",
 }  # fmt: skip
 
 SUMS = (
@@ -51,7 +55,9 @@ class Inspection:
         self._config = config or FlowDecodeConfig(held_seconds=FOREVER_SECONDS)
         self._state = MemoryState()
         self._sums: dict[_Sender, dict[str, int]] = {}
+        self._samples: dict[_Sender, dict[str, int]] = {}
         self._refused: dict[_Sender, dict[str, int]] = {}
+        self._interfaces: dict[tuple[bytes, int, int], InterfaceCounters] = {}
 
     def add(self, datagrams: Sequence[Datagram]) -> None:
         """Decode datagrams, which follow those added before."""
@@ -64,6 +70,8 @@ class Inspection:
             changes = [*decoded.changes, *counting.changes(0)]
             self._state.apply(StepResult(changes=changes))
             self._count(decoded, counted)
+            for found in read_interfaces(block, self._config):
+                self._interfaces[found.exporter, found.sub_agent, found.index] = found
 
     def refuse(self, sender: _Sender, reason: str, count: int) -> None:
         """Count what never reached the decoder."""
@@ -74,6 +82,7 @@ class Inspection:
     def _of(self, sender: _Sender) -> dict[str, int]:
         """Return the sums of a sender, zero at first."""
         self._refused.setdefault(sender, {})
+        self._samples.setdefault(sender, dict.fromkeys(SAMPLES, 0))
         return self._sums.setdefault(sender, dict.fromkeys(SUMS, 0))
 
     def _count(self, decoded: Decoded, counted: Flows) -> None:
@@ -82,6 +91,9 @@ class Inspection:
         for (number, name), count in decoded.counts.items():
             if name not in COUNTED:
                 self.refuse(senders[number], name, count)
+            elif name in SAMPLES:
+                self._of(senders[number])
+                self._samples[senders[number]][name] += count
             elif name in SUMS:
                 self._of(senders[number])[name] += count
         flows = decoded.flows
@@ -115,11 +127,16 @@ class Inspection:
         }
         exporters: list[dict[str, Any]] = []
         totals: dict[str, Any] = dict.fromkeys(SUMS, 0)
+        samples = dict.fromkeys(SAMPLES, 0)
         refused: dict[str, int] = {}
         for sender in sorted(self._sums):
             address, source_port, version, domain = sender
             sums = self._sums[sender]
             sums["lost"] = max(0, sums["lost"])
+            found: dict[str, Any] = {}
+            if version == SFLOW5:
+                found["samples"] = self._samples[sender]
+                found["interfaces"] = self._interfaces_of(address, domain)
             exporters.append(
                 {
                     "exporter": format_address(address),
@@ -128,15 +145,34 @@ class Inspection:
                     "observation_domain": domain,
                     "clock_skew_ms": skews.get((address, version, domain), 0),
                     **{name: sums[name] for name in SUMS},
+                    **found,
                     "refused": dict(sorted(self._refused[sender].items())),
                 }
             )
             for name in SUMS:
                 totals[name] += sums[name]
+            for name in SAMPLES:
+                samples[name] += self._samples[sender][name]
             for reason, count in self._refused[sender].items():
                 refused[reason] = refused.get(reason, 0) + count
+        totals["samples"] = samples
         totals["refused"] = dict(sorted(refused.items()))
         return {"exporters": exporters, "totals": totals}
+
+    def _interfaces_of(self, address: bytes, domain: int) -> list[dict[str, Any]]:
+        """Return the last counters of each interface of an sFlow agent, by ifIndex."""
+        return [
+            {
+                "index": index,
+                "name": found.name,
+                "speed": found.speed,
+                "is_up": found.is_up,
+                "is_running": found.is_running,
+                **found.counts,
+            }
+            for (exporter, sub_agent, index), found in sorted(self._interfaces.items())
+            if (exporter, sub_agent) == (address, domain)
+        ]
 
 
 def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str, Any]:
@@ -148,10 +184,12 @@ def inspect(paths: Sequence[Path | str], *, port: int | None = None) -> dict[str
     "repeated", "held", "lost", "clock_corrected", "refused": {reason: count}}], "totals": {the
     same sums}}``. octets_reverse is the other direction of biflows, as exported; octets_counted is
     what would be billed, both directions, scaled; repeated is records that say nothing new of
-    their flow. held is data sets whose template never came; lost is flows (v5), datagrams (v9) or
-    records (IPFIX) that the sequence numbers miss; clock_skew_ms is how far the exporter's clock is
-    ahead of the capture's, at its end, and clock_corrected the datagrams whose times are corrected
-    for it. Raises OSError where a file cannot be read.
+    their flow. held is data sets whose template never came; lost is flows (v5), datagrams (v9,
+    sFlow) or records (IPFIX) that the sequence numbers miss; clock_skew_ms is how far the
+    exporter's clock is ahead of the capture's, at its end, and clock_corrected the datagrams whose
+    times are corrected for it. An sFlow agent has also ``"samples": {kind: count}``, as the totals
+    have, and ``"interfaces": [{"index", "name", …}]``, their counters null where it does not count.
+    Raises OSError where a file cannot be read.
     """
     inspection = Inspection()
     for path in paths:
@@ -185,16 +223,40 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
         if exporter["clock_corrected"]:
             name, skew = exporter["exporter"], exporter["clock_skew_ms"] / 1000
             yield f"clock: {name} is {abs(skew):,.1f} s {'ahead' if skew > 0 else 'behind'}"
+    yield from _sampled_lines(report)
     for reason, count in report["totals"]["refused"].items():
         yield f"refused: {reason}: {count:,}"
+
+
+def _sampled_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what sFlow agents said beside the packets that they sampled."""
+    for name, count in report["totals"]["samples"].items():
+        if count:
+            yield f"sFlow: {name.replace('_', ' ')}: {count:,}"
+    for exporter in report["exporters"]:
+        for interface in exporter.get("interfaces", ()):
+            yield f"sFlow: {exporter['exporter']}: {_interface_line(interface)}"
+
+
+def _interface_line(interface: Mapping[str, Any]) -> str:
+    """Return an interface's counters as a line of text."""
+    state = "up" if interface["is_up"] and interface["is_running"] else "down"
+    name = f" ({interface['name']})" if interface["name"] else ""
+    octets = " and ".join(
+        f"{way} {'?' if interface[key] is None else format(interface[key], ',')}"
+        for way, key in (("in", "octets_in"), ("out", "octets_out"))
+    )
+    speed = interface["speed"] // 1_000_000
+    return f"interface {interface['index']}{name}, {state}, {speed:,} Mbit/s, octets {octets}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 where a file cannot be read."""
     parser = argparse.ArgumentParser(
         prog="flowrate inspect flows",
-        description="Decode NetFlow v1, v5, v7, v9 and IPFIX from captures (pcap, pcapng), files "
-        "of one raw datagram, or streams of messages; several files are one run, in order.",
+        description="Decode NetFlow v1, v5, v7, v9, IPFIX and sFlow v5 from captures (pcap, "
+        "pcapng), files of one raw datagram, or streams of messages; several files are one run, "
+        "in order.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -21,6 +21,7 @@ from collectors.netflow.counting import Counting
 from collectors.netflow.decoder import Decoded, Decoding
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
+from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from rating.addresses import format_address, parse_prefix
 from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
 from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
@@ -46,6 +47,7 @@ _COUNTED = {
     "data_records": "decode_data_records",
     "option_records": "decode_option_records",
     "clock_corrected": "decode_datagrams_clock_corrected",
+    **{name: f"decode_{name}" for name in COUNTED_SAMPLES},
 }
 
 

@@ -12,8 +12,8 @@ class ExporterConfig:
     """What is known about one exporter, or the exporters of a prefix, beyond what they send."""
 
     address: str
-    """Source address or prefix: ``192.0.2.1``, ``192.0.2.0/24``, ``2001:db8::/48``. Of several
-    entries the one with the longest prefix holds, as a whole."""
+    """Source address or prefix (of sFlow the agent's): ``192.0.2.1``, ``192.0.2.0/24``,
+    ``2001:db8::/48``. Of several entries the one with the longest prefix holds, as a whole."""
     sampling_rate: int = 0
     """Packets per sampled packet, in place of what the exporter announces; 0: believe it."""
     default_sampling_rate: int = 0
@@ -59,7 +59,7 @@ class ExporterConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlowDecodeConfig:
-    """Decoding NetFlow v1, v5, v7, v9 and IPFIX."""
+    """Decoding NetFlow v1, v5, v7, v9, IPFIX and sFlow v5."""
 
     exporters: tuple[ExporterConfig, ...] = ()
     """Exporters that need a word of their own; all others are decoded as they speak."""
@@ -102,6 +102,10 @@ class FlowDecodeConfig:
     exporter's interval of updates."""
     running_ended_seconds: int = 300
     """How long such a flow is known after its end, for records that were overtaken on the way."""
+    samples_per_datagram_limit: int = 1_024
+    """sFlow: most samples read from one datagram."""
+    records_per_sample_limit: int = 64
+    """sFlow: most records read from one sample."""
     port_conflict_seconds: int = 300
     """Two templates of one id from two ports of an address within this time: two exporters."""
     sequence_reorder_limit: int = 4_096

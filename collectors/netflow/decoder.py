@@ -1,9 +1,10 @@
-"""NetFlow v1, v5, v7, v9 and IPFIX datagrams into columns of flows: the decoder, a pure function.
+"""NetFlow, IPFIX and sFlow datagrams into columns of flows: the decoder, a pure function.
 
 Read in this order: headers (one matrix), sets (walked side by side), learning (templates, one by
 one, they are few), layouts (a numpy dtype per template), gathering (the data sets of one layout
-over all datagrams and exporters become one `numpy.frombuffer`), rates, times, flows. Nothing here
-makes a Python object per flow, and no input raises: what cannot be read is counted with a reason.
+over all datagrams and exporters become one `numpy.frombuffer`), rates, times, flows. The samples of
+sFlow are `collectors.sflow.decoder`. Nothing here makes a Python object per flow, and no input
+raises: what cannot be read is counted with a reason.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from collectors.datagrams import DatagramBlock
 from collectors.netflow import held
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.dedup import drop_duplicates
-from collectors.netflow.flows import Flows, empty_columns, fill_columns, implausible
+from collectors.netflow.flows import (
+    Flows,
+    empty_columns,
+    fill_columns,
+    implausible,
+    join_flows,
+)
 from collectors.netflow.gathering import DataSets, Group, gather, join_released
 from collectors.netflow.headers import Headers, Rows, read_headers
 from collectors.netflow.learning import Learned, TemplateReader, commit_templates, resolve_layouts
@@ -32,6 +39,9 @@ from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
 from collectors.netflow.texts import user_names
 from collectors.netflow.volume import fill_volume
+from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
+from collectors.sflow.decoder import SampleDecoder
+from collectors.sflow.headers import SFLOW5, by_exporter
 from rating.ports import Delete, Put, StateView
 
 Int64s = NDArray[np.int64]
@@ -39,7 +49,7 @@ Bools = NDArray[np.bool_]
 
 COUNTED = (
     "datagrams", "templates", "options_templates", "data_records", "option_records", "lost",
-    "clock_corrected",
+    "clock_corrected", *COUNTED_SAMPLES,
 )  # fmt: skip
 """What is counted per origin; every other name that is noted is a reason of refusal."""
 
@@ -72,8 +82,8 @@ def decode(
     with the state written and read again between any two, give the same flows.
     """
     decoding = Decoding(view, block, config)
-    (flows,) = decoding.parts(watermark_at=watermark_at, records_max=sys.maxsize)
-    return decoding.result(flows)
+    flows = list(decoding.parts(watermark_at=watermark_at, records_max=sys.maxsize))
+    return decoding.result(join_flows(flows))
 
 
 class Decoding:
@@ -85,7 +95,7 @@ class Decoding:
     def __init__(self, view: StateView, block: DatagramBlock, config: FlowDecodeConfig) -> None:
         """Take over what `decode` is given."""
         self.view = view
-        self.block = block
+        self.block = by_exporter(block)
         self.config = config
         self.sessions = Sessions(view, config)
         self.origins: list[Origin] = []
@@ -140,6 +150,9 @@ class Decoding:
         commit_templates(sessions, learned)
         for groups in self._gathered(data, others, counts, records_max):
             yield self._fill(groups, data.rows, timelines)
+        samples = SampleDecoder(payload, headers, data.rows, readable, self.note)
+        for flows in samples.parts(sessions.set_rates(), config, records_max):
+            yield self._believed(flows)
         self._count_records(data, counts)
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
         self.changes = [*changes, *sessions.changes()]
@@ -230,7 +243,7 @@ class Decoding:
     def _fill(
         self, groups: Sequence[Group], rows: Rows, timelines: Mapping[int, Timeline]
     ) -> Flows:
-        """Return the flows of the traffic groups, without those that cannot be true."""
+        """Return the flows of the traffic groups."""
         traffic = [group for group in groups if group.layout.is_traffic]
         columns = empty_columns(sum(len(group.records) for group in traffic))
         names = user_names(self.config)
@@ -246,7 +259,10 @@ class Decoding:
             fill_volume(columns, part, group, rows, self.sessions)
         for number in rows.origin[names.refused_rows()].tolist():
             self.note(number, "user_name_too_long", 1)
-        flows = Flows(rows=rows, user_names=names.known, **columns)
+        return self._believed(Flows(rows=rows, user_names=names.known, **columns))
+
+    def _believed(self, flows: Flows) -> Flows:
+        """Return the flows without those that cannot be true, which are counted."""
         absurd = implausible(flows, self.config.record_octets_limit)
         if absurd is None:
             return flows
@@ -293,7 +309,7 @@ def _find_sets(
 ) -> Sets:
     """Return all sets; a datagram without templates is one set, its id the octets of a record."""
     is_fixed = headers.record_octets > 0
-    rows = np.flatnonzero(readable & ~is_fixed)
+    rows = np.flatnonzero(readable & ~is_fixed & (headers.version != SFLOW5))
     sets = walk_sets(payload, rows, headers.start[rows], headers.end[rows], sets_limit)
     fixed = np.flatnonzero(readable & is_fixed)
     if not len(fixed):

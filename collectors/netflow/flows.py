@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,28 @@ class Flows:
             if isinstance(column, np.ndarray):
                 columns[field.name] = column[keep]
         return dataclasses.replace(self, **columns)
+
+
+def join_flows(parts: Sequence[Flows]) -> Flows:
+    """Return the parts of one block as one; there is at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    numbers: dict[str, int] = {}
+    for part in parts:
+        for name in part.user_names:
+            numbers.setdefault(name, len(numbers))
+    columns: dict[str, Any] = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Flows)
+        if isinstance(getattr(parts[0], field.name), np.ndarray)
+    }
+    columns["user_name"] = np.concatenate(
+        [
+            np.array([numbers[name] for name in part.user_names], np.uint32)[part.user_name]
+            for part in parts
+        ]
+    )
+    return dataclasses.replace(parts[0], user_names=tuple(numbers), **columns)
 
 
 def empty_columns(count: int) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,8 @@
 """Datagram headers as columns, for all datagrams of a block at once.
 
-NetFlow v1: 16 octets; v5 and v7: 24; v9: 20 (RFC 3954 §5.1); IPFIX: 16 (RFC 7011 §3.1). Header
-counts are not believed: nothing is allocated by them, and v9 sets are read to the datagram's end.
+NetFlow v1: 16 octets; v5 and v7: 24; v9: 20 (RFC 3954 §5.1); IPFIX: 16 (RFC 7011 §3.1); those of
+sFlow are `collectors.sflow.headers`. Header counts are not believed: nothing is allocated by them,
+and v9 sets are read to the datagram's end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
 from collectors.netflow.templates import FIXED, IPFIX, V1, V5, V7, V9, VERSIONS
+from collectors.sflow.headers import SFLOW5, AgentHeaders, read_agents
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -44,10 +46,11 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Headers:
-    """Columns [n] of the datagrams of a block; `start` and `end` bound the sets or fixed records.
+    """Columns [n] of the datagrams of a block; `start` and `end` bound sets, records or samples.
 
-    count and record_octets are of versions without templates (else 0); refused holds (datagram,
-    reason) of what is not read at all, remarks of what is read in spite of something wrong.
+    count and record_octets are of versions without templates (else 0), count also of sFlow, whose
+    version is SFLOW5 and whose domain the sub-agent; refused holds (datagram, reason) of what is
+    not read at all, remarks of what is read in spite of something wrong.
     """
 
     version: Int64s
@@ -78,6 +81,9 @@ def read_headers(block: DatagramBlock, payload: NDArray[np.uint8]) -> Headers:
     has_sequence = is_v5 | (version == V7)
     header_octets = np.where(has_sequence, 24, np.where(is_v9, 20, 16))
     known = np.isin(version, VERSIONS)
+    sflow = read_agents(block, payload)
+    strange = ~known & (block.lengths >= 2)
+    strange[sflow.row] = False
     whole = known & (block.lengths >= header_octets)
     start = block.offsets + header_octets
     end = block.offsets + block.lengths
@@ -89,12 +95,12 @@ def read_headers(block: DatagramBlock, payload: NDArray[np.uint8]) -> Headers:
     end = np.where(is_fixed, records_end, end)
     seconds = np.where(is_ipfix, word[:, 1], word[:, 2])
     refused = [
-        *_reasons(~known & (block.lengths >= 2), "unknown_version"),
+        *_reasons(strange, "unknown_version"),
         *_reasons((known & ~whole) | (block.lengths < 2), "header_truncated"),
         *_reasons(count_wrong, "count_mismatch"),
     ]
     remarks = _reasons(length_wrong, "ipfix_length_mismatch")
-    return Headers(
+    headers = Headers(
         version=version,
         domain=np.select([is_v5, is_fixed, is_v9], [half[:, 10], 0, word[:, 4]], word[:, 3]),
         sequence=np.select([has_sequence, is_v9], [word[:, 4], word[:, 3]], word[:, 2]),
@@ -106,9 +112,25 @@ def read_headers(block: DatagramBlock, payload: NDArray[np.uint8]) -> Headers:
         uptime=np.where(is_ipfix, NO_UPTIME, word[:, 1]),
         header_rate=np.where(is_v5, half[:, 11] & 0x3FFF, 0),
         is_readable=whole & ~count_wrong,
-        refused=tuple(refused),
+        refused=(*refused, *sflow.refused),
         remarks=tuple(remarks),
     )
+    _put_agents(headers, sflow, block)
+    return headers
+
+
+def _put_agents(headers: Headers, sflow: AgentHeaders, block: DatagramBlock) -> None:
+    """Write the headers of sFlow datagrams to their rows; they export when they are received."""
+    row = sflow.row
+    headers.version[row] = SFLOW5
+    headers.domain[row] = sflow.sub_agent
+    headers.sequence[row] = sflow.sequence
+    headers.count[row] = sflow.samples
+    headers.start[row] = sflow.start
+    headers.end[row] = (block.offsets + block.lengths)[row]
+    headers.export_at[row] = block.received_at[row]
+    headers.uptime[row] = sflow.uptime
+    headers.is_readable[row] = sflow.is_readable
 
 
 def _record_octets(version: Int64s, count: Int64s, octets: Int64s) -> Int64s:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 REFUSALS: Mapping[str, str] = {
-    "unknown_version": "datagrams that are neither NetFlow v1, v5, v7, v9 nor IPFIX",
+    "unknown_version": "datagrams that are neither NetFlow v1, v5, v7, v9, IPFIX nor sFlow",
     "header_truncated": "datagrams shorter than their header",
     "count_mismatch": "v1, v5, v7 datagrams whose header counts no record or more than are there",
     "ipfix_length_mismatch": "IPFIX messages whose length is not the datagram's (still read)",
@@ -26,6 +26,19 @@ REFUSALS: Mapping[str, str] = {
     "implausible_counter": "records whose octets or packets cannot be true",
     "user_name_too_long": "records whose user name is longer than the limit (read without it)",
     "implausible_sampling_rate": "announced sampling rates that cannot be true",
+    "sflow_version": "sFlow datagrams of version 2 or 4, which are not read",
+    "sflow_address_type": "sFlow datagrams whose agent's address is of no known kind",
+    "sflow_count_mismatch": "sFlow datagrams and samples that end before what they count",
+    "sflow_sample_overruns": "samples longer than their datagram (read as far as they are there)",
+    "sflow_sample_truncated": "flow samples shorter than their head",
+    "sflow_sample_unknown": "samples of a kind that is not known, an enterprise's own",
+    "sflow_record_overruns": "records longer than their sample (read as far as they are there)",
+    "sflow_header_truncated": "sampled packets cut off before the end of their IP header",
+    "sflow_header_malformed": "sampled packets whose IP header contradicts itself",
+    "sflow_header_layers": "sampled packets with more tags and labels in front than are read",
+    "sflow_header_protocol": "sampled packets of a link layer that is not read (PPP, frame relay)",
+    "samples_per_datagram_limit": "sFlow datagrams with more samples than the limit",
+    "records_per_sample_limit": "samples with more records than the limit",
 }
 """Reason of refusal -> what is counted. `flowrate inspect flows` shows the same names."""
 
@@ -35,6 +48,11 @@ COUNTERS: Mapping[str, str] = {
     "decode_templates": "templates and options templates received",
     "decode_data_records": "data records decoded",
     "decode_option_records": "option records decoded; never traffic",
+    "decode_flow_samples": "sFlow: sampled packets",
+    "decode_counter_samples": "sFlow: samples of interface counters; never traffic",
+    "decode_drop_notifications": "sFlow: notices of packets that were dropped; never traffic",
+    "decode_samples_not_ip": "sFlow: sampled frames without an IP packet; nobody's usage",
+    "decode_samples_discarded": "sFlow: sampled packets that the router discarded; nobody's usage",
     "decode_flows": "flow records with counters",
     "decode_flows_rate_unknown": "flow records without a known sampling rate (counted as 1)",
     "decode_flows_retimed": "flow records whose times were not believed",
@@ -49,7 +67,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_held_expired": "data sets whose template did not come in time",
     "decode_sessions_forgotten": "exporters (observation domains) forgotten by a limit of state",
     "decode_digests_forgotten": "datagrams no longer known as duplicates, by the limit of digests",
-    "decode_lost": "flows (v5, v7), datagrams (v9), records (IPFIX) that sequence numbers miss",
+    "decode_lost": "flows (v5, v7), datagrams (v9, sFlow), records (IPFIX) that numbers miss",
     "decode_lost_recovered": "of those, what came late after all",
     "decode_blocks_refused": "blocks of the log that could not be read (dead letters)",
     "decode_rules_refused": "own prefixes and class rules that could not be read (left out)",

@@ -9,6 +9,7 @@ import pytest
 
 from infra.inspect_flows import SUMS, inspect, main
 from tests.collectors.netflow import exports as x
+from tests.collectors.sflow import agents as a
 from tests.collectors.test_captures import MACS, pcap, udp, v4
 
 
@@ -51,7 +52,7 @@ def test_the_shape_of_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "clock_corrected": 0,
         "refused": {"duplicate": 1},
     }
-    assert set(report["totals"]) == {*SUMS, "refused"}
+    assert set(report["totals"]) == {*SUMS, "samples", "refused"}
     assert report["totals"]["refused"] == {"duplicate": 1, "header_truncated": 1}
 
 
@@ -99,6 +100,44 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].split()[:3] == ["192.0.2.1", "50000", "netflow9"]
     assert lines[2].startswith("total")
     assert lines[3] == "refused: set_id_reserved: 1"
+
+
+def test_an_sflow_agent_has_samples_and_interfaces_and_the_last_counters_stand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = a.ethernet(0x0800, a.ipv4("10.0.0.1", "192.0.2.9", a.ports(1, 2)))
+    sample = a.flow_sample([a.header(frame)])
+    payloads = [
+        a.datagram(
+            [
+                sample,
+                a.counter_sample([a.generic_counters(3, octets, 7)]),
+                a.counter_sample([a.generic_counters(4, 2**64 - 1, 0, status=1)], is_expanded=True),
+            ],
+            sequence=number,
+        )
+        for number, octets in ((1, 1_000), (2, 5_000))
+    ]
+    path = _capture(
+        tmp_path / "a.pcap", [*payloads, x.v5([x.v5_record("10.0.0.1", "10.0.0.2", 9)])]
+    )
+    assert main([str(path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    by_protocol = {e["protocol"]: e for e in report["exporters"]}
+    assert "samples" not in by_protocol["netflow5"]
+    agent = by_protocol["sflow5"]
+    assert agent["exporter"] == "198.51.100.7"
+    assert (agent["flows"], agent["octets_exported"], agent["octets_scaled"]) == (2, 240, 240_000)
+    assert agent["samples"] == report["totals"]["samples"]
+    assert (agent["samples"]["flow_samples"], agent["samples"]["counter_samples"]) == (2, 4)
+    assert [
+        (i["index"], i["octets_in"], i["octets_out"], i["is_running"]) for i in agent["interfaces"]
+    ] == [(3, 5_000, 7, True), (4, None, 0, False)]
+    assert main([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "sFlow: counter samples: 4" in lines
+    assert "sFlow: 198.51.100.7: interface 3, up, 1,000 Mbit/s, octets in 5,000 and out 7" in lines
+    assert "sFlow: 198.51.100.7: interface 4, down, 1,000 Mbit/s, octets in ? and out 0" in lines
 
 
 def test_a_file_that_is_not_there_and_one_that_is_rubbish(

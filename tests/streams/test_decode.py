@@ -17,9 +17,11 @@ from rating.addresses import format_address
 from rating.classes import ClassRule, encode_rule
 from rating.ports import Batch, Block, MemoryState, StepResult
 from rating.records import DirectoryEntry, FlowMinute, frame_of, schema_of
+from rating.rows import LossMinute
 from streams.codec import decode_value, encode_value
 from streams.decode import COLLECTIONS, step
 from tests.collectors.netflow import exports as x
+from tests.collectors.sflow import agents as a
 
 NOW = x.EXPORTED_AT * 1000
 MINUTE = 60_000
@@ -396,3 +398,51 @@ def test_what_an_exporter_sent_lost_and_garbled_is_told_per_minute() -> None:
     (told,) = result.rows
     assert (told.exporter, told.minute) == ("192.0.2.1", NOW // MINUTE)
     assert (told.datagrams, told.lost, told.refused) == (3, 4, 1)
+
+
+def test_sampled_packets_are_usage_of_the_minute_of_their_receipt() -> None:
+    stage = Stage(OWN)
+    up = a.ethernet(0x0800, a.ipv4("10.0.0.1", "192.0.2.9", a.ports(40_000, 443)))
+    down = a.ethernet(0x0800, a.ipv4("192.0.2.9", "10.0.0.1", a.ports(443, 40_000, 1_380)))
+    arp = a.ethernet(0x0806, bytes(28))
+    samples = [
+        *(a.flow_sample([a.header(frame)], rate=400) for frame in (up, down, down, arp)),
+        a.flow_sample([a.header(up)], ports=(3, 1 << 30 | 258)),
+        a.counter_sample([a.generic_counters(3, 10**12, 10**12)]),
+        a.drop_sample(),
+    ]
+    stage.take(datagram(a.datagram(samples, sequence=1)))
+    assert stage.totals() == {
+        ("10.0.0.1", NOW // MINUTE, "unclassified"): (120 * 400, 2 * 1_400 * 400, 400, 800, 2_920)
+    }
+    assert stage.rows["exporter"].unique().to_list() == ["198.51.100.7"]
+    assert stage.rows["rate_known"].all()
+    assert {name: stage.counters[name] for name in stage.counters if "sample" in name} == {
+        "decode_flow_samples": 5,
+        "decode_counter_samples": 1,
+        "decode_samples_not_ip": 1,
+        "decode_samples_discarded": 1,
+    }
+    assert stage.counters["decode_drop_notifications"] == 1
+
+
+def test_an_agent_without_templates_has_loss_minutes_like_any_exporter() -> None:
+    stage = Stage(OWN)
+    frame = a.ethernet(0x0800, a.ipv4("10.0.0.1", "192.0.2.9", a.ports(40_000, 443)))
+    payloads = [
+        a.datagram([a.flow_sample([a.header(f)])], sequence=sequence)
+        for sequence, f in ((1, frame), (5, frame[:30]))
+    ]
+    result = stage.take(*(datagram(payload) for payload in payloads))
+    assert result.rows == [LossMinute("198.51.100.7", NOW // MINUTE, 2, 3, 1)]
+
+
+def test_a_packet_counts_at_the_subscribers_interface_of_an_agent() -> None:
+    entry = ExporterConfig("198.51.100.0/24", subscriber_interfaces=("3",))
+    stage = Stage(OWN, config=FlowDecodeConfig(exporters=(entry,)))
+    frame = a.ethernet(0x0800, a.ipv4("10.0.0.1", "192.0.2.9", a.ports(40_000, 443)))
+    samples = [
+        a.flow_sample([a.header(frame)], ports=ports) for ports in ((3, 4), (4, 3), (4, 5), (0, 5))
+    ]
+    stage.take(datagram(a.datagram(samples)))
+    assert stage.totals("address") == {("10.0.0.1",): (240_000, 0, 2_000, 0, 240)}

@@ -14,6 +14,7 @@ from rating.raw_flows import RawFlow
 from rating.records import schema_of
 from streams.raw_flows import RawFlowDecoder
 from tests.collectors.netflow import exports as x
+from tests.collectors.sflow import agents as a
 from tests.raw_flow_log import AT_MS, MadeLog, decoded_at_once, sorted_rows
 
 CONFIG = FlowDecodeConfig()
@@ -81,6 +82,15 @@ def test_octets_are_scaled_and_as_exported() -> None:
     assert (row["octets"], row["packets"]) == (60_000, 200)
     assert (row["octets_exported"], row["packets_exported"]) == (600, 2)
     assert (row["rate_numerator"], row["rate_denominator"], row["rate_known"]) == (100, 1, True)
+
+
+def test_a_sampled_packet_is_a_row_of_its_agent() -> None:
+    frame = a.ethernet(0x0800, a.ipv4("10.0.0.1", "198.51.100.7", a.ports(40_000, 443)))
+    payload = a.datagram([a.flow_sample([a.header(frame)])], agent="203.0.113.5", sub_agent=4)
+    row = opened().take(message(1, payload)).frame.row(0, named=True)
+    assert (row["exporter"], row["domain"]) == ("203.0.113.5", 4)
+    assert (row["octets"], row["octets_exported"], row["packets"]) == (120_000, 120, 1_000)
+    assert row["start_at"] == row["end_at"] == row["received_at"]
 
 
 def test_data_that_waited_for_their_template_come_with_the_message_that_has_it() -> None:

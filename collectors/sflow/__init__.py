@@ -1,0 +1,1 @@
+"""sFlow v5: sampled packets and interface counters, decoded side by side into columns."""
