@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 
 from collectors.adapters.sockets import ANY_HOST, parse_listen
+from collectors.adapters.tls import normalised
 from collectors.config import (
     MESSAGE_OCTETS_LEAST,
+    ConnectionsConfig,
     FlowReceiverConfig,
     RadiusConfig,
     RelayConfig,
     SpoolConfig,
+    TlsConfig,
 )
 from collectors.radius.clients import ClientTable
 from rating.connections import KafkaConfig
@@ -32,7 +36,10 @@ def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
         "marker_interval_milliseconds",
         "append_retry_milliseconds",
     )
-    problems = _listen(config.listen) + _positive(config, positive)
+    wanted = config.connections
+    problems = _listen([*config.listen, *wanted.listen, *wanted.tls_listen])
+    problems += _positive(config, positive)
+    problems += _tls("connections", wanted.tls_listen, wanted.tls, wanted.limits)
     if config.queue_octets < 2 * config.block_octets:
         problems.append(
             f"queue_octets = {config.queue_octets}: expected at least twice block_octets"
@@ -119,6 +126,27 @@ def check_spool(config: SpoolConfig, kafka: KafkaConfig) -> list[str]:
             f"kafka.delivery_timeout_milliseconds = {kafka.delivery_timeout_milliseconds}: expected"
             " at least a second more than request_timeout_milliseconds"
         )
+    return problems
+
+
+def _tls(
+    section: str, listen: Iterable[str], tls: TlsConfig, limits: ConnectionsConfig
+) -> list[str]:
+    problems = [
+        f"{section}.limits.{problem}"
+        for problem in _positive(limits, (field.name for field in dataclasses.fields(limits)))
+    ]
+    if tuple(listen) and not tls.certificate_file:
+        problems.append(f"{section}.tls.certificate_file: expected a file, as TLS is listened for")
+    if tls.client_names and not tls.client_ca_file:
+        problems.append(
+            f"{section}.tls.client_ca_file: expected a file, as client_names asks for certificates"
+        )
+    for name in tls.client_names:
+        try:
+            normalised(name)
+        except ValueError as error:
+            problems.append(f"{section}.tls.client_names: {error}")
     return problems
 
 

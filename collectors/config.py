@@ -10,8 +10,57 @@ MESSAGE_OCTETS_LEAST = 262_144
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """What a server shows to who connects by TLS 1.2 or newer, and whom it lets in."""
+
+    certificate_file: str = ""
+    """Certificate in PEM, with the chain behind it. A renewed file is taken up by and by, without a
+    restart."""
+    key_file: str = ""
+    """Its private key in PEM; empty where it is in `certificate_file`."""
+    client_ca_file: str = ""
+    """Authorities (PEM) one of which a client's certificate must come from; a certificate that
+    signed itself stands here itself. Empty: clients show none."""
+    client_names: tuple[str, ...] = ()
+    """Who may connect, of those with a good certificate: a DNS name, IP address or URI of its
+    subjectAltName, its commonName where it has no DNS name, or `sha256:` and the certificate's
+    fingerprint. Empty: everyone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionsConfig:
+    """Bounds of the connections that a collector takes."""
+
+    connections_max: int = 512
+    """Most connections at once; one more is closed at once."""
+    connections_per_address_max: int = 64
+    """Most connections at once from one address."""
+    handshake_timeout_seconds: int = 10
+    """A TLS handshake takes no longer, or the connection is closed."""
+    message_timeout_seconds: int = 30
+    """A message that has begun is whole by then, or the connection is closed."""
+    idle_timeout_seconds: int = 3_600
+    """A connection on which nothing came for so long is closed."""
+    keepalive_seconds: int = 60
+    """A silent connection is probed after this time (TCP keepalive), and given up after five
+    probes without an answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowConnectionsConfig:
+    """IPFIX over TCP and TLS (RFC 7011 §10.4), beside UDP."""
+
+    listen: tuple[str, ...] = ()
+    """Addresses for TCP as ``host:port``, as in `["*:4739"]`; nobody is let in by default."""
+    tls_listen: tuple[str, ...] = ()
+    """Addresses for TLS, as in `["*:4740"]`."""
+    tls: TlsConfig = dataclasses.field(default_factory=TlsConfig)
+    limits: ConnectionsConfig = dataclasses.field(default_factory=ConnectionsConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FlowReceiverConfig:
-    """The process that receives NetFlow, IPFIX and sFlow over UDP."""
+    """The process that receives NetFlow, IPFIX and sFlow over UDP, and IPFIX over TCP and TLS."""
 
     listen: tuple[str, ...] = ("*:2055", "*:4739", "*:6343")
     """Addresses as ``host:port``; ``*`` is every IPv4 and IPv6 address, ``[::1]:2055`` is one."""
@@ -27,6 +76,7 @@ class FlowReceiverConfig:
     """How often "received through T" is written behind the data."""
     append_retry_milliseconds: int = 1_000
     """Wait before a failed append (full disk) is tried again."""
+    connections: FlowConnectionsConfig = dataclasses.field(default_factory=FlowConnectionsConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

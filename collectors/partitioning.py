@@ -38,7 +38,7 @@ EVERY = -1
 """Partition of a packet that all partitions must have."""
 
 _DATAGRAM_OCTETS_MAX = 65_535
-_DATAGRAM_COLUMNS = 32
+_DATAGRAM_COLUMNS = 40
 _FLOWS_HEADER = 8
 _PACKETS_HEADER = 12
 _PACKET_COLUMNS = 32
@@ -113,6 +113,7 @@ def _body(block: DatagramBlock, rows: NDArray[np.int64]) -> bytes:
         np.stack((block.source_port[rows], block.local_port[rows])),
         block.lengths[rows].astype(np.uint32),
         pieces[0] if len(pieces) == 1 else b"".join(pieces),
+        None if block.connections is None else block.connections[rows],
     )
 
 

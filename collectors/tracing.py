@@ -43,7 +43,7 @@ def received_between(body: bytes) -> tuple[int, int]:
 
 def _times_of(body: bytes) -> tuple[int, int]:
     """Return how many receive times a body has, and where they stand."""
-    if body[:4] == datagrams.MAGIC:
+    if body[:4] in (datagrams.MAGIC, datagrams.MAGIC_CONNECTIONS):
         _, count = _FLOWS.unpack_from(body)
         return count, _FLOWS.size
     if body[:4] != log_codec.MAGIC:

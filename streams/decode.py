@@ -44,6 +44,7 @@ _COUNTED = {
     "datagrams": "decode_datagrams",
     "templates": "decode_templates",
     "options_templates": "decode_templates",
+    "templates_withdrawn": "decode_templates_withdrawn",
     "data_records": "decode_data_records",
     "option_records": "decode_option_records",
     "clock_corrected": "decode_datagrams_clock_corrected",
@@ -180,6 +181,7 @@ def _count(decoded: Decoded, counters: Counter[str]) -> None:
         else:
             assert name in REFUSALS, f"refusal {name!r} has no meaning in the metrics"
             counters[f"decode_refused_{name}"] += count
+    counters["decode_connections_ended"] += decoded.ended
     counters["decode_held_sets"] += _number(decoded.changes, state.HELD, Put)
     counters["decode_held_released"] += decoded.released
     counters["decode_sessions_forgotten"] += decoded.forgotten.get("sessions", 0)

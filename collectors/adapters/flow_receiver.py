@@ -1,8 +1,9 @@
-"""The flow collector's shell: UDP datagrams into blocks, blocks into the log, nothing parsed.
+"""The flow collector's shell: datagrams into blocks, blocks into the log, nothing parsed.
 
 Receiving is urgent, writing is not: each socket has a thread that only copies datagrams into its
 own buffer; the calling thread appends full or old blocks. Between them is a queue bounded in
 octets; where the disk stands still for longer than it lasts, whole blocks are dropped and counted.
+What comes over connections joins there (`flow_connections`); it waits and is not dropped.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 
+from collectors.adapters.connections import Listening, open_listening
+from collectors.adapters.flow_connections import ConnectionReceiver, Offer
 from collectors.adapters.sockets import (
     DATAGRAM_OCTETS_MAX,
     BoundSocket,
@@ -33,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES_MAX = 65_536
 _IDLE_ITEMS_MAX = 256
+_STOPPING_WAIT_SECONDS = 0.02
 _DRAIN_BLOCKS_MAX = 256
 _BLOCK_DATAGRAMS_MAX = 65_536
 """Bounds a block of empty datagrams, which never fills by octets."""
@@ -99,6 +104,7 @@ class _Handover:
         self._octets = 0
         self._octets_max = octets_max
         self._counters = counters
+        self._is_over = False
 
     def received(self, item: _Item, octets: int) -> None:
         """Count an item's datagrams and payload octets, and queue it or drop its block."""
@@ -114,6 +120,23 @@ class _Handover:
         else:
             self._counters.add("flow_overflow_datagrams", item.datagrams)
 
+    def offer(self, item: _Item, octets: int) -> bool:
+        """Do the same where there is room, else nothing: whoever offers can wait."""
+        if self._is_over:
+            self._counters.add("flow_abandoned_datagrams", item.datagrams)
+            return True
+        if item.body is not None and not self._charge(len(item.body), or_alone=True):
+            return False
+        self._counters.add("flow_received_datagrams", item.datagrams)
+        self._counters.add("flow_received_octets", octets)
+        if item.body is not None or self._items.qsize() < _IDLE_ITEMS_MAX:
+            self._items.put(item)
+        return True
+
+    def give_up(self) -> None:
+        """Take whatever is offered from now on, and count it as lost: nobody appends any more."""
+        self._is_over = True
+
     def get(self, timeout_seconds: float) -> _Item | None:
         try:
             return self._items.get(timeout=timeout_seconds)
@@ -123,9 +146,11 @@ class _Handover:
     def done(self, body: bytes) -> None:
         self._charge(-len(body))
 
-    def _charge(self, octets: int) -> bool:
+    def _charge(self, octets: int, *, or_alone: bool = False) -> bool:
         with self._lock:
-            if self._octets + octets > self._octets_max:
+            # A block larger than the whole queue would otherwise wait for ever.
+            fits = self._octets + octets <= self._octets_max or (or_alone and not self._octets)
+            if not fits:
                 return False
             self._octets += octets
             self._counters.set("flow_queue_octets", self._octets)
@@ -289,6 +314,21 @@ class _Appender:
         return True
 
 
+def _listen_for_connections(config: FlowReceiverConfig) -> list[Listening]:
+    """Return the listening sockets for TCP and TLS, none where none are set."""
+    wanted = config.connections
+    return open_listening(wanted.listen, wanted.tls_listen, wanted.tls, time.monotonic())
+
+
+def _offer_of(handover: _Handover, thread: int) -> Offer:
+    """Return how the thread of the connections hands over."""
+
+    def offer(through: int, body: bytes | None, messages: int, octets: int) -> bool:
+        return handover.offer(_Item(thread, through, body, messages), octets)
+
+    return offer
+
+
 def run(
     config: FlowReceiverConfig,
     writer: TopicWriter,
@@ -301,42 +341,57 @@ def run(
     """Receive flows until `stop` is set; blocks the caller, who is the append thread.
 
     writer appends to `flow.datagrams`. on_listening is given the local ports in the order of
-    `config.listen` once every socket is bound. Raises OSError where an address cannot be bound,
-    ValueError for a malformed one, and whatever ended a receive thread. A full disk raises
-    nothing: blocks wait, bounded, and are appended when it has room.
+    `config.listen`, then those of TCP and TLS, once every socket is bound. Raises OSError where an
+    address cannot be bound or a certificate not be used, ValueError for a malformed address, and
+    whatever ended a receive thread. A full disk raises nothing: blocks wait, bounded, and are
+    appended when it has room.
     """
     bound = open_all(config.listen, config.receive_buffer_octets)
+    try:
+        listening = _listen_for_connections(config)
+    except BaseException:
+        for each in bound:
+            each.socket.close()
+        raise
     handover = _Handover(config.queue_octets, counters)
-    threads = [
+    threads: list[_Receiver | ConnectionReceiver] = [
         _Receiver(number, each, config, handover, now_ms, stop) for number, each in enumerate(bound)
     ]
+    if listening:
+        offer = _offer_of(handover, len(threads))
+        threads.append(ConnectionReceiver(listening, config, offer, now_ms, stop, counters))
     appender = _Appender(config, writer, handover, stop, counters)
     for each in bound:
         if each.warning:
             log.warning("%s", each.warning)
-    counters.set("flow_receive_buffer_octets", min(b.receive_buffer_octets for b in bound))
+    buffers = (each.receive_buffer_octets for each in bound)
+    counters.set("flow_receive_buffer_octets", min(buffers, default=config.receive_buffer_octets))
     try:
         for thread in threads:
             thread.start()
         log.info("receiving flows on UDP %s", ", ".join(config.listen))
-        on_listening([each.port for each in bound])
+        on_listening([*(each.port for each in bound), *(each.port for each in listening)])
         while not stop.is_set():
             appender.append_next(config.block_milliseconds / 1000)
             if appender.mark(len(threads)):
                 counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
-        for thread in threads:
-            thread.join()
+        # A thread may wait for room in the queue, so there must go on being some.
+        while any(thread.is_alive() for thread in threads):
+            appender.append_next(_STOPPING_WAIT_SECONDS)
         while appender.append_next(0):
             pass
         appender.mark(len(threads), force=True)
         counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
     finally:
         stop.set()
+        handover.give_up()
         for thread in threads:
             if thread.is_alive():
                 thread.join()
         for each in bound:
             each.socket.close()
+        for accepting in listening:
+            accepting.socket.close()
     for thread in threads:
         if thread.failure is not None:
             raise thread.failure

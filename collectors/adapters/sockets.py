@@ -1,4 +1,4 @@
-"""UDP sockets for collectors: dual stack, large receive buffers, the kernel's count of drops."""
+"""Sockets for collectors: dual stack, large receive buffers, the kernel's count of drops."""
 
 from __future__ import annotations
 
@@ -76,28 +76,43 @@ def open_all(listen: Iterable[str], receive_buffer_octets: int) -> list[BoundSoc
     return bound
 
 
-def _bind_any(port: int) -> socket.socket:
+def open_tcp(listen: str, backlog: int) -> socket.socket:
+    """Return a listening TCP socket that does not block; `*` and errors as in `open_udp`."""
+    host, port = parse_listen(listen)
+    kind = socket.SOCK_STREAM
     try:
-        bound = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        bound = _bind_any(port, kind) if host == ANY_HOST else _bind(host, port, kind)
+        bound.listen(backlog)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on TCP {listen}: {error.strerror}") from error
+    bound.setblocking(False)
+    return bound
+
+
+def _bind_any(port: int, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+    try:
+        bound = socket.socket(socket.AF_INET6, kind)
     except OSError:
-        return _bind("0.0.0.0", port)
+        return _bind("0.0.0.0", port, kind)
     try:
+        _reuse(bound, kind)
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         bound.bind(("::", port))
     except OSError as error:
         bound.close()
         if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-            return _bind("0.0.0.0", port)
+            return _bind("0.0.0.0", port, kind)
         raise
     return bound
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+def _bind(host: str, port: int, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+    family, _, protocol, _, address = socket.getaddrinfo(
+        host, port, type=kind, flags=socket.AI_PASSIVE
     )[0]
     bound = socket.socket(family, kind, protocol)
     try:
+        _reuse(bound, kind)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)
@@ -105,6 +120,12 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _reuse(bound: socket.socket, kind: int) -> None:
+    # What connections of a former process left in the system must not keep a new one from the port.
+    if kind == socket.SOCK_STREAM:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _grow_receive_buffer(opened: socket.socket, wanted_octets: int) -> int:

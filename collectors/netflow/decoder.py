@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.datagrams import DatagramBlock
+from collectors.datagrams import NO_CONNECTION, DatagramBlock
 from collectors.netflow import held
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.connections import begins_at, end_sessions, sessions_of, split_ends
 from collectors.netflow.dedup import drop_duplicates
 from collectors.netflow.flows import (
     Flows,
@@ -48,9 +49,10 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 COUNTED = (
-    "datagrams", "templates", "options_templates", "data_records", "option_records", "lost",
-    "clock_corrected", *COUNTED_SAMPLES,
-)  # fmt: skip
+    *("datagrams", "templates", "options_templates", "templates_withdrawn"),
+    *("data_records", "option_records", "lost", "clock_corrected"),
+    *COUNTED_SAMPLES,
+)
 """What is counted per origin; every other name that is noted is a reason of refusal."""
 
 
@@ -61,7 +63,8 @@ class Decoded:
     counts: (index in origins, name) -> increment; names are COUNTED (`lost` may be negative: a
     late datagram takes back a gap) and reasons of refusal (`metrics.REFUSALS`). changes are the
     state's; released is how many data sets ended their wait for a template; forgotten counts what
-    a limit made the state forget: ``sessions``, and ``digests`` of datagrams seen.
+    a limit made the state forget: ``sessions``, and ``digests`` of datagrams seen; ended is how
+    many connections ended.
     """
 
     flows: Flows
@@ -70,6 +73,7 @@ class Decoded:
     changes: Sequence[Put | Delete]
     released: int = 0
     forgotten: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ended: int = 0
 
 
 def decode(
@@ -95,7 +99,8 @@ class Decoding:
     def __init__(self, view: StateView, block: DatagramBlock, config: FlowDecodeConfig) -> None:
         """Take over what `decode` is given."""
         self.view = view
-        self.block = by_exporter(block)
+        whole, self.ended = split_ends(block)
+        self.block = by_exporter(whole)
         self.config = config
         self.sessions = Sessions(view, config)
         self.origins: list[Origin] = []
@@ -122,7 +127,12 @@ class Decoding:
             view, block, watermark_at=watermark_at, config=config
         )
         headers = read_headers(block, payload)
-        readable = headers.is_readable & fresh
+        heard = fresh
+        if block.connections is not None:
+            # What a connection says counts for its session, also where another said it first: its
+            # templates, rates and sequence numbers. Its flows do not count again.
+            heard = fresh | (block.connections != NO_CONNECTION)
+        readable = headers.is_readable & heard
         sets = _find_sets(payload, headers, readable, config.sets_per_datagram_limit)
         rows, learned = self._learn(headers, sets, readable)
         self._count_arrivals(headers, sets, rows, fresh)
@@ -133,7 +143,7 @@ class Decoding:
         resolution = resolve_layouts(
             sessions, learned, rows.session[sets.row], headers.version[sets.row], sets.set_id
         )
-        waiting = np.flatnonzero((resolution.layout < 0) & (sets.set_id >= 256))
+        waiting = np.flatnonzero((resolution.layout < 0) & (sets.set_id >= 256) & fresh[sets.row])
         changes += held.hold(
             view, sessions, (sets, waiting), (block, rows, self.origins), config, self.note
         )
@@ -146,16 +156,20 @@ class Decoding:
         counts = np.zeros(len(data.row), np.int64)
         announced = self._gathered(data, options, counts, records_max)
         announcing = (group for groups in announced for group in groups)
-        timelines = learn_sampling(sessions, announcing, data.rows, config, self.note)
+        begun = begins_at(sessions, rows, sets)
+        timelines = learn_sampling(sessions, announcing, data.rows, config, self.note, begun)
         commit_templates(sessions, learned)
+        is_repeat = np.zeros(len(data.rows.origin), np.bool_)
+        is_repeat[: len(fresh)] = heard & ~fresh
         for groups in self._gathered(data, others, counts, records_max):
-            yield self._fill(groups, data.rows, timelines)
+            yield self._fill(groups, data.rows, timelines, is_repeat)
         samples = SampleDecoder(payload, headers, data.rows, readable, self.note)
         for flows in samples.parts(sessions.set_rates(), config, records_max):
             yield self._believed(flows)
-        self._count_records(data, counts)
+        self._count_records(data, np.where(is_repeat[data.row], 0, counts))
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
-        self.changes = [*changes, *sessions.changes()]
+        over = sessions_of(view, sessions.keys, self.ended)
+        self.changes = [*changes, *sessions.changes(over), *end_sessions(view, over, changes)]
 
     def _gathered(
         self, data: DataSets, chosen: Int64s, counts: Int64s, records_max: int
@@ -168,7 +182,15 @@ class Decoding:
     def result(self, flows: Flows) -> Decoded:
         """Return what the block held, after its last part was taken, with flows as given."""
         forgotten = {"sessions": self.sessions.forgotten, "digests": self.digests}
-        return Decoded(flows, self.origins, self.counts, self.changes, self.released, forgotten)
+        return Decoded(
+            flows=flows,
+            origins=self.origins,
+            counts=self.counts,
+            changes=self.changes,
+            released=self.released,
+            forgotten=forgotten,
+            ended=len(self.ended),
+        )
 
     def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
         """Return the datagrams' columns and what the template sets teach.
@@ -241,9 +263,16 @@ class Decoding:
                 self.note(number, name, int(found[number]))
 
     def _fill(
-        self, groups: Sequence[Group], rows: Rows, timelines: Mapping[int, Timeline]
+        self,
+        groups: Sequence[Group],
+        rows: Rows,
+        timelines: Mapping[int, Timeline],
+        is_repeat: Bools,
     ) -> Flows:
-        """Return the flows of the traffic groups."""
+        """Return the flows of the traffic groups.
+
+        is_repeat tells of each datagram whether its flows came before.
+        """
         traffic = [group for group in groups if group.layout.is_traffic]
         columns = empty_columns(sum(len(group.records) for group in traffic))
         names = user_names(self.config)
@@ -259,7 +288,8 @@ class Decoding:
             fill_volume(columns, part, group, rows, self.sessions)
         for number in rows.origin[names.refused_rows()].tolist():
             self.note(number, "user_name_too_long", 1)
-        return self._believed(Flows(rows=rows, user_names=names.known, **columns))
+        flows = Flows(rows=rows, user_names=names.known, **columns)
+        return self._believed(flows.take(~is_repeat[flows.row]) if is_repeat.any() else flows)
 
     def _believed(self, flows: Flows) -> Flows:
         """Return the flows without those that cannot be true, which are counted."""

@@ -121,6 +121,7 @@ def join_released(
         if place is None:
             version = split_session_key(held.session)[1]
             template = learned.versions[session, held.template_id][1][0]
+            assert template is not None, "a withdrawal is never the first"
             layout = layout_of(version, template.is_options, template.definition)
             if layout not in layouts:
                 layouts.append(layout)

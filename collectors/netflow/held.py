@@ -17,7 +17,15 @@ from collectors.netflow.headers import Rows
 from collectors.netflow.learning import Learned
 from collectors.netflow.sessions import Origin, Sessions
 from collectors.netflow.sets import Sets
-from collectors.netflow.state import HELD, TOTALS, HeldSet, Totals, session_key, split_session_key
+from collectors.netflow.state import (
+    HELD,
+    SHARED,
+    TOTALS,
+    HeldSet,
+    Totals,
+    session_key,
+    split_session_key,
+)
 from rating.ports import Delete, Put, StateView
 
 Note = Callable[[int, str, int], None]
@@ -46,8 +54,10 @@ def release(
         return released, changes
     for key, held in view.scan(HELD):
         address, version, domain = split_session_key(held.session)
-        own = session_key(address, version, domain, held.source_port)
-        found = wanted.get((held.session, held.template_id)) or wanted.get((own, held.template_id))
+        found = wanted.get((held.session, held.template_id))
+        if found is None and held.session.endswith(SHARED):
+            own = session_key(address, version, domain, held.source_port)
+            found = wanted.get((own, held.template_id))
         if found is None:
             continue
         session, order = found

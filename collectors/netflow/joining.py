@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from collectors.datagrams import DatagramBlock
+from collectors.datagrams import NO_CONNECTION, DatagramBlock
 
 
 def join_blocks(blocks: Sequence[DatagramBlock]) -> DatagramBlock:
@@ -28,6 +29,21 @@ def join_blocks(blocks: Sequence[DatagramBlock]) -> DatagramBlock:
         ),
         lengths=lengths,
         payload=memoryview(b"".join([block.payload for block in blocks])),
+        connections=_connections(blocks),
+    )
+
+
+def _connections(blocks: Sequence[DatagramBlock]) -> NDArray[np.uint64] | None:
+    """Return the connections of all blocks; None where all came over UDP."""
+    if all(block.connections is None for block in blocks):
+        return None
+    return np.concatenate(
+        [
+            np.full(len(block), NO_CONNECTION, "<u8")
+            if block.connections is None
+            else block.connections
+            for block in blocks
+        ]
     )
 
 

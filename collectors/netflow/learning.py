@@ -1,7 +1,8 @@
 """What template sets of a batch teach: which layout holds for a data set at its place in time.
 
 A template holds from its set on, until another of the same id replaces it. A data set that comes
-before the first is decoded with the first: it waited (in this batch or in the state).
+before the first is decoded with the first: it waited (in this batch or in the state). A template
+that came over a connection may be withdrawn (RFC 7011 §8.1): data behind that waits for the next.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collectors.netflow.sessions import Origin, Sessions
 from collectors.netflow.sets import Sets
 from collectors.netflow.state import Template
 from collectors.netflow.templates import (
+    EVERY_TEMPLATE,
     FIXED,
     TemplateRecord,
     is_template_set,
@@ -28,16 +30,20 @@ from collectors.netflow.templates import (
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
 
+Versions = tuple[list[int], list[Template | None]]
+"""From which set on (-1: from before the batch) which template holds; None: withdrawn."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Learned:
     """Templates that a batch (re)defined.
 
     versions: (session, template id) -> the sets that defined it, ascending, and its templates;
-    an order of -1 is what the state held. conflicts: sessions whose ports must be told apart.
+    an order of -1 is what the state held, and None stands for a withdrawal, never the first.
+    conflicts: sessions whose ports must be told apart.
     """
 
-    versions: dict[tuple[int, int], tuple[list[int], list[Template]]]
+    versions: dict[tuple[int, int], Versions]
     conflicts: set[int]
 
 
@@ -52,7 +58,7 @@ class TemplateReader:
         self._origins = origins
         self._config = config
         self._note = note
-        self._versions: dict[tuple[int, int], tuple[list[int], list[Template]]] = {}
+        self._versions: dict[tuple[int, int], Versions] = {}
         self._conflicts: set[int] = set()
         self._counts: dict[int, int] = {}
 
@@ -76,6 +82,9 @@ class TemplateReader:
             for reason in held.refused:
                 self._note(number, reason, 1)
             for record in held.records:
+                if record.is_withdrawal:
+                    self._withdraw(order, number, record)
+                    continue
                 self._note(number, "options_templates" if record.is_options else "templates", 1)
                 self._define(order, number, record, int(received_at[row]))
         return Learned(self._versions, self._conflicts)
@@ -85,10 +94,7 @@ class TemplateReader:
         sender = self._origins[number]
         key = (sender.session, record.template_id)
         held = self._sessions.sessions[sender.session].templates
-        versions = self._versions.get(key)
-        if versions is None:
-            known = held.get(record.template_id)
-            versions = ([-1], [known]) if known else ([], [])
+        versions = self._versions_of(key)
         current = versions[1][-1] if versions[1] else None
         fresh = Template(record.is_options, record.definition, sender.source_port)
         if current == fresh:
@@ -103,9 +109,49 @@ class TemplateReader:
             last = self._sessions.progress[sender.session].ports.get(current.source_port)
             if last is not None and now - last <= self._config.port_conflict_seconds * 1000:
                 self._conflicts.add(sender.session)
-        versions[0].append(order)
-        versions[1].append(fresh)
-        self._versions[key] = versions
+        self._begin(key, order, fresh)
+
+    def _withdraw(self, order: int, number: int, record: TemplateRecord) -> None:
+        """Take one template, or all of a kind, out of force from the set `order` on.
+
+        Over UDP it is ignored: it must not come there (RFC 7011 §8.4), and a forged one would stop
+        the billing.
+        """
+        sender = self._origins[number]
+        if not sender.connection:
+            self._note(number, "template_withdrawal_ignored", 1)
+            return
+        held = self._sessions.sessions[sender.session].templates
+        learned = [which for session, which in self._versions if session == sender.session]
+        is_every = record.template_id == EVERY_TEMPLATE
+        withdrawn = 0
+        for template_id in {*held, *learned} if is_every else (record.template_id,):
+            key = (sender.session, template_id)
+            templates = self._versions_of(key)[1]
+            current = templates[-1] if templates else None
+            if current is None or (is_every and current.is_options != record.is_options):
+                continue
+            self._begin(key, order, None)
+            self._counts[sender.session] = self._counts.get(sender.session, len(held)) - 1
+            withdrawn += 1
+        if withdrawn:
+            self._note(number, "templates_withdrawn", withdrawn)
+        elif not is_every:
+            self._note(number, "template_withdrawal_unknown", 1)
+
+    def _versions_of(self, key: tuple[int, int]) -> Versions:
+        """Return what is known of a template so far."""
+        versions = self._versions.get(key)
+        if versions is None:
+            known = self._sessions.sessions[key[0]].templates.get(key[1])
+            versions = ([-1], [known]) if known else ([], [])
+        return versions
+
+    def _begin(self, key: tuple[int, int], order: int, template: Template | None) -> None:
+        """Put a template into force, or (None) out of it; of one set the last word stands."""
+        orders, templates = self._versions.setdefault(key, self._versions_of(key))
+        orders.append(order)
+        templates.append(template)
 
 
 def _is_same(one: Template, other: Template) -> bool:
@@ -115,13 +161,14 @@ def _is_same(one: Template, other: Template) -> bool:
 
 def commit_templates(sessions: Sessions, learned: Learned) -> None:
     """Put the last version of each learned template into the working sessions."""
-    newest: dict[int, dict[int, Template]] = {}
+    newest: dict[int, dict[int, Template | None]] = {}
     for (session, template_id), (_, templates) in learned.versions.items():
         newest.setdefault(session, {})[template_id] = templates[-1]
     for session, templates_of in newest.items():
         held = sessions.sessions[session]
+        after = {**held.templates, **templates_of}
         sessions.sessions[session] = dataclasses.replace(
-            held, templates={**held.templates, **templates_of}
+            held, templates={number: template for number, template in after.items() if template}
         )
 
 
@@ -160,23 +207,37 @@ def resolve_layouts(
         family = int(version[place[0]])
         starts, templates = _versions_of(sessions, learned, number, template_id, family)
         for at, template in enumerate(templates):
+            chosen = place
+            if len(templates) > 1 or starts[0] >= 0:
+                chosen = place[_first_place(place, starts, templates, at) :]
+            if template is None:
+                layout[chosen] = -1
+                continue
             compiled = layout_of(family, template.is_options, template.definition)
             found = index_of.setdefault(compiled, len(layouts))
             if found == len(layouts):
                 layouts.append(compiled)
-            chosen = place
-            if len(templates) > 1 or starts[0] >= 0:
-                first = bisect.bisect_left(place, starts[at]) if at else 0
-                chosen = place[first:]
-                if at == 0:
-                    order[place[place < starts[0]]] = starts[0]
+            order[chosen[chosen < starts[at]]] = starts[at]
             layout[chosen] = found
     return Resolution(layouts, layout, order)
 
 
+def _first_place(
+    place: Int64s, starts: list[int], templates: list[Template | None], at: int
+) -> int:
+    """Return from which of a template id's sets on its version `at` counts.
+
+    The first counts for what came before it, and so does one that follows a withdrawal.
+    """
+    if not at:
+        return 0
+    has_waited = templates[at] is not None and templates[at - 1] is None
+    return bisect.bisect_left(place, starts[at - 1] if has_waited else starts[at])
+
+
 def _versions_of(
     sessions: Sessions, learned: Learned, session: int, template_id: int, version: int
-) -> tuple[list[int], list[Template]]:
+) -> Versions:
     """Return the templates of one id over the batch and the sets from which they hold."""
     if version in FIXED:
         return [-1], [Template(False, bytes([template_id]), 0)]

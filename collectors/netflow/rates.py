@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.netflow.config import FlowDecodeConfig
+from collectors.netflow.connections import share_rates
 from collectors.netflow.gathering import Group
 from collectors.netflow.headers import Rows
 from collectors.netflow.sampling import (
@@ -36,8 +37,12 @@ def learn_sampling(
     rows: Rows,
     config: FlowDecodeConfig,
     note: Note,
+    begun: Mapping[int, int],
 ) -> dict[int, Timeline]:
-    """Return each session's rates over the batch, and put the last ones into the sessions."""
+    """Return each session's rates over the batch, and put the last ones into the sessions.
+
+    begun is what `connections.begins_at` returns.
+    """
     announced: dict[int, list[Announcement]] = {}
     origins: dict[int, int] = {}
     for group in groups:
@@ -56,6 +61,8 @@ def learn_sampling(
             origins[number] = int(rows.origin[group.row[mine][0]])
             if absurd:
                 note(origins[number], "implausible_sampling_rate", len(absurd))
+    share_rates(sessions, begun, announced, config.samplers_per_session_limit)
+    origins |= {shared: origins[n] for n, shared in sessions.shared.items() if n in origins}
     timelines: dict[int, Timeline] = {}
     for number in range(len(sessions.keys)):
         before = sessions.sessions[number]

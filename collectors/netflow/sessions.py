@@ -2,19 +2,20 @@
 
 A session is an exporter's address and observation domain. Two exporters behind one address are
 told apart by source port only where they must be: by setting, or once two ports have sent
-different templates under one id while both were alive (decision 0102).
+different templates under one id while both were alive (decision 0102). What came over a connection
+is of that connection's session, which begins with the exporter's rates and ends with it (0121).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.datagrams import DatagramBlock
+from collectors.datagrams import NO_CONNECTION, DatagramBlock
 from collectors.netflow.config import ExporterConfig, FlowDecodeConfig
 from collectors.netflow.exporters import exporters_of
 from collectors.netflow.headers import Headers
@@ -28,6 +29,9 @@ from collectors.netflow.state import (
     Progress,
     Session,
     Totals,
+    connection_key,
+    connection_of,
+    is_connected,
     session_key,
     split_session_key,
 )
@@ -37,13 +41,14 @@ from rating.ports import Delete, Put, StateView
 Int64s = NDArray[np.int64]
 
 _KEY_OCTETS = 24
+_CONNECTION_OCTETS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Origin:
     """Who sent: address of 16 octets, source port, protocol version (0: unknown), domain.
 
-    session is the index of the session that it belongs to.
+    session is the index of the session that it belongs to; connection is as in `Datagram`.
     """
 
     address: bytes
@@ -51,6 +56,7 @@ class Origin:
     version: int
     domain: int
     session: int
+    connection: int = NO_CONNECTION
 
 
 class Sessions:
@@ -72,23 +78,27 @@ class Sessions:
         self.progress: list[Progress] = []
         self._before: list[tuple[Session, Progress]] = []
         self._is_new: list[bool] = []
+        self.shared: dict[int, int] = {}
+        """Session of a connection -> the session from which its exporter's connections inherit."""
 
     def origins(self, block: DatagramBlock, headers: Headers) -> tuple[list[Origin], Int64s]:
         """Return the origins of a block's datagrams, and each datagram's index among them."""
         known = headers.is_readable | np.isin(headers.version, FIXED)
         n = len(block)
-        keys = np.zeros((n, _KEY_OCTETS), np.uint8)
+        width = _KEY_OCTETS + (_CONNECTION_OCTETS if block.connections is not None else 0)
+        keys = np.zeros((n, width), np.uint8)
         keys[:, :16] = block.source_address.view(np.uint8).reshape(n, 16)
         keys[:, 16:18] = block.source_port.astype(">u2").view(np.uint8).reshape(n, 2)
         version = np.where(known, headers.version, 0).astype(">u2")
         domain = np.where(known, headers.domain, 0).astype(">u4")
         keys[:, 18:20] = version.view(np.uint8).reshape(n, 2)
         keys[:, 20:24] = domain.view(np.uint8).reshape(n, 4)
+        if block.connections is not None:
+            keys[:, 24:] = block.connections.astype(">u8").view(np.uint8).reshape(n, 8)
         blob = keys.tobytes()
         index: dict[bytes, int] = {}
         found = [
-            index.setdefault(blob[at : at + _KEY_OCTETS], len(index))
-            for at in range(0, n * _KEY_OCTETS, _KEY_OCTETS)
+            index.setdefault(blob[at : at + width], len(index)) for at in range(0, n * width, width)
         ]
         return [self._origin(key) for key in index], np.array(found, np.int64)
 
@@ -96,13 +106,18 @@ class Sessions:
         """Return the origin of one packed key, with its session."""
         address = key[:16]
         port, version = int.from_bytes(key[16:18], "big"), int.from_bytes(key[18:20], "big")
-        domain = int.from_bytes(key[20:24], "big")
-        return Origin(address, port, version, domain, self.find(address, version, domain, port))
+        domain, connection = int.from_bytes(key[20:24], "big"), int.from_bytes(key[24:], "big")
+        if connection:
+            session = self._find_connected(address, version, domain, connection)
+        else:
+            session = self.find(address, version, domain, port)
+        return Origin(address, port, version, domain, session, connection)
 
     def origin_of(self, index: int, port: int) -> Origin:
         """Return an origin of a session that sends no datagram in this batch."""
         address, version, domain = split_session_key(self.keys[index])
-        return Origin(address, port, version, domain, index)
+        connection = connection_of(self.keys[index]) or NO_CONNECTION
+        return Origin(address, port, version, domain, index, connection)
 
     def find(self, address: bytes, version: int, domain: int, port: int) -> int:
         """Return the index of the session that such a datagram belongs to."""
@@ -113,6 +128,13 @@ class Sessions:
             key = session_key(address, version, domain, port)
         index = self._index.get(key)
         return index if index is not None else self._load(key, merged, port)
+
+    def _find_connected(self, address: bytes, version: int, domain: int, connection: int) -> int:
+        """Return the index of a connection's session, and know what it inherits from."""
+        key, shared = (connection_key(address, version, domain, c) for c in (connection, None))
+        found = self.index_of(key)
+        self.shared[found] = self.index_of(shared)
+        return found
 
     def _load(self, key: str, merged: str, port: int) -> int:
         """Read one session; a new port of a split address inherits what that port had sent."""
@@ -149,6 +171,7 @@ class Sessions:
             return False
         for held in (self._index, self.keys, self.sessions, self.progress, self._before):
             held.clear()
+        self.shared.clear()
         self._is_new.clear()
         self._set_rates = None
         self._entries = []
@@ -187,6 +210,10 @@ class Sessions:
         index = self._index.get(key)
         return index if index is not None else self._load(key, key, 0)
 
+    def begun(self) -> dict[int, int]:
+        """Return the sessions of connections that begin in this batch, and what each inherits."""
+        return {index: shared for index, shared in self.shared.items() if self._is_new[index]}
+
     def may_hold(self, index: int) -> bool:
         """Return whether data sets may wait that a template of this session releases.
 
@@ -203,8 +230,12 @@ class Sessions:
             held_octets=max(0, held.held_octets + octets),
         )
 
-    def changes(self) -> list[Put | Delete]:
-        """Return the changes of the state, the totals and the forgotten sessions among them."""
+    def changes(self, over: Mapping[str, Progress | None]) -> list[Put | Delete]:
+        """Return the changes of the state, the totals and the forgotten sessions among them.
+
+        over are sessions whose connection ended, with their progress in the state, if any: their
+        deletion is another's, here they only count no more.
+        """
         out: list[Put | Delete] = []
         totals: Totals = self._view.get(TOTALS, "") or Totals()
         sessions, held, templates = totals.sessions, totals.held_octets, totals.template_octets
@@ -214,6 +245,8 @@ class Sessions:
                 self.sessions[index],
                 self.progress[index],
             )
+            if key in over:
+                continue
             if session is not before[0] or (
                 self._is_new[index] and (session.templates or session.samplers)
             ):
@@ -227,11 +260,17 @@ class Sessions:
         for merged, is_split in self._split.items():
             if is_split and not self._view.get(SPLIT, merged):
                 out.append(Put(SPLIT, merged, True))
+        for known in over.values():
+            if known is not None:
+                sessions -= 1
+                held -= known.held_octets
+                templates -= known.template_octets
         gone = self._silent(
+            over,
             *(
                 size - limit + limit // 10 if size > limit else 0
                 for size, limit in zip((sessions, templates), self._limits, strict=True)
-            )
+            ),
         )
         self.forgotten = len(gone)
         out += self._forget(gone)
@@ -244,12 +283,19 @@ class Sessions:
             out.append(Put(TOTALS, "", after))
         return out
 
-    def _silent(self, count: int, octets: int) -> dict[str, Progress]:
-        """Return sessions silent the longest: `count`, and more up to `octets` of templates."""
+    def _silent(self, over: Container[str], count: int, octets: int) -> dict[str, Progress]:
+        """Return sessions silent the longest: `count`, and more up to `octets` of templates.
+
+        Those of this batch, and those that are over, are not among them.
+        """
         chosen: dict[str, Progress] = {}
         if count <= 0 and octets <= 0:
             return chosen
-        others = [item for item in self._view.scan(PROGRESS) if item[0] not in self._index]
+        others = [
+            item
+            for item in self._view.scan(PROGRESS)
+            if item[0] not in self._index and item[0] not in over
+        ]
         for key, progress in sorted(others, key=lambda item: (item[1].last_seen_at, item[0])):
             if count <= 0 and octets <= 0:
                 break
@@ -267,7 +313,8 @@ class Sessions:
         ]
         if any(progress.held_octets for progress in gone.values()):
             out += [Delete(HELD, k) for k, held in self._view.scan(HELD) if held.session in gone]
-        split = {_merged(key) for key in gone if not key.endswith(SHARED)}
+        ports = [key for key in gone if not (key.endswith(SHARED) or is_connected(key))]
+        split = {_merged(key) for key in ports}
         if split:
             kept = (key for key, _ in self._view.scan(PROGRESS) if key not in gone)
             split -= {_merged(key) for key in (*kept, *self.keys)}

@@ -1,7 +1,9 @@
 """What the decoder remembers between batches, as values that the stage's state can hold.
 
 A session's key is ``<address hex>:<version>:<domain hex>:shared``; where exporters share the
-address (decision 0102) a port stands in place of ``shared``. `FlowDecodeConfig` bounds everything.
+address (decision 0102) a port stands in place of ``shared``. What came over a connection has
+``tcp-<connection hex>`` there, and ``tcp`` holds what later connections inherit (decision 0121).
+`FlowDecodeConfig` bounds everything.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ RUNNING = "flow_running"
 
 SHARED = "shared"
 """Last part of the key of a session that all ports of an address share."""
+
+CONNECTED = "tcp"
+"""Last part of the key of what an exporter announced over its connections."""
 
 DOMAIN_RATE = -1
 """Key of the rate that an option gave without a sampler id."""
@@ -145,6 +150,23 @@ def session_key(address: bytes, version: int, domain: int, port: int | None) -> 
     """Return the key of a session; port None means every port of the address."""
     which = SHARED if port is None else f"{port:05d}"
     return f"{address.hex()}:{version:02d}:{domain:08x}:{which}"
+
+
+def connection_key(address: bytes, version: int, domain: int, connection: int | None) -> str:
+    """Return the key of a connection's session; None: of what its exporter's connections share."""
+    which = CONNECTED if connection is None else f"{CONNECTED}-{connection:016x}"
+    return f"{address.hex()}:{version:02d}:{domain:08x}:{which}"
+
+
+def is_connected(key: str) -> bool:
+    """Return whether a session is of a connection, or what an exporter's connections share."""
+    return key.rpartition(":")[2].startswith(CONNECTED)
+
+
+def connection_of(key: str) -> int | None:
+    """Return the connection of a session, None where it is not of one."""
+    mark, _, connection = key.rpartition(":")[2].partition("-")
+    return int(connection, 16) if mark == CONNECTED and connection else None
 
 
 def split_session_key(key: str) -> tuple[bytes, int, int]:

@@ -38,12 +38,24 @@ class Field:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TemplateRecord:
-    """One template as sent: its id (>= 256), its kind and its definition."""
+    """One template as sent: its id (>= 256), its kind and its definition.
+
+    An empty definition withdraws it (RFC 7011 §8.1); the id is then EVERY_TEMPLATE for all of the
+    kind.
+    """
 
     template_id: int
     is_options: bool
     definition: bytes
 
+    @property
+    def is_withdrawal(self) -> bool:
+        """Return whether it takes a template back."""
+        return not self.definition
+
+
+EVERY_TEMPLATE = -1
+"""Template id of a withdrawal of all templates, or of all options templates."""
 
 CACHED_SET_OCTETS_MAX = 2_048
 """Longest body of a template set that is remembered; a datagram has room for little more."""
@@ -81,14 +93,15 @@ def _read_template_set(version: int, set_id: int, body: bytes, fields_limit: int
         template_id, count = _PAIR.unpack_from(body, position)
         if template_id == 0:
             break  # padding
+        if count == 0 and version == IPFIX and (template_id >= 256 or template_id == set_id):
+            # All of a kind are withdrawn under the id of its set, 2 or 3 (RFC 7011 §8.1).
+            which = template_id if template_id >= 256 else EVERY_TEMPLATE
+            records.append(TemplateRecord(which, is_options, b""))
+            position += 4
+            continue
         if template_id < 256:
             refused.append("template_id_reserved")
             break
-        if count == 0 and version == IPFIX:
-            # A withdrawal must not come over UDP (RFC 7011 §8.4): a forged one would stop billing.
-            refused.append("template_withdrawal_ignored")
-            position += 4
-            continue
         end = _end_of_record(version, is_options, body, position + 2)
         if end is None:
             refused.append("template_truncated")

@@ -9,11 +9,14 @@ import pytest
 
 from collectors.checks import check_flow_receiver, check_radius, check_spool
 from collectors.config import (
+    ConnectionsConfig,
+    FlowConnectionsConfig,
     FlowReceiverConfig,
     NasConfig,
     RadiusConfig,
     RelayConfig,
     SpoolConfig,
+    TlsConfig,
 )
 from rating.connections import KafkaConfig
 
@@ -30,6 +33,30 @@ def test_the_defaults_work() -> None:
         ({"listen": ()}, "listen: expected at least one address"),
         ({"block_milliseconds": 0}, "block_milliseconds = 0: expected at least 1"),
         ({"queue_octets": 1}, "queue_octets = 1: expected at least twice block_octets"),
+        (
+            {"connections": FlowConnectionsConfig(listen=("4739",))},
+            "listen: '4739' is not host:port",
+        ),
+        (
+            {"connections": FlowConnectionsConfig(tls_listen=("*:4740",))},
+            "connections.tls.certificate_file: expected a file",
+        ),
+        (
+            {"connections": FlowConnectionsConfig(tls=TlsConfig(client_names=("a",)))},
+            "connections.tls.client_ca_file: expected a file",
+        ),
+        (
+            {
+                "connections": FlowConnectionsConfig(
+                    tls=TlsConfig(client_ca_file="ca.pem", client_names=("sha256:1",))
+                )
+            },
+            "connections.tls.client_names: 'sha256:1': expected sha256:",
+        ),
+        (
+            {"connections": FlowConnectionsConfig(limits=ConnectionsConfig(connections_max=0))},
+            "connections.limits.connections_max = 0: expected at least 1",
+        ),
     ],
 )
 def test_a_bad_flow_setting_is_named(change: dict[str, Any], message: str) -> None:

@@ -20,7 +20,7 @@ from billing.adapters.databases import open_database, writing
 from billing.adapters.rows import write_rows
 from collectors.adapters import flow_receiver
 from collectors.adapters.segments import SegmentReader, SegmentWriter
-from collectors.config import FlowReceiverConfig, RadiusConfig
+from collectors.config import FlowConnectionsConfig, FlowReceiverConfig, RadiusConfig
 from collectors.metrics import Counters
 from collectors.netflow.config import FlowDecodeConfig
 from infra.migrate import migrate
@@ -37,7 +37,11 @@ from streams.sessions import SessionsStageConfig
 from streams.topology import StageConfigs, build_stages
 
 PATIENCE_SECONDS = 15.0
-_RECEIVER = FlowReceiverConfig(listen=("127.0.0.1:0",), block_milliseconds=50)
+_RECEIVER = FlowReceiverConfig(
+    listen=("127.0.0.1:0",),
+    block_milliseconds=50,
+    connections=FlowConnectionsConfig(listen=("127.0.0.1:0",)),
+)
 _DAY_MS = 86_400_000
 _SETTLE_MS = 600_000
 PLAN = plan_from(
@@ -82,10 +86,10 @@ class Rated:
 
 
 class Receiving:
-    """The flow receiver at work: its port, and what it made durable."""
+    """The flow receiver at work: its ports for UDP and TCP, and what it made durable."""
 
-    def __init__(self, port: int, counters: Counters) -> None:
-        self.port = port
+    def __init__(self, ports: list[int], counters: Counters) -> None:
+        self.port, self.tcp_port = ports
         self._counters = counters
 
     def wait_for(self, datagrams: int) -> None:
@@ -99,7 +103,7 @@ class Receiving:
 
 @contextlib.contextmanager
 def receiving(directory: Path) -> Iterator[Receiving]:
-    """Run the flow receiver into `directory`/flows on a free port of 127.0.0.1."""
+    """Run the flow receiver into `directory`/flows on free ports of 127.0.0.1."""
     counters, stop, listening = Counters(), threading.Event(), threading.Event()
     ports: list[int] = []
     failures: list[BaseException] = []
@@ -130,7 +134,7 @@ def receiving(directory: Path) -> Iterator[Receiving]:
     try:
         assert listening.wait(PATIENCE_SECONDS)
         assert not failures, failures
-        yield Receiving(ports[0], counters)
+        yield Receiving(ports, counters)
     finally:
         stop.set()
         thread.join(PATIENCE_SECONDS)

@@ -32,7 +32,10 @@ class Export:
 
 
 def export_capture(capture: Path, port: int, version: int, *options: str) -> Export:
-    """Export a capture to a UDP port of this host; return softflowd's own statistics."""
+    """Export a capture to a port of this host, UDP if no option says else.
+
+    Returns softflowd's own statistics.
+    """
     source = ["-d", "-r", str(capture), "-c", "none"]
     target = ["-v", str(version), "-n", f"127.0.0.1:{port}"]
     command = [require_peer("softflowd"), *source, *target, *options]

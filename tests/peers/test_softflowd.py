@@ -1,5 +1,5 @@
 """softflowd exports captures to our receiver: what Flowrate rates is what softflowd saw, octet by
-octet, in NetFlow v1, v5, v9 and IPFIX.
+octet, in NetFlow v1, v5, v9 and IPFIX, the last over UDP and over TCP.
 
 Three counts are held against each other: the IP packets in the capture, softflowd's own
 statistics, and rated usage with its counters, per subscriber and in sum.
@@ -22,6 +22,7 @@ VERSIONS = {"v1": 1, "v5": 5, "v9": 9, "ipfix": 10}
 FOR_IPV4 = ("v1", "v5")
 """Versions without IPv6: softflowd leaves it out."""
 CAPTURES = ("netflow/pmacct", "radius/tcpdump")
+OVER_TCP = ("-P", "tcp")
 LINES = 400
 SAMPLING_RATE = 8
 
@@ -31,7 +32,8 @@ def export_all(directory: Path, captures: list[Path], version: int, *options: st
     with receiving(directory) as receiver:
         exports: list[Export] = []
         for capture in captures:
-            exports.append(export_capture(capture, receiver.port, version, *options))
+            port = receiver.tcp_port if OVER_TCP in (options, options[:2]) else receiver.port
+            exports.append(export_capture(capture, port, version, *options))
             receiver.wait_for(sum(export.datagrams for export in exports))
     return exports
 
@@ -91,6 +93,31 @@ def test_generated_traffic_is_rated_to_the_octet(tmp_path: Path, version: str) -
     assert "decode_lost" not in rated.counts
     # The exporter's uptime and times are understood: nothing is laid where it was not.
     assert minutes[0] <= rated.minutes[0] < rated.minutes[1] <= minutes[1]
+
+
+def test_ipfix_over_tcp_is_rated_to_the_octet(tmp_path: Path) -> None:
+    capture, packets, minutes = generated(tmp_path)
+    (export,) = export_all(tmp_path, [capture], 10, *OVER_TCP)
+    rated = rate_generated(tmp_path)
+    assert (export.octets, export.packets) == (sum(p.octets for p in packets), len(packets))
+    assert check_rated(rated, packets, own_lines()) == export.octets
+    assert rated.counts["decode_flows"] == export.records
+    assert rated.counts["decode_connections_ended"] == 1
+    assert "decode_lost" not in rated.counts
+    assert minutes[0] <= rated.minutes[0] < rated.minutes[1] <= minutes[1]
+
+
+def test_an_exporter_that_reconnects_over_tcp_loses_nothing(tmp_path: Path) -> None:
+    captures = [path for folder in CAPTURES for path in sorted(corpus_path(folder).rglob("*.pcap"))]
+    packets = [packet for capture in captures for packet in read_packets(capture)]
+    own = sorted({packet.source for packet in packets}, key=str)
+    exports = export_all(tmp_path, captures, 10, *OVER_TCP)
+    lines = [line_of(address) for address in own]
+    rated = rate(tmp_path, lines, [line.prefix for line in lines])
+    check_rated(rated, packets, own)
+    assert sum(rated.up.values()) == sum(export.octets for export in exports)
+    assert rated.counts["decode_connections_ended"] == sum(e.datagrams > 0 for e in exports)
+    assert "decode_lost" not in rated.counts
 
 
 def test_both_directions_in_one_ipfix_record_are_rated(tmp_path: Path) -> None:
