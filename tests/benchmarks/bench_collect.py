@@ -34,7 +34,7 @@ from collectors.partitioning import split_flows, split_packets
 from collectors.radius.log_codec import encode_packets
 from rating.connections import KafkaConfig
 from rating.ports import TopicWriter
-from tests.benchmarks.bench_radius import NAS_SOCKETS, SECRET, _interim
+from tests.benchmarks.bench_radius import NAS_SOCKETS, SECRET, interim
 from tests.benchmarks.bench_receive import DATAGRAM, Result, measure, receive_into_segments
 from tests.cluster.servers import Kafka
 
@@ -164,7 +164,7 @@ def requests_of(count: int) -> list[bytes]:
 
 def _interim_of(number: int) -> bytes:
     # The identifier counts per NAS: request n of the crowd is number n // 16 of its own NAS.
-    return _interim(number // NAS_SOCKETS + 256 * (number % NAS_SOCKETS) * 1_000)
+    return interim(number // NAS_SOCKETS + 256 * (number % NAS_SOCKETS) * 1_000)
 
 
 def steady(crowd: Crowd, requests: Sequence[bytes], rate: int) -> None:

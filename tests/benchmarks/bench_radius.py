@@ -33,7 +33,9 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _interim(number: int) -> bytes:
+def interim(number: int, *, identifier: int = -1, session_seconds: int = 3_600) -> bytes:
+    """Return an interim update of the number-th session, of 14 attributes."""
+
     def integer(attribute_type: int, value: int) -> tuple[int, bytes]:
         return attribute_type, struct.pack("!I", value)
 
@@ -50,10 +52,11 @@ def _interim(number: int) -> bytes:
         integer(43, number * 91 % 2**32),
         integer(52, 0),
         integer(53, 3),
-        integer(46, 3600),
+        integer(46, session_seconds),
         integer(55, _now_ms() // 1000),
     ]
-    return sign_request(ACCOUNTING_REQUEST, number % 256, attributes, SECRET.encode())
+    identifier = number % 256 if identifier < 0 else identifier
+    return sign_request(ACCOUNTING_REQUEST, identifier, attributes, SECRET.encode())
 
 
 def serve(pipe: Connection) -> None:
@@ -103,7 +106,7 @@ def _ask(nases: Sequence[socket.socket], requests: Sequence[bytes], window: int)
 
 def measure(count: int, window: int) -> str:
     """Return a line about `count` requests with `window` of them under way at each NAS."""
-    requests = [_interim(number) for number in range(count)]
+    requests = [interim(number) for number in range(count)]
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)

@@ -124,12 +124,15 @@ class Traffic:
         source = exports.mapped(source_address(int(self.exporters[index])))
         return Datagram(received_at, source, 50_000, 2055, payload)
 
-    def blocks(self) -> list[bytes]:
-        """Return the datagrams as block bodies of about BLOCK_OCTETS."""
+    def blocks(self, received_at: int = exports.EXPORTED_AT * 1000) -> list[bytes]:
+        """Return the datagrams as block bodies of about BLOCK_OCTETS, received at an instant."""
         per_block = max(1, BLOCK_OCTETS // int(self.lengths.mean()))
         return [
             encode_datagrams(
-                [self.datagram(n) for n in range(first, min(first + per_block, len(self)))]
+                [
+                    self.datagram(n, received_at)
+                    for n in range(first, min(first + per_block, len(self)))
+                ]
             )
             for first in range(0, len(self), per_block)
         ]

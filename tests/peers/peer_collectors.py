@@ -198,7 +198,10 @@ def start_goflow2(program: str, directory: Path, kind: str = "bin") -> PeerColle
     process = _start(command, directory)
 
     def ask() -> Taken:
-        flows = int(_metric(metrics, "goflow2_flow_process_nf_flowset_records_sum", "DataFlowSet"))
+        # Of v5 it counts records where it counts sets of the others.
+        of_v5 = _metric(metrics, "goflow2_flow_process_nf_flowset_total", 'version="5"')
+        others = _metric(metrics, "goflow2_flow_process_nf_flowset_records_total", "DataFlowSet")
+        flows = int(of_v5 + others)
         _end(process, signal.SIGTERM)
         return Taken(flows)
 
