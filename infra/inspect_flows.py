@@ -26,6 +26,7 @@ from collectors.netflow.state import HELD, PROGRESS, split_session_key
 from collectors.sflow.counters import InterfaceCounters, read_interfaces
 from collectors.sflow.decoder import COUNTED as SAMPLES
 from collectors.sflow.headers import SFLOW5
+from infra.inspect_records import named_records, record_lines
 from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
 
@@ -250,6 +251,12 @@ def _interface_line(interface: Mapping[str, Any]) -> str:
     return f"interface {interface['index']}{name}, {state}, {speed:,} Mbit/s, octets {octets}"
 
 
+def _print_records(paths: Sequence[Path], limit: int, options: argparse.Namespace) -> None:
+    """Print records as text, or each as a line of JSON."""
+    for told in named_records(paths, limit, port=options.port):
+        print(json.dumps(told) if options.json else "\n".join(record_lines(told)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 where a file cannot be read."""
     parser = argparse.ArgumentParser(
@@ -261,8 +268,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--port", type=int, help="only datagrams to this UDP port of a capture")
+    parser.add_argument(
+        "--records",
+        type=int,
+        metavar="N",
+        help="show the first N records of each template, by name and value",
+    )
     options = parser.parse_args(arguments)
     try:
+        if options.records is not None:
+            _print_records(options.files, options.records, options)
+            return 0
         report = inspect(options.files, port=options.port)
     except OSError as error:
         print(f"flowrate: {error.filename}: {error.strerror}", file=sys.stderr)
