@@ -253,7 +253,8 @@ def _interface_line(interface: Mapping[str, Any]) -> str:
 
 def _print_records(paths: Sequence[Path], limit: int, options: argparse.Namespace) -> None:
     """Print records as text, or each as a line of JSON."""
-    for told in named_records(paths, limit, port=options.port):
+    datagrams = [d for path in paths for d in read_file(path, port=options.port).datagrams]
+    for told in named_records(datagrams, limit):
         print(json.dumps(told) if options.json else "\n".join(record_lines(told)))
 
 

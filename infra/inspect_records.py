@@ -9,23 +9,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from collectors.adapters.captures import read_file
+from collectors.datagrams import Datagram
 from collectors.netflow.records import NamedRecord, RecordReader, label
 from rating.addresses import format_address
 
 
-def named_records(
-    paths: Sequence[Path | str], limit: int, *, port: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield at most `limit` records per exporter, domain and template, in the order of the files.
+def named_records(datagrams: Sequence[Datagram], limit: int) -> Iterator[dict[str, Any]]:
+    """Yield at most `limit` records per exporter, domain and template, in the order given.
 
     ``{"exporter", "version", "observation_domain", "template", "is_options", "fields": [{"element",
-    "enterprise", "name", "vendor", "value"}]}``. Raises OSError where a file cannot be read.
+    "enterprise", "name", "vendor", "value"}]}``.
     """
-    datagrams = [d for path in paths for d in read_file(Path(path), port=port).datagrams]
     reader = RecordReader()
     for datagram in datagrams:
         reader.learn(datagram)

@@ -169,11 +169,11 @@ def test_a_setting_takes_deltas_for_totals_and_totals_for_deltas() -> None:
 def test_the_flows_remembered_are_bounded_and_the_silent_ones_go_first() -> None:
     config = dataclasses.replace(PATIENT, running_flows_limit=100)
     run = _run([_update(60, 1_000, port=port) for port in range(1, 301)], config)
-    held = run.state.collections[RUNNING].values()
-    assert sum(len(value) for value in held) // 64 <= 100
-    assert run.rules["decode_running_forgotten"] == 300 - sum(len(v) for v in held) // 64
+    held = sum(len(value) for value in run.state.collections[RUNNING].values()) // 64
+    assert 90 <= held <= 150
+    assert run.rules["decode_running_forgotten"] == 300 - held
     before = run.counted["octets"]
-    run.take(x.block([_update(120, 1_000, port=port) for port in range(230, 301)]))
+    run.take(x.block([_update(120, 1_000, port=port) for port in range(220, 301)]))
     assert run.counted["octets"] == before
     run.take(x.block([_update(121, 1_000, port=port) for port in range(1, 31)]))
     assert run.counted["octets"] - before == 30 * 1_000
