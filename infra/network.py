@@ -1,4 +1,4 @@
-"""The network as settings: own prefixes and traffic classes, kept in step with the `directory`.
+"""The network as settings: own prefixes, classes and NAT pools, kept in step with `directory`.
 
 Stages look everything up at event time, so a change of settings is a change with a date: what was
 removed ends, what is new begins, at the next whole minute. The first time, everything is valid
@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from rating.classes import ClassRule, decode_rule, encode_rule
+from rating.nat_pools import NAT_POOL, NatPool, check_pool, encode_pool
 from rating.records import DirectoryEntry
 
 MINUTE_MS = 60_000
@@ -38,6 +39,32 @@ class ClassRuleConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class NatPoolConfig:
+    """Outside addresses of a NAT, and who holds their ports: by its events, or by a formula."""
+
+    outside: str
+    """Prefix of the public addresses, "198.51.100.0/24"."""
+    first_port: int = 1_024
+    """First port that the NAT gives away."""
+    last_port: int = 65_535
+    """Last port that the NAT gives away."""
+    block_ports: int = 512
+    """Ports of a block as the NAT allocates them (or what divides all its sizes), counted from
+    first_port; 1 where it logs session by session. Ports of a block across two holders are
+    nobody's."""
+    inside: str = ""
+    """Prefix of the inside addresses of a deterministic NAT (RFC 7422); empty: events tell."""
+    ports_per_subscriber: int = 0
+    """Ports that each inside address has by the formula."""
+    subscribers_per_address: int = 0
+    """Inside addresses that share an outside one by the formula; 0: as many as have room. What
+    ports are left then are blocks that events tell of."""
+    algorithm: str = "sequential"
+    """How the formula goes: "sequential" gives the first ports of the first address to the first
+    inside address, and so on."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """Whose addresses are ours, and which traffic counts as what."""
 
@@ -45,6 +72,8 @@ class NetworkConfig:
     """Prefixes of subscribers: the end of a flow that lies here is the subscriber's."""
     class_rules: tuple[ClassRuleConfig, ...] = ()
     """Rules that give a flow its traffic class; what none matches is "unclassified"."""
+    nat_pools: tuple[NatPoolConfig, ...] = ()
+    """Public addresses that subscribers share behind a carrier-grade NAT."""
 
 
 def check(config: NetworkConfig) -> list[str]:
@@ -64,7 +93,14 @@ def check(config: NetworkConfig) -> list[str]:
             decode_rule(encode_rule(_rule_of(rule)))
         except ValueError as error:
             problems.append(f"{where}: {error}")
+    for number, nat_pool in enumerate(config.nat_pools):
+        problems += [f"nat_pools[{number}].{found}" for found in check_pool(_pool_of(nat_pool))]
     return problems
+
+
+def _pool_of(config: NatPoolConfig) -> NatPool:
+    """Return the pool as the directory carries it."""
+    return NatPool(**dataclasses.asdict(config))
 
 
 def _rule_of(config: ClassRuleConfig) -> ClassRule:
@@ -101,6 +137,9 @@ def wanted_entries(config: NetworkConfig) -> dict[str, tuple[str, str, str, int]
         match = encode_rule(_rule_of(rule))
         entry_id = f"class_rule:{match}:{rule.traffic_class}:{rule.priority}"
         wanted[entry_id] = ("class_rule", match, rule.traffic_class, rule.priority)
+    for nat_pool in config.nat_pools:
+        match = encode_pool(_pool_of(nat_pool))
+        wanted[f"nat_pool:{match}"] = (NAT_POOL, match, "", 0)
     return wanted
 
 
@@ -109,7 +148,7 @@ def entries_to_write(
 ) -> list[DirectoryEntry]:
     """Return the directory rows that bring what stands to what the settings say.
 
-    standing maps entry_id to the newest row of the two kinds; now_at is ms.
+    standing maps entry_id to the newest row of the three kinds; now_at is ms.
     """
     wanted = wanted_entries(config)
     minute_at = (now_at // MINUTE_MS + 1) * MINUTE_MS

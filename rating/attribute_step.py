@@ -1,19 +1,13 @@
 """The attribute stage: flow minutes and session bindings in, usage per subscriber out.
 
-A minute is joined when the watermark has passed its end by `attribution_delay_seconds`; rows that
-come later are joined at once. Joined pages are kept until the lateness bound, so that a binding
-that comes late moves their octets by difference: minus from whom they were, plus to whom they are.
-
-Within one batch, a minute that is due is joined before any binding that is late for it, so that
-what is late does not depend on how the topics are cut into batches. The directory must know a fact
-before usage of its time is taken; its rows of a batch are taken first.
+When a minute is joined, and what is late for it, say `rating.minute_joins`; a binding that comes
+late moves octets by difference: minus from whom they were, plus to whom they are. The directory
+must know a fact before usage of its time is taken; its rows of a batch are taken first.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -21,24 +15,20 @@ import polars as pl
 from rating import binding_table, directory, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
+    ATTRIBUTED,
     COUNTERS,
     HOLDER_KEY,
-    PAGE_KEY,
-    PAGE_SCHEMA,
     USAGE_KEY,
     Evidence,
-    add_up,
-    late_through,
     owners_of,
-    pages_of,
     statics_of,
     touched_by,
     usage_of,
 )
 from rating.binding_table import BindingTable
 from rating.knots import MINUTE_MS
-from rating.pages import Pages
-from rating.plausible import SUM_MAX, without_excess
+from rating.minute_joins import MinuteJoin
+from rating.plausible import SUM_MAX
 from rating.ports import Batch, Output, StateView, StepResult
 from rating.records import (
     UNATTRIBUTED_PREFIX,
@@ -81,25 +71,20 @@ def step(
     return worker.result()
 
 
-class _Worker:
+class _Worker(MinuteJoin):
     """One step in the making."""
 
+    name = "attribute"
+
     def __init__(self, view: StateView, config: AttributionConfig, watermark_at: int) -> None:
-        self.view = view
-        self.watermark_at = watermark_at
-        self.bound_ms = config.lateness_bound_seconds * 1000
-        self.page_octets_limit = config.octets_per_minute_limit
-        self.delay_ms = config.attribution_delay_seconds * 1000
+        super().__init__(view, config, watermark_at, ATTRIBUTED)
         self.order = config.who_order
         knows_users = FLOW_USER in self.order
         self.directory = directory.Directory(
             view, _KINDS | {directory.IDENTITY} if knows_users else _KINDS
         )
-        self.pages = Pages(view)
-        self.fresh: dict[int, pl.DataFrame] = {}
         self.usage: list[pl.DataFrame] = []
         self.nobodys: list[pl.DataFrame] = []
-        self.counters: Counter[str] = Counter()
         self._bindings: BindingTable | None = None
         self._statics: pl.DataFrame | None = None
 
@@ -126,99 +111,31 @@ class _Worker:
         found = pl.DataFrame(list(users.items()), schema=_USER_SCHEMA, orient="row")
         return Evidence(bindings, self.statics, found, self.order)
 
-    # -- flow minutes --------------------------------------------------------------------------
-
-    def take_rows(self, rows: pl.DataFrame) -> None:
-        """Take rows of `flow.minutes`; they are joined, or kept waiting, later in the step."""
-        if not rows.is_empty():
-            self.fresh = pages_of(rows, self.bound_ms)
-
-    def join_due(self, before_minute: int | None) -> None:
-        """Join every minute that is due, or of those only the ones before a minute."""
-        for minute in sorted({*self.fresh, *self.pages.waiting_minutes()}):
-            is_due = (minute + 1) * MINUTE_MS + self.delay_ms <= self.watermark_at
-            if is_due and (before_minute is None or minute < before_minute):
-                self._join(minute)
-
-    def _join(self, minute: int) -> None:
-        parts = self.pages.take_waiting(minute)
-        fresh = self.fresh.pop(minute, None)
-        if fresh is not None:
-            parts.append(fresh)
-        rows = pl.concat(parts)
-        self.counters["attribute_rows"] += rows.height
-        if self.pages.is_joined(minute):
-            self.counters["attribute_late_rows"] += rows.height
-        page = add_up(self._plausible(rows, PAGE_KEY, self.page_octets_limit))
+    def send(self, page: pl.DataFrame, minute: int) -> pl.DataFrame:
+        """Send the rows of a page whose minute is due as usage of who held their addresses."""
         holders = page.select(HOLDER_KEY).unique()
         owners = owners_of(holders, minute, self.evidence(minute, page, self.bindings.table))
         owned = page.join(owners, on=HOLDER_KEY, how="left")
-        owned = self._plausible(owned, USAGE_KEY, USAGE_OCTETS_MAX)
-        if not owned.height:
-            return
-        self._send(owned, minute)
-        if (minute + 1) * MINUTE_MS >= self._horizon_at():
-            self.pages.add_joined(minute, owned.select(PAGE_SCHEMA.names()))
-
-    def _plausible(self, rows: pl.DataFrame, key: Sequence[str], limit: int) -> pl.DataFrame:
-        """Return the rows whose sums by key are within a limit; the others are never sent."""
-        rows, refused = without_excess(rows, key, COUNTERS, limit)
-        self.counters["attribute_refused_rows"] += refused
-        return rows
-
-    def keep_waiting(self) -> None:
-        """Keep the rows whose minute is not due."""
-        for minute, page in self.fresh.items():
-            self.pages.add_waiting(minute, page)
-        self.fresh = {}
-
-    def expire(self) -> None:
-        """Forget joined minutes behind the lateness bound."""
-        for minute in self.pages.joined_minutes():
-            if (minute + 1) * MINUTE_MS < self._horizon_at():
-                self.pages.drop(minute)
-
-    def _horizon_at(self) -> int:
-        return self.watermark_at - self.bound_ms
+        owned = self.plausible(owned, USAGE_KEY, USAGE_OCTETS_MAX)
+        if owned.height:
+            self._send(owned, minute)
+        return owned
 
     # -- bindings ------------------------------------------------------------------------------
 
     def take_bindings(self, rows: pl.DataFrame) -> None:
         """Take rows of `session.bindings`, those of one lateness at a time."""
-        if rows.height == 0:
-            return
-        late = late_through(self.bound_ms).alias("late")
-        groups = rows.with_columns(late).partition_by("late", as_dict=True, include_key=False)
-        for (minute,), group in sorted(groups.items(), key=lambda item: item[0]):
-            self.join_due(minute)
+        for since_minute, group in self.by_lateness(rows):
             before = self.bindings.table
             changed = self.bindings.take(group)
             self.counters["attribute_bindings"] += changed["binding_id"].n_unique()
-            if changed.height:
-                self._reattribute(before, changed, minute)
-
-    def _reattribute(self, before: pl.DataFrame, changed: pl.DataFrame, since_minute: int) -> None:
-        """Move joined minutes from since_minute on, whatever older ones a lagging watermark keeps.
-
-        How far back a binding reaches is thus decided by its own receipt, never by the batch.
-        """
-        first_at, last_at = changed["touched_from_at"].min(), changed["touched_until_at"].max()
-        for minute in self.pages.joined_minutes():
-            if minute < since_minute:
-                continue
-            start_at, end_at = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
-            if end_at <= first_at or start_at >= last_at:  # type: ignore[operator]
-                continue
-            concerned = changed.filter(
-                (pl.col("touched_from_at") < end_at) & (pl.col("touched_until_at") > start_at)
-            )
-            if concerned.height:
-                self._move(minute, before, concerned)
+            for minute, touching in self.concerned(changed, since_minute):
+                self._move(minute, before, touching)
 
     def _move(self, minute: int, before: pl.DataFrame, changed: pl.DataFrame) -> None:
         """Send the difference that changed bindings make to one joined minute."""
         rows = touched_by(self.pages.joined(minute), changed)
-        rows = self._plausible(rows, (), SUM_MAX)
+        rows = self.plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
         holders = rows.select(HOLDER_KEY).unique()
@@ -230,11 +147,7 @@ class _Worker:
             (pl.col("subscriber_id") != pl.col("subscriber_id_new"))
             | (pl.col("session_id") != pl.col("session_id_new"))
         )
-        late = (pl.col("cause_at") - self.bound_ms) // MINUTE_MS
-        rows = rows.with_columns(
-            pl.max_horizontal("late_through_minute", late).alias("late_through_minute"),
-            pl.max_horizontal("received_at", "cause_at").alias("received_at"),
-        ).drop("cause_at")
+        rows = self.caused(rows)
         taken = moved.select(*HOLDER_KEY, "subscriber_id", "session_id")
         given = moved.select(
             *HOLDER_KEY,
@@ -284,7 +197,7 @@ class _Worker:
     def result(self) -> StepResult:
         """Return what the step wants committed."""
         frame = self._usage_frame() if self.usage else empty_frame(Usage)
-        forget_before_at = self._horizon_at() - self.bound_ms
+        forget_before_at = self.horizon_at - self.bound_ms
         tables = self._bindings.changes(forget_before_at) if self._bindings else []
         return StepResult(
             changes=[*self.directory.changes, *self.pages.changes(), *tables],

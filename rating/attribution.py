@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import polars as pl
 
@@ -47,6 +48,18 @@ PAGE_SCHEMA = pl.Schema(
 """A page. hi and lo are the two halves of the 16-octet address, most significant first."""
 _PAGE_DEFAULTS = {"user_name": ""}
 """Columns of a page that came later, and what they are in a page of before."""
+
+
+class PageKind(NamedTuple):
+    """What rows of a page are added up by, what is added up, and all columns."""
+
+    key: tuple[str, ...]
+    sums: tuple[str, ...]
+    schema: pl.Schema
+
+
+ATTRIBUTED = PageKind(PAGE_KEY, COUNTERS, PAGE_SCHEMA)
+"""The pages of the stage attribute."""
 
 USAGE_KEY = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
 """What rows of one minute add up to one row of usage."""
@@ -104,31 +117,24 @@ def late_through(lateness_bound_ms: int) -> pl.Expr:
     return (pl.col("received_at") - lateness_bound_ms) // MINUTE_MS
 
 
-def pages_of(rows: pl.DataFrame, lateness_bound_ms: int) -> dict[int, pl.DataFrame]:
+def pages_of(
+    rows: pl.DataFrame, lateness_bound_ms: int, kind: PageKind = ATTRIBUTED
+) -> dict[int, pl.DataFrame]:
     """Return minute -> page of rows with the columns of FlowMinute, not yet added up."""
     if rows.height == 0:
         return {}
     late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
-    keyed = rows.select(
-        *_halves(),
-        "port_block",
-        "traffic_class",
-        late.alias("late_through_minute"),
-        *COUNTERS,
-        "received_at",
-        "user_name",
-        "minute",
-    )
+    made = rows.with_columns(*_halves(), late.alias("late_through_minute"))
+    keyed = made.select(*kind.schema.names(), "minute")
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
     return {minute: page for (minute,), page in sorted(pages.items())}
 
 
-def add_up(page: pl.DataFrame) -> pl.DataFrame:
-    """Return a page with one row per address, port block, class and lateness."""
-    sums = [pl.col(name).sum() for name in COUNTERS]
-    return (
-        page.group_by(PAGE_KEY).agg(*sums, pl.col("received_at").max()).select(PAGE_SCHEMA.names())
-    )
+def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
+    """Return a page with one row per key: address, port block, class, lateness and what else."""
+    sums = [pl.col(name).sum() for name in kind.sums]
+    added = page.group_by(kind.key).agg(*sums, pl.col("received_at").max())
+    return added.select(kind.schema.names())
 
 
 def encode_page(page: pl.DataFrame) -> bytes:

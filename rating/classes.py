@@ -1,8 +1,9 @@
 """Own prefixes and traffic classes: which end of a flow is a subscriber's, and what the flow is.
 
 Both come as rows of topic `directory` (kinds `own_prefix` and `class_rule`), each valid in
-[from, until). A rule's `match` is the JSON of `ClassRule`; of the rules that match a flow the
-greatest priority wins, then the longest prefix, then the least entry_id. No rule: `unclassified`.
+[from, until); outside addresses of a NAT (`nat_pool`, see `rating.nat_pools`) are own as well. A
+rule's `match` is the JSON of `ClassRule`; of the rules that match a flow the greatest priority
+wins, then the longest prefix, then the least entry_id. No rule: `unclassified`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from rating.accounting import Prefix
 from rating.addresses import parse_prefix
+from rating.nat_pools import NAT_POOL, CompiledPool, decode_pool
 from rating.prefix_table import PrefixTable
 from rating.records import UNCLASSIFIED
 
@@ -142,6 +144,7 @@ class Rulebook:
     def __init__(self, entries: Iterable[RuleEntry]) -> None:
         """Compile the entries; what is no prefix or no rule is left out (the API refuses it)."""
         own: list[Prefix] = []
+        self.pools: list[CompiledPool] = []
         self._rules: list[tuple[RuleEntry, ClassRule]] = []
         for entry in sorted(entries, key=lambda entry: entry.entry_id):
             try:
@@ -149,9 +152,14 @@ class Rulebook:
                     own.append(parse_prefix(entry.match))
                 elif entry.kind == CLASS_RULE:
                     self._rules.append((entry, decode_rule(entry.match)))
+                elif entry.kind == NAT_POOL:
+                    self.pools.append(CompiledPool(decode_pool(entry.match)))
             except ValueError:
                 continue
-        self._own = PrefixTable(own)
+        outside = [pool.outside for pool in self.pools]
+        self._own = PrefixTable([*own, *outside])
+        self._outside = PrefixTable(outside)
+        self._pool_of = np.array([next(iter(p), -1) for p in self._outside.pieces], np.int64)
         self._prefix_rules: list[int] = []
         prefixes: list[Prefix] = []
         for number, (_, rule) in enumerate(self._rules):
@@ -168,6 +176,10 @@ class Rulebook:
     def is_own(self, high: UInt64s, low: UInt64s) -> Bools:
         """Return which addresses lie inside an own prefix, bool [n]."""
         return self._own.find(high, low) > 0
+
+    def pool_of(self, high: UInt64s, low: UInt64s) -> Int64s:
+        """Return the index in `pools` of the longest that each address lies in, -1 for none."""
+        return self._pool_of[self._outside.find(high, low)]
 
     def classify(self, flows: FarEnds) -> Int64s:
         """Return the class of each flow as an index into `names`, int64 [n]."""

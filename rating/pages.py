@@ -1,4 +1,4 @@
-"""The pages of the attribute stage: what each minute moved, in chunks that grow by merging.
+"""The pages of stages that join minutes: what each moved, in chunks that grow by merging.
 
 A page gets a chunk at every step that brings it rows. Beyond CHUNKS_MIN chunks, one absorbs the
 newer ones as soon as together they are as large as it is, so a page has about log2(rows) chunks and
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from rating.attribution import PAGE_SCHEMA, add_up, decode_page, encode_page
+from rating.attribution import ATTRIBUTED, PageKind, add_up, decode_page, encode_page
 from rating.ports import Delete, Put, StateView
 
 CHUNKS_MIN = 8
@@ -34,7 +34,7 @@ class Page(NamedTuple):
 
 
 COLLECTIONS: dict[str, object] = {"minutes": Page, "pages": bytes}
-"""minutes: minute -> Page. pages: minute and chunk number -> Arrow frame (PAGE_SCHEMA)."""
+"""minutes: minute -> Page. pages: minute and chunk number -> Arrow frame of the stage's kind."""
 
 
 def _minute_key(minute: int) -> str:
@@ -48,9 +48,10 @@ def _chunk_key(minute: int, number: int) -> str:
 class Pages:
     """The pages as one step sees them: committed state plus what the step adds."""
 
-    def __init__(self, view: StateView) -> None:
+    def __init__(self, view: StateView, kind: PageKind = ATTRIBUTED) -> None:
         """Read which minutes have pages; their chunks are read when needed."""
         self._view = view
+        self._kind = kind
         self._minutes: dict[int, Page] = {int(key): page for key, page in view.scan("minutes")}
         self._touched: set[int] = set()
         self._written: dict[str, pl.DataFrame] = {}
@@ -72,7 +73,9 @@ class Pages:
         """Return the joined rows of a minute, one per page key."""
         page = self._minutes.get(minute, Page())
         frames = [self._read(minute, chunk.number) for chunk in page.joined]
-        return add_up(pl.concat(frames)) if frames else pl.DataFrame(schema=PAGE_SCHEMA)
+        if not frames:
+            return pl.DataFrame(schema=self._kind.schema)
+        return add_up(pl.concat(frames), self._kind)
 
     def take_waiting(self, minute: int) -> list[pl.DataFrame]:
         """Remove and return what waits to be joined."""
@@ -86,13 +89,13 @@ class Pages:
         return frames
 
     def add_waiting(self, minute: int, rows: pl.DataFrame) -> None:
-        """Keep rows (PAGE_SCHEMA) until their minute is joined."""
+        """Keep rows of the kind until their minute is joined."""
         page = self._minutes.get(minute, Page())
         chunks = self._grown(minute, page.waiting, page.next_number, rows)
         self._set(minute, page._replace(waiting=chunks, next_number=page.next_number + 1))
 
     def add_joined(self, minute: int, rows: pl.DataFrame) -> None:
-        """Keep rows (PAGE_SCHEMA) that were sent as usage."""
+        """Keep rows of the kind that were sent as usage."""
         page = self._minutes.get(minute, Page())
         chunks = self._grown(minute, page.joined, page.next_number, rows)
         self._set(minute, page._replace(joined=chunks, next_number=page.next_number + 1))
@@ -123,7 +126,7 @@ class Pages:
             parts.append(self._read(minute, last.number))
             self._drop_chunk(minute, last.number)
             count += last.rows
-        merged = add_up(pl.concat(parts)) if len(parts) > 1 else rows
+        merged = add_up(pl.concat(parts), self._kind) if len(parts) > 1 else rows
         self._written[_chunk_key(minute, number)] = merged
         return (*kept, Chunk(number, merged.height))
 
@@ -131,7 +134,7 @@ class Pages:
         key = _chunk_key(minute, number)
         if key in self._written:
             return self._written[key]
-        return decode_page(self._view.get("pages", key), PAGE_SCHEMA)
+        return decode_page(self._view.get("pages", key), self._kind.schema)
 
     def _drop_chunk(self, minute: int, number: int) -> None:
         key = _chunk_key(minute, number)

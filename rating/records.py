@@ -36,7 +36,9 @@ class FlowMinute:
 
     octets_* are scaled by the sampling rate; octets_exported is unscaled; rate_known is false
     where no sampling rate had been announced (1 was used). user_name is whom the exporter names as
-    the user at this end, "" where it names nobody.
+    the user at this end, "" where it names nobody. port_block is 0 for the whole address, else a
+    cell of ports (`rating.nat_pools`). Rows of an outside address that a NAT's events translate
+    take the way of topic `nat.minutes` first.
     """
 
     address: bytes
@@ -52,6 +54,26 @@ class FlowMinute:
     exporter: str
     received_at: int
     user_name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NatEvent:
+    """A NAT gave ports of an outside address to an inside one, or took them: topic `nat.events`.
+
+    The ports are first_port to last_port, port_step apart (RFC 8158 §5: 361 to 364); protocol 0 is
+    every one. inside_address is all zero where it belongs to a routing instance of others.
+    """
+
+    address: bytes
+    first_port: int
+    last_port: int
+    port_step: int
+    protocol: int
+    is_release: bool
+    inside_address: bytes
+    event_at: int
+    exporter: str
+    received_at: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,6 +160,7 @@ class DirectoryEntry:
     membership    subscriber_id                      rating_key
     own_prefix    ``10.0.0.0/8``                     ``""``
     class_rule    JSON of `rating.classes.ClassRule` traffic class
+    nat_pool      JSON of `rating.nat_pools.NatPool` ``""``
 
     The entry with the greatest `revision` of one entry_id stands. Valid in [from, until).
     """

@@ -59,6 +59,14 @@ class AttributionConfig:
     """What tells whose a flow is, the first that knows somebody decides: ``radius`` (who held the
     address by accounting), ``static_prefix`` (of the directory), ``flow_user`` (the user whom the
     flow itself names, element 371 and its like). What is left out is not asked."""
+    nat_binding_retention_seconds: int = 2_592_000
+    """How long a NAT's port block or session is held to be in use after it was last told, where its
+    release is missing and nobody else got its ports."""
+    nat_overlaps_per_address_limit: int = 1_048_576
+    """Most pairs of events of one outside address whose ports overlap, within twice the lateness
+    bound; beyond, the older half of its events is forgotten."""
+    nat_history_days: int = 30
+    """How long ended translations are kept for `flowrate nat`: 48 octets each."""
 
 
 def check_sessions(config: SessionsConfig) -> list[str]:
@@ -93,6 +101,18 @@ def check_attribution(config: AttributionConfig) -> list[str]:
         problems.append("attribution_delay_seconds, lateness_bound_seconds: expected >= 0")
     if not 1 <= config.octets_per_minute_limit <= 1 << 53:
         problems.append("octets_per_minute_limit: expected 1 to 2^53")
+    if config.nat_binding_retention_seconds < 60:
+        problems.append(
+            f"nat_binding_retention_seconds = {config.nat_binding_retention_seconds}:"
+            " expected 60 or more"
+        )
+    if not 1_024 <= config.nat_overlaps_per_address_limit <= 1 << 24:
+        problems.append(
+            f"nat_overlaps_per_address_limit = {config.nat_overlaps_per_address_limit}:"
+            " expected 1024 to 2^24"
+        )
+    if config.nat_history_days < 0:
+        problems.append(f"nat_history_days = {config.nat_history_days}: expected >= 0")
     if config.attribution_delay_seconds > config.lateness_bound_seconds:
         problems.append("attribution_delay_seconds: expected <= lateness_bound_seconds")
     order = config.who_order

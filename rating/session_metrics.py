@@ -1,4 +1,4 @@
-"""Every counter of the stages sessions and attribute, with its meaning."""
+"""Every counter of the stages sessions, translate and attribute, with its meaning."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ COUNTERS: dict[str, str] = {
     "sessions_opened_midway": "sessions first seen too long after their start to charge the past",
     "sessions_compacted_early": "sessions whose knots exceeded the limit before the bound",
     "sessions_unattributed_rows": "usage rows of users the directory does not know",
+    "translate_rows": "nat.minutes rows joined: flows seen outside of a NAT",
+    "translate_late_rows": "nat.minutes rows that came after their minute was joined",
+    "translate_refused_rows": "rows of minutes left out: their sum of octets cannot be true",
+    "translate_events": "events of NATs taken: ports given to an inside address, or taken back",
+    "translate_events_new": "spans of time in which an event changed who held ports",
+    "translate_rows_forgotten": "events forgotten because too many of an address overlap",
+    "translate_uncovered_rows": "rows of ports that no event gave to an inside address",
+    "translate_uncovered_octets": "octets of those rows, up and down",
+    "translate_ambiguous_rows": "of those, rows whose ports lie across several holders",
+    "translate_moved_rows": "rows emitted because an event came late",
     "attribute_rows": "flow.minutes rows joined",
     "attribute_unattributed_rows": "usage rows of addresses that belonged to nobody",
     "attribute_late_rows": "flow.minutes rows that came after their minute was joined",

@@ -1,5 +1,7 @@
 """Stage decode: raw datagrams into minutes of own addresses (`flow.datagrams` → `flow.minutes`).
 
+Minutes of outside addresses of a NAT, and what the NAT says of them, go to the stage translate.
+
 State: what the flow decoder remembers (`collectors.netflow.state`), and the own prefixes and class
 rules of the directory. Each batch is decoded as one block, in parts if it is of many records, and
 each part is aggregated before the next is read.
@@ -24,10 +26,12 @@ from collectors.netflow.metrics import REFUSALS
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from rating.addresses import format_address, parse_prefix
 from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
+from rating.nat_pools import NAT_POOL, decode_pool
 from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
 from rating.records import DeadLetter, DirectoryEntry, frame_of, schema_of
 from rating.rows import LossMinute
 from streams.flow_minutes import flow_minutes
+from streams.nat_rows import nat_event_rows
 
 RULES = "decode_rules"
 
@@ -49,6 +53,8 @@ _COUNTED = {
     "option_records": "decode_option_records",
     "clock_corrected": "decode_datagrams_clock_corrected",
     **{name: f"decode_{name}" for name in COUNTED_SAMPLES},
+    "nat_exhausted": "decode_nat_exhausted",
+    "nat_limited": "decode_nat_limited",
 }
 
 
@@ -70,11 +76,18 @@ def step(
     for flows in decoding.parts(watermark_at=watermark_at, records_max=PART_RECORDS_MAX):
         counters["decode_flows"] += len(flows)
         flows = counting.count(flows, decoding.origins)
-        frame, counted = flow_minutes(flows, decoding.origins, rules, config)
+        minutes, counted = flow_minutes(flows, decoding.origins, rules, config)
         counters.update(counted)
-        if frame.height:
-            counters["decode_rows"] += frame.height
-            outputs.append(Output("flow.minutes", frame))
+        events, counted = nat_event_rows(decoding.nat_events, decoding.origins, rules, config)
+        counters.update(counted)
+        counters["decode_rows"] += minutes.inside.height + minutes.outside.height
+        for topic, frame in (
+            ("nat.events", events),
+            ("flow.minutes", minutes.inside),
+            ("nat.minutes", minutes.outside),
+        ):
+            if frame.height:
+                outputs.append(Output(topic, frame))
     assert flows is not None, "there is always a part"
     decoded = decoding.result(flows)
     changes += counting.changes(watermark_at)
@@ -124,7 +137,8 @@ def _learn_rules(
     if rows.is_empty():
         return _compiled(tuple(standing[key] for key in sorted(standing))), changes
     concerned = rows.filter(
-        pl.col("kind").is_in([OWN_PREFIX, CLASS_RULE]) | pl.col("entry_id").is_in(list(standing))
+        pl.col("kind").is_in([OWN_PREFIX, CLASS_RULE, NAT_POOL])
+        | pl.col("entry_id").is_in(list(standing))
     )
     for row in concerned.iter_rows(named=True):
         held = standing.get(row["entry_id"])
@@ -144,6 +158,8 @@ def _is_readable(entry: RuleEntry) -> bool:
             parse_prefix(entry.match)
         elif entry.kind == CLASS_RULE:
             decode_rule(entry.match)
+        elif entry.kind == NAT_POOL:
+            decode_pool(entry.match)
     except ValueError:
         return False
     return True

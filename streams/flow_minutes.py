@@ -14,16 +14,16 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.flows import Flows
 from collectors.netflow.sessions import Origin
+from rating.address_columns import packed
 from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.plausible import without_excess
@@ -43,6 +43,8 @@ _VALUES = ("octets_up", "octets_down", "packets_up", "packets_down", "octets_exp
 _KEYS = ("high", "low", "when", "tag")
 _NAMED = (*_KEYS, "user")
 """Keys of rows, and of those of a batch in which some flow names its user."""
+_CELL = "cell"
+"""A further key of rows of cells of ports."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,17 +59,28 @@ class _Pieces:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Sides:
-    """Ownership and class of flows: the own address of each end, and the class seen from it."""
+    """Ownership and class of flows: the own address of each end, and the class seen from it.
+
+    cell is the cell of ports of an outside address (0: not of a NAT's events); None: all are 0.
+    """
 
     is_own: Bools
     high: NDArray[np.uint64]
     low: NDArray[np.uint64]
+    cell: Int64s | None
     traffic_class: Int64s
+
+
+class Minutes(NamedTuple):
+    """Rows of FlowMinute: of own addresses, and of cells of outside addresses of a NAT."""
+
+    inside: pl.DataFrame
+    outside: pl.DataFrame
 
 
 def flow_minutes(
     flows: Flows, origins: Sequence[Origin], rules: Rules, config: FlowDecodeConfig
-) -> tuple[pl.DataFrame, Counter[str]]:
+) -> tuple[Minutes, Counter[str]]:
     """Return the flows as rows of FlowMinute, aggregated, and what was counted on the way.
 
     Rows above `octets_per_minute_limit` cannot be true, and their sum might not fit an int64: the
@@ -78,7 +91,7 @@ def flow_minutes(
     """
     counters: Counter[str] = Counter()
     if not len(flows):
-        return empty_frame(FlowMinute), counters
+        return Minutes(empty_frame(FlowMinute), empty_frame(FlowMinute)), counters
     start, end = _placed(flows, config, counters)
     end = np.maximum(end, start + 1)  # a flow of one packet lasts a millisecond
     names = _Names()
@@ -86,21 +99,36 @@ def flow_minutes(
     exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
     limit = config.octets_per_minute_limit
     keys = _NAMED if flows.user_name.any() else _KEYS
-    parts: list[pl.DataFrame] = []
+    parts: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
     for first, last in _passes(start, end):
         chosen = slice(first, last)
         frames = _Pass(flows, chosen, exporter_of).frames(
             start[chosen], end[chosen], rules, names, counters
         )
-        parts.append(_aggregate(frames, keys, limit, counters))
-    parts = [part for part in parts if part.height]
-    if not parts:
-        return empty_frame(FlowMinute), counters
-    rows = parts[0] if len(parts) == 1 else _aggregate(iter(parts), keys, limit, counters)
-    if not rows.height:
-        return empty_frame(FlowMinute), counters
+        for part, some in zip(parts, _parted(frames), strict=True):
+            part.append(_aggregate(some, keys, limit, counters))
     texts = [format_address(address) for address in exporters]
-    return _as_records(rows, names.known, texts, flows.user_names), counters
+    made = (
+        _as_records(_joined(part, keys, limit, counters), names.known, texts, flows.user_names)
+        for part in parts
+    )
+    return Minutes(*made), counters
+
+
+def _parted(frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+    """Return the frames of whole addresses, and those of cells of ports."""
+    parts: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    for frame in frames:
+        parts[_CELL in frame.columns].append(frame)
+    return parts
+
+
+def _joined(
+    parts: list[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
+) -> pl.DataFrame:
+    """Return the aggregated rows of all passes as one frame, added up where there are several."""
+    filled = [part for part in parts if part.height]
+    return filled[0] if len(filled) == 1 else _aggregate(filled, keys, limit, counters)
 
 
 class _Names:
@@ -215,7 +243,7 @@ class _Pass:
             mine: Any = slice(None)
             if epochs[0] != epoch or (epochs != epoch).any():
                 mine = np.flatnonzero(epochs == epoch)
-            source, destination = self._sides(book)
+            source, destination = self._sides(book, counters)
             flow = pieces.flow[mine]
             transit = ~(source.is_own | destination.is_own)[flow]
             if transit.any():
@@ -224,14 +252,16 @@ class _Pass:
             for sides, up, down in ((source, "", "reverse"), (destination, "reverse", "")):
                 own = sides.is_own[flow]
                 at = np.flatnonzero(own) if isinstance(mine, slice) else mine[own]
-                if len(at):
-                    columns = _oriented(values, at, up, down)
+                for some in _by_cell(at, pieces, sides):
+                    if not len(some):
+                        continue
+                    columns = _oriented(values, some, up, down)
                     if self._user is not None:
-                        user = self._user[pieces.flow[at]]
+                        user = self._user[pieces.flow[some]]
                         if sides is destination:
-                            user = np.where(source.is_own[pieces.flow[at]], 0, user)
+                            user = np.where(source.is_own[pieces.flow[some]], 0, user)
                         columns["user"] = user
-                    yield self._frame(pieces, at, sides, numbers, columns)
+                    yield self._frame(pieces, some, sides, numbers, columns)
 
     def _values(
         self, pieces: _Pieces, duration: Int64s, counters: Counter[str]
@@ -250,7 +280,7 @@ class _Pass:
         counters["decode_flows_rate_unknown"] += int((~self._known).sum())
         return {k: _share(total, pieces, duration, is_whole) for k, total in scaled.items()}
 
-    def _sides(self, book: Rulebook) -> tuple[_Sides, _Sides]:
+    def _sides(self, book: Rulebook, counters: Counter[str]) -> tuple[_Sides, _Sides]:
         """Return what the rulebook says of the flows, from the source's and the destination's end.
 
         Of a source the address before translation is asked first, of a destination the one after
@@ -265,10 +295,17 @@ class _Pass:
             )
         source = _own_address(book, ends["source"], ends["nat_source"])
         destination = _own_address(book, ends["nat_destination"], ends["destination"])
+        if book.pools:
+            protocol = flows.protocol[chosen]
+            ports = {end: getattr(flows, f"{end}_port")[chosen] for end in ends}
+            port = np.where(source.is_first, ports["source"], ports["nat_source"])
+            source = _behind_nat(book, source, port, protocol, counters)
+            port = np.where(destination.is_first, ports["nat_destination"], ports["destination"])
+            destination = _behind_nat(book, destination, port, protocol, counters)
         classes = []
-        for own, far in ((source[0], "destination"), (destination[0], "source")):
-            at = np.flatnonzero(own)
-            traffic_class = np.zeros(len(own), np.int64)
+        for owned, far in ((source, "destination"), (destination, "source")):
+            at = np.flatnonzero(owned.is_own)
+            traffic_class = np.zeros(len(owned.is_own), np.int64)
             high, low = ends[far]
             traffic_class[at] = book.classify(
                 FarEnds(
@@ -281,7 +318,10 @@ class _Pass:
                 )
             )
             classes.append(traffic_class)
-        return _Sides(*source, classes[0]), _Sides(*destination, classes[1])
+        return tuple(  # type: ignore[return-value]
+            _Sides(owned.is_own, owned.high, owned.low, owned.cell, traffic_class)
+            for owned, traffic_class in zip((source, destination), classes, strict=True)
+        )
 
     def _frame(
         self,
@@ -294,6 +334,7 @@ class _Pass:
         """Return rows of one end: keys packed into four columns, and the others as given.
 
         when is minute * 2^33 + second of receipt; tag is class * 2^33 + exporter * 2 + rate known.
+        Rows of cells of ports have a fifth.
         """
         flow = pieces.flow[at]
         when = pieces.minute[at] << 33 | self._second[flow]
@@ -302,9 +343,10 @@ class _Pass:
             | self._exporter[flow] << 1
             | self._known[flow].astype(np.int64)
         )
-        return pl.DataFrame(
-            {"high": sides.high[flow], "low": sides.low[flow], "when": when, "tag": tag, **values}
-        )
+        keys = {"high": sides.high[flow], "low": sides.low[flow], "when": when, "tag": tag}
+        if sides.cell is not None and len(flow) and sides.cell[flow[0]]:
+            keys[_CELL] = sides.cell[flow]
+        return pl.DataFrame({**keys, **values})
 
 
 def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict[str, Any]:
@@ -320,21 +362,71 @@ def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict
     }
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Owned:
+    """Which flows have an own address at one end, and that address.
+
+    is_first says whether it is the one that was looked at first; cell is as in `_Sides`.
+    """
+
+    is_own: Bools
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    is_first: Bools
+    cell: Int64s | None = None
+
+
 def _own_address(
     book: Rulebook,
     first: tuple[NDArray[np.uint64], NDArray[np.uint64]],
     second: tuple[NDArray[np.uint64], NDArray[np.uint64]],
-) -> tuple[Bools, NDArray[np.uint64], NDArray[np.uint64]]:
+) -> _Owned:
     """Return which flows have an own address at this end, and that address: the first that is."""
     own_first = _is_own(book, first)
     own_second = _is_own(book, second)
     if not own_second.any():
-        return own_first, *first
+        return _Owned(own_first, *first, own_first)
     if not own_first.any():
-        return own_second, *second
+        return _Owned(own_second, *second, own_first)
     high = np.where(own_first, first[0], second[0])
     low = np.where(own_first, first[1], second[1])
-    return own_first | own_second, high, low
+    return _Owned(own_first | own_second, high, low, own_first)
+
+
+def _behind_nat(
+    book: Rulebook,
+    owned: _Owned,
+    port: NDArray[np.uint16],
+    protocol: NDArray[np.uint8],
+    counters: Counter[str],
+) -> _Owned:
+    """Return the addresses with those that a NAT's formula knows the inside of as inside ones.
+
+    Other addresses of a pool keep their own, with the cell of the flow's port.
+    """
+    pool = np.where(owned.is_own, book.pool_of(owned.high, owned.low), -1)
+    if not (pool >= 0).any():
+        return owned
+    high, low, cell = owned.high.copy(), owned.low.copy(), np.zeros(len(pool), np.int64)
+    for number in np.unique(pool[pool >= 0]).tolist():
+        at = np.flatnonzero(pool == number)
+        compiled = book.pools[number]
+        own_port, kind = port[at].astype(np.int64), protocol[at].astype(np.int64)
+        known, inside_high, inside_low = compiled.inside_of(low[at], own_port, kind)
+        high[at[known]], low[at[known]] = inside_high, inside_low[known]
+        rest = ~known
+        cell[at[rest]] = compiled.cells(own_port[rest], kind[rest])
+        counters["decode_flows_by_formula"] += int(known.sum())
+        counters["decode_flows_outside"] += int(rest.sum())
+    return _Owned(owned.is_own, high, low, owned.is_first, cell)
+
+
+def _by_cell(at: Int64s, pieces: _Pieces, sides: _Sides) -> tuple[Int64s, ...]:
+    """Return the pieces of whole addresses, and those of cells of ports."""
+    if sides.cell is None:
+        return (at,)
+    in_cell = sides.cell[pieces.flow[at]] != 0
+    return at[~in_cell], at[in_cell]
 
 
 def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) -> Bools:
@@ -357,13 +449,14 @@ def _total(values: Int64s) -> int:
 
 
 def _aggregate(
-    frames: Iterator[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
+    frames: list[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
 ) -> pl.DataFrame:
     """Return the frames' rows with equal keys added up; rows of nothing are left out."""
-    found = list(frames)
-    if not found:
+    if not frames:
         return pl.DataFrame()
-    rows, refused = without_excess(pl.concat(found), keys, _VALUES, limit)
+    if _CELL in frames[0].columns:
+        keys = (*keys, _CELL)
+    rows, refused = without_excess(pl.concat(frames), keys, _VALUES, limit)
     counters["decode_minutes_implausible"] += refused
     return (
         rows.group_by(keys)
@@ -376,10 +469,9 @@ def _as_records(
     rows: pl.DataFrame, classes: list[str], exporters: list[str], users: Sequence[str]
 ) -> pl.DataFrame:
     """Return aggregated rows as FlowMinute records."""
-    octets = np.stack([rows["high"].to_numpy(), rows["low"].to_numpy()], axis=1).astype(">u8")
-    address = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), rows.height, [None, pa.py_buffer(octets.tobytes())]
-    ).cast(pa.large_binary())
+    if not rows.height:
+        return empty_frame(FlowMinute)
+    whole = pl.repeat(WHOLE_ADDRESS, rows.height, dtype=pl.Int64, eager=True)
     when, tag = pl.col("when"), pl.col("tag")
     index = rows.select(
         minute=when // (1 << 33),
@@ -393,8 +485,8 @@ def _as_records(
         user = pl.Series(users, dtype=pl.String).gather(rows["user"])
     return pl.DataFrame(
         {
-            "address": pl.Series(pa.chunked_array([address])),
-            "port_block": pl.repeat(WHOLE_ADDRESS, rows.height, dtype=pl.Int64, eager=True),
+            "address": packed(rows["high"].to_numpy(), rows["low"].to_numpy()),
+            "port_block": rows[_CELL] if _CELL in rows.columns else whole,
             "minute": index["minute"],
             "traffic_class": pl.Series(classes, dtype=pl.String).gather(index["traffic_class"]),
             **{name: rows[name] for name in _VALUES},

@@ -18,10 +18,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import polars as pl
 
 from collectors.netflow import state as flow_state
-from rating.attribution import BINDING_SCHEMA, PAGE_SCHEMA, add_up, decode_page, encode_page
+from rating.attribution import (
+    ATTRIBUTED,
+    BINDING_SCHEMA,
+    PageKind,
+    add_up,
+    decode_page,
+    encode_page,
+)
 from rating.endings import Marker
 from rating.pages import Chunk, Page
 from rating.rate_state import WaitingCell
+from rating.translate_step import TRANSLATED
 from streams.codec import decode_value, encode_value
 from streams.decode import RULES
 from streams.topics import block_partition, is_wider_than_block, key_partition
@@ -68,7 +76,7 @@ def rekeyed(stage: str, growth: Growth, read: Read) -> Iterator[Placed]:
 
 def collections_of(stage: str) -> frozenset[str]:
     """Return the collections of a stage that have a rule."""
-    return frozenset(RULES_OF[stage]) | ({"pages"} if stage == "attribute" else set())
+    return frozenset(RULES_OF[stage]) | ({"pages"} if "minutes" in RULES_OF[stage] else set())
 
 
 # -- single values ---------------------------------------------------------------------------------
@@ -100,6 +108,10 @@ def _heirs(growth: Growth, row: Row) -> Iterable[int]:
 
 def _everyone(growth: Growth, row: Row) -> Iterable[int]:
     return range(growth.after) if row[0] == growth.informed else ()
+
+
+def _by_outside_address(growth: Growth, row: Row) -> Iterable[int]:
+    return (block_partition(bytes.fromhex(row[1][:32]), growth.after),)
 
 
 def _text(row: Row) -> str:
@@ -170,38 +182,45 @@ def _markers(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
             yield partition, collection, nas_id, merged
 
 
-def _pages(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
-    """The rows of each minute are split by routing block; one chunk of each kind per partition."""
-    minutes = {
-        (partition, key): decode_value(value, Page) for partition, key, value in read(collection)
-    }
-    for minute, rows in itertools.groupby(read("pages"), key=lambda row: row[1].partition("/")[0]):
-        frames_of: dict[str, list[pl.DataFrame]] = {}
-        for partition, key, value in rows:
-            kind = _kind(minutes[partition, minute], int(key.partition("/")[2]))
-            frames_of.setdefault(kind, []).append(
-                decode_page(decode_value(value, bytes), PAGE_SCHEMA)
-            )
-        made: dict[int, Page] = {}
-        for kind, frames in frames_of.items():
-            for partition, part in _by_block(pl.concat(frames), growth):
-                page, chunk = made.get(partition, Page()), add_up(part.select(PAGE_SCHEMA.names()))
-                number = page.next_number
-                made[partition] = page._replace(
-                    **{kind: (Chunk(number, chunk.height),)}, next_number=number + 1
+def _pages(kind: PageKind) -> Moves:
+    """The rows of each minute are split by routing block; a chunk of each sort per partition."""
+
+    def moves(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
+        minutes = {
+            (partition, key): decode_value(value, Page)
+            for partition, key, value in read(collection)
+        }
+        chunks = itertools.groupby(read("pages"), key=lambda row: row[1].partition("/")[0])
+        for minute, rows in chunks:
+            frames_of: dict[str, list[pl.DataFrame]] = {}
+            for partition, key, value in rows:
+                sort = _sort(minutes[partition, minute], int(key.partition("/")[2]))
+                frames_of.setdefault(sort, []).append(
+                    decode_page(decode_value(value, bytes), kind.schema)
                 )
-                body = encode_value(encode_page(chunk))
-                yield partition, "pages", f"{minute}/{number:06d}", body
-        for partition, page in made.items():
-            yield partition, collection, minute, encode_value(page)
+            made: dict[int, Page] = {}
+            for sort, frames in frames_of.items():
+                for partition, part in _by_block(pl.concat(frames), growth):
+                    page = made.get(partition, Page())
+                    chunk = add_up(part.select(kind.schema.names()), kind)
+                    number = page.next_number
+                    made[partition] = page._replace(
+                        **{sort: (Chunk(number, chunk.height),)}, next_number=number + 1
+                    )
+                    body = encode_value(encode_page(chunk))
+                    yield partition, "pages", f"{minute}/{number:06d}", body
+            for partition, page in made.items():
+                yield partition, collection, minute, encode_value(page)
+
+    return moves
 
 
-def _kind(page: Page, number: int) -> str:
+def _sort(page: Page, number: int) -> str:
     """Return the field of a page that names a chunk; StopIteration where none does is a bug."""
     return next(
-        kind
-        for kind in ("joined", "waiting")
-        if any(chunk.number == number for chunk in getattr(page, kind))
+        sort
+        for sort in ("joined", "waiting")
+        if any(chunk.number == number for chunk in getattr(page, sort))
     )
 
 
@@ -272,7 +291,12 @@ RULES_OF: Mapping[str, Mapping[str, Moves]] = {
         "markers": _markers,
         **_DIRECTORY,
     },
-    "attribute": {"minutes": _pages, "bindings": _bindings, **_DIRECTORY},
+    "translate": {
+        "minutes": _pages(TRANSLATED),
+        "translations": _moved(_by_outside_address),
+        "translations_past": _moved(_by_outside_address),
+    },
+    "attribute": {"minutes": _pages(ATTRIBUTED), "bindings": _bindings, **_DIRECTORY},
     "rate": {
         "keys": _moved(_by_key(lambda row: row[1])),
         "balances": _moved(_by_key(lambda row: row[1])),

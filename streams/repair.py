@@ -24,7 +24,7 @@ from streams.embedded import EmbeddedRunner
 from streams.stage import Stage
 
 MINUTE_MS = 60_000
-MEASURING = ("decode", "sessions", "attribute")
+MEASURING = ("decode", "translate", "sessions", "attribute")
 """Stages that are run again: rate is not, it takes the difference as usage."""
 
 _KEY = ("rating_key", "subscriber_id", "source", "traffic_class", "minute")

@@ -20,6 +20,7 @@ from rating.records import (
     DeadLetter,
     DirectoryEntry,
     FlowMinute,
+    NatEvent,
     RatedUsage,
     SessionBinding,
     Usage,
@@ -51,6 +52,8 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         Topic("flow.minutes", FlowMinute, "block", "address"),
+        Topic("nat.minutes", FlowMinute, "block", "address"),
+        Topic("nat.events", NatEvent, "block", "address"),
         Topic("session.bindings", SessionBinding, "block", "address"),
         Topic("usage.measured", Usage, "key", "rating_key"),
         Topic("usage.rated", RatedUsage, "key", "rating_key"),

@@ -3,6 +3,7 @@
 A datagram becomes an invoice line by passing this table from top to bottom:
 
     flow.datagrams ────▶ decode ───▶ flow.minutes ─────▶ attribute ─▶ usage.measured ─▶ rate
+                         decode ───▶ nat.minutes, nat.events ─▶ translate ─▶ flow.minutes
     radius.accounting ─▶ sessions ─▶ session.bindings ─▶ attribute
                          sessions ─▶ usage.measured ──────────────────────────────────▶ rate
     directory ─────────▶ decode, sessions, attribute
@@ -20,6 +21,7 @@ from typing import Any
 
 import rating.attribute_step
 import rating.rate_step
+import rating.translate_step
 import streams.decode
 import streams.sessions
 from rating.session_config import FLOW_USER
@@ -45,6 +47,13 @@ def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
             collections=streams.decode.COLLECTIONS,
             raw_log="flow.datagrams",
             topics=("directory",),
+            produces=("flow.minutes", "nat.minutes", "nat.events"),
+        ),
+        Stage(
+            name="translate",
+            step=functools.partial(rating.translate_step.step, config=configs.attribute),
+            collections=rating.translate_step.COLLECTIONS,
+            topics=("nat.minutes", "nat.events"),
             produces=("flow.minutes",),
         ),
         Stage(

@@ -126,6 +126,9 @@ class FlowDecodeConfig:
     One that began earlier is taken to begin then."""
     event_time_ahead_seconds: int = 60
     """A flow that ends further after its receipt has a wrong clock."""
+    nat_inside_vrfs: tuple[int, ...] = ()
+    """Routing instances (element 234, ingressVRFID) whose inside addresses are subscribers'; what a
+    NAT translates for others is nobody's. Empty: all are one space of addresses."""
 
 
 def check_decode(config: FlowDecodeConfig) -> list[str]:

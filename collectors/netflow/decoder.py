@@ -10,6 +10,7 @@ raises: what cannot be read is counted with a reason.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -31,6 +32,7 @@ from collectors.netflow.flows import (
 from collectors.netflow.gathering import DataSets, Group, gather, join_released
 from collectors.netflow.headers import Headers, Rows, read_headers
 from collectors.netflow.learning import Learned, TemplateReader, commit_templates, resolve_layouts
+from collectors.netflow.nat_events import NatEvents, nat_events
 from collectors.netflow.rates import boot_times, fill_rates, learn_sampling
 from collectors.netflow.sampling import Timeline
 from collectors.netflow.sequence import advance
@@ -51,6 +53,7 @@ Bools = NDArray[np.bool_]
 COUNTED = (
     *("datagrams", "templates", "options_templates", "templates_withdrawn"),
     *("data_records", "option_records", "lost", "clock_corrected"),
+    *("nat_exhausted", "nat_limited"),
     *COUNTED_SAMPLES,
 )
 """What is counted per origin; every other name that is noted is a reason of refusal."""
@@ -108,6 +111,7 @@ class Decoding:
         self.changes: list[Put | Delete] = []
         self.released = 0
         self.digests = 0
+        self.nat_events: list[NatEvents] = []
 
     def note(self, origin: int, name: str, count: int) -> None:
         """Count something of one origin."""
@@ -116,6 +120,8 @@ class Decoding:
 
     def parts(self, *, watermark_at: int, records_max: int) -> Iterator[Flows]:
         """Yield the flows of the block, those of data sets of about records_max at a time.
+
+        `nat_events` are then the events of NATs in those data sets.
 
         A record of one octet becomes hundreds of octets of columns: what is in memory at once is
         bounded by the parts, whatever a block and the sets that it releases hold. There is at least
@@ -162,7 +168,11 @@ class Decoding:
         is_repeat = np.zeros(len(data.rows.origin), np.bool_)
         is_repeat[: len(fresh)] = heard & ~fresh
         for groups in self._gathered(data, others, counts, records_max):
+            boots = functools.partial(boot_times, rows=data.rows, timelines=timelines)
+            told = nat_events(groups, data.rows, boots, config, self.note)
+            self.nat_events = [events.take(~is_repeat[events.row]) for events in told]
             yield self._fill(groups, data.rows, timelines, is_repeat)
+        self.nat_events = []
         samples = SampleDecoder(payload, headers, data.rows, readable, self.note)
         for flows in samples.parts(sessions.set_rates(), config, records_max):
             yield self._believed(flows)

@@ -51,6 +51,13 @@ FIRST: Mapping[str, tuple[Element, ...]] = {
     "direction": _iana(61),
     "source_as": _iana(16),
     "destination_as": _iana(17),
+    "nat_event": _iana(230),
+    "nat_realm": _iana(229),
+    "ingress_vrf": _iana(234),
+    "port_first": _iana(361),
+    "port_last": _iana(362),
+    "port_step": _iana(363),
+    "port_count": _iana(364),
     "selector": _iana(302, 48),
     "interval": _iana(34),
     "random_interval": _iana(50),
@@ -108,19 +115,20 @@ LAST: Mapping[str, tuple[Element, ...]] = {
     "protocol": _iana(4),
     "source_port": _iana(7, 180, 182),
     "destination_port": _iana(11, 181, 183),
-    "nat_source_port": _iana(227),
-    "nat_destination_port": _iana(228),
+    "nat_source_port": _iana(227, 40003),
+    "nat_destination_port": _iana(228, 40004),
     "source_v4": _iana(8),
     "destination_v4": _iana(12),
-    "nat_source_v4": _iana(225),
-    "nat_destination_v4": _iana(226),
+    "nat_source_v4": _iana(225, 40001),
+    "nat_destination_v4": _iana(226, 40002),
     "source_v6": _iana(27),
     "destination_v6": _iana(28),
     "nat_source_v6": _iana(281),
     "nat_destination_v6": _iana(282),
 }
 """Columns read from the last occurrence of a repeated element: the metering process lists outer
-headers before inner ones (RFC 7011 §8), and the subscriber's are the inner."""
+headers before inner ones (RFC 7011 §8), and the subscriber's are the inner. 40001 to 40005 are what
+Cisco's firewalls sent in v9 before the registry had 225 to 228 and 233."""
 
 TEXTS: Mapping[str, tuple[Element, ...]] = {
     "user_name": ((0, 371), (0, 40_000), (0, 56_702), (0, 57_714), (35_632, 242), (5951, 205),

@@ -31,6 +31,8 @@ _DEFAULTS: dict[str, tuple[Any, int]] = {
     "protocol": (np.uint8, 0),
     "source_port": (np.uint16, 0),
     "destination_port": (np.uint16, 0),
+    "nat_source_port": (np.uint16, 0),
+    "nat_destination_port": (np.uint16, 0),
     "tos": (np.uint8, 0),
     "direction": (np.uint8, NO_DIRECTION),
     "source_as": (np.uint32, 0),
@@ -53,7 +55,8 @@ class Flows:
 
     row indexes `rows`, the datagrams' columns (receive time, exporter through `rows.origin`).
     <end>_high and <end>_low are an address's 16 octets as two uint64 (IPv4 as ::ffff:a.b.c.d, no
-    address: 0, 0); the nat_ ends are the post-NAT addresses (225, 226, 281, 282), 0 where absent.
+    address: 0, 0); the nat_ ends are the post-NAT addresses (225, 226, 281, 282) and ports (227,
+    228), 0 where absent.
     tos is the whole octet (DSCP is its upper six bits). user_name indexes user_names, the different
     names of the batch, of which the first is "": no name. start_at <= end_at are ms since 1970 by
     the exporter's clock; `times` are by ours.
@@ -72,6 +75,8 @@ class Flows:
     protocol: NDArray[np.uint8]
     source_port: NDArray[np.uint16]
     destination_port: NDArray[np.uint16]
+    nat_source_port: NDArray[np.uint16]
+    nat_destination_port: NDArray[np.uint16]
     tos: NDArray[np.uint8]
     direction: NDArray[np.uint8]
     source_as: NDArray[np.uint32]

@@ -126,6 +126,14 @@ class Layout:
             1 << bit for bit, name in enumerate(COUNTERS) if self.sources.get(name) in elements
         )
 
+    @property
+    def is_translation(self) -> bool:
+        """Return whether records may be events of a NAT: an event, and what it is about."""
+        has_event = "nat_event" in self.pieces or "event" in self.pieces
+        ends = ("nat_source_v4", "nat_source_v6", "nat_destination_v4", "nat_destination_v6")
+        is_about = "nat_event" in self.pieces or any(end in self.pieces for end in ends)
+        return not self.is_options and has_event and is_about
+
     def read(self, records: NDArray[np.void], column: str) -> NDArray[Any]:
         """Return a column of the records as unsigned integers: big-endian view or uint64.
 

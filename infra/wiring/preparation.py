@@ -101,7 +101,7 @@ def _network_entries(
     """Return the rows that bring the topic `directory` to the settings of the network."""
     standing: dict[str, DirectoryEntry] = {}
     for frame in directory:
-        network_rows = frame.filter(pl.col("kind").is_in(["own_prefix", "class_rule"]))
+        network_rows = frame.filter(pl.col("kind").is_in(["own_prefix", "class_rule", "nat_pool"]))
         for row in network_rows.iter_rows(named=True):
             standing[row["entry_id"]] = DirectoryEntry(**row)
     rows = network.entries_to_write(settings.network, standing, now_ms)

@@ -32,6 +32,8 @@ def test_each_kind_of_topic_is_kept_as_long_as_its_setting_says() -> None:
         "flow.datagrams.g1": "36000000",
         "radius.accounting.g1": "36000000",
         "flow.minutes.g1": "1800000",
+        "nat.minutes.g1": "1800000",
+        "nat.events.g1": "1800000",
         "session.bindings.g1": "1800000",
         "usage.measured.g1": "1800000",
         "usage.rated.g1": "360000000",
@@ -70,7 +72,10 @@ def test_a_changed_setting_changes_only_the_topics_that_it_is_about() -> None:
     assert not plan.creations
     assert list(describe(plan)) == [
         f"~ {name}.g1 retention.ms 259200000 -> 86400000"
-        for name in ("flow.minutes", "session.bindings", "usage.measured")
+        for name in (
+            *("flow.minutes", "nat.minutes", "nat.events"),
+            *("session.bindings", "usage.measured"),
+        )
     ]
 
 
