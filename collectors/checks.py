@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from collectors.adapters.sockets import ANY_HOST, parse_listen
-from collectors.adapters.tls import normalised
+from collectors.certificates import normalised
 from collectors.config import (
     MESSAGE_OCTETS_LEAST,
     ConnectionsConfig,
@@ -57,7 +57,12 @@ def check_radius(config: RadiusConfig) -> list[str]:
         "event_time_behind_seconds",
         "event_time_ahead_seconds",
     )
-    problems = _listen(config.listen) + _positive(config, positive) + check_relay(config.relay)
+    radsec = config.radsec
+    problems = _listen([*config.listen, *radsec.listen])
+    problems += _positive(config, positive) + check_relay(config.relay)
+    problems += _tls("radsec", radsec.listen, radsec.tls, radsec.limits)
+    if radsec.listen and not radsec.tls.client_ca_file:
+        problems.append("radsec.tls.client_ca_file: expected a file: NASes must show certificates")
     if config.duplicate_cache_entries < config.batch_packets:
         problems.append(
             f"duplicate_cache_entries = {config.duplicate_cache_entries}:"

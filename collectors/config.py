@@ -86,11 +86,15 @@ class NasConfig:
     nas_id: str
     """Identity of the NAS; where `address` spans several, ``@<source address>`` is added."""
     address: str
-    """Source address or prefix its packets come from: ``192.0.2.1``, ``2001:db8::/48``."""
+    """Source address or prefix its packets come from: ``192.0.2.1``, ``2001:db8::/48``. It may be
+    empty where `certificate` is set: such a NAS comes by RadSec alone."""
     secret: str = dataclasses.field(repr=False)
-    """Shared secret (RFC 2865 §3)."""
+    """Shared secret (RFC 2865 §3); may be empty where `address` is. By RadSec it is "radsec"."""
     nas_identifier: str = ""
     """Only packets with this NAS-Identifier match: for several NASes behind one address."""
+    certificate: str = ""
+    """By RadSec it comes with this certificate and from anywhere: a name as in
+    `radsec.tls.client_names`. Empty: by RadSec, too, it is known by its address."""
     vendor: str = "generic"
     """Vendor profile for CoA and Disconnect: generic, mikrotik, cisco, juniper, huawei, …"""
     coa_port: int = 3799
@@ -141,6 +145,16 @@ class RelayConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RadSecConfig:
+    """Accounting over TLS (RFC 6614), beside UDP."""
+
+    listen: tuple[str, ...] = ()
+    """Addresses as ``host:port``, as in `["*:2083"]`; nobody is let in by default."""
+    tls: TlsConfig = dataclasses.field(default_factory=TlsConfig)
+    limits: ConnectionsConfig = dataclasses.field(default_factory=ConnectionsConfig)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RadiusConfig:
     """The process that receives RADIUS accounting."""
 
@@ -167,6 +181,7 @@ class RadiusConfig:
     log_lines_per_minute: int = 30
     """Most log lines about refused packets; the rest is only counted."""
     relay: RelayConfig = dataclasses.field(default_factory=RelayConfig)
+    radsec: RadSecConfig = dataclasses.field(default_factory=RadSecConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 One loop: read everything that waits, append what was accepted as one durable block, then send the
 answers. While the disk is syncing, the kernel's receive buffer gathers the next group; where a
 block is dear (`PacedWriter`), the loop sleeps until it has gathered more. Where the append fails
-nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1).
+nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1). What comes by RadSec
+(RFC 6614) is of the same groups; its answers go back on its connection, in whatever order.
 """
 
 from __future__ import annotations
@@ -18,18 +19,34 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from collectors.adapters.connections import (
+    Connection,
+    Connections,
+    Listening,
+    open_listening,
+)
 from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all, to_address
 from collectors.config import RadiusConfig
+from collectors.framing import radius_octets
 from collectors.metrics import Counters
 from collectors.radius.log_codec import encode_packets
 from collectors.radius.packet import PACKET_OCTETS_MAX
-from collectors.radius.server import Accepted, AccountingServer, Duplicate, Refused
+from collectors.radius.server import (
+    ENDING,
+    Accepted,
+    AccountingServer,
+    Duplicate,
+    Refused,
+    Secured,
+)
 from rating.addresses import format_address
 from rating.ports import TopicWriter
 
 log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 0.1
+_EXPIRE_SECONDS = 0.25
+_LONG_TURN_SECONDS = 1.0
 _ANCILLARY_OCTETS = 128
 _ANCILLARY_KEPT = 1_024
 _BUFFERED_OCTETS = 4_096
@@ -49,11 +66,15 @@ class PacedWriter(Protocol):
 
 
 class _Peer(NamedTuple):
-    """Where an answer goes: socket, remote address, and the local address that was asked."""
+    """Where an answer goes by UDP: socket, remote address, and the local address that was asked."""
 
     socket: socket.socket
     address: Any
     ancillary: list[tuple[int, int, bytes]]
+
+
+_Waiting = tuple[Accepted, _Peer | Connection]
+"""A request that is to be made durable, and where its answer goes."""
 
 
 class _LogLimit:
@@ -112,12 +133,13 @@ class _Listener:
     def __init__(
         self,
         config: RadiusConfig,
-        bound: list[BoundSocket],
+        sockets: tuple[list[BoundSocket], list[Listening]],
         writer: TopicWriter,
         now_ms: Callable[[], int],
         counters: Counters,
         pace: _Pace,
     ) -> None:
+        bound, listening = sockets
         self._config = config
         self._pace = pace
         self._bound = bound
@@ -133,30 +155,48 @@ class _Listener:
         for each in bound:
             each.socket.setblocking(False)
             _ask_for_local_address(each.socket)
-            self._selector.register(each.socket, selectors.EVENT_READ)
+            self._selector.register(each.socket, selectors.EVENT_READ, each)
+        limits = config.radsec.limits
+        self._connections = Connections(
+            self._selector, listening, limits, radius_octets, (counters, "radius_connections")
+        )
+        self._expired = time.monotonic()
 
     def turn(self) -> None:
         """Wait a little for packets, and make and answer one group of what waits."""
         if (wait_seconds := self._pace.wait_seconds(time.monotonic())) > 0:
             time.sleep(wait_seconds)
-        group: list[tuple[Accepted, _Peer]] = []
-        ready = self._selector.select(_WAIT_SECONDS)
+        group: list[_Waiting] = []
+        ready = self._selector.select(0 if self._connections.has_unread else _WAIT_SECONDS)
         began = time.monotonic()
         counts = [
-            self._read(key.fileobj, group)
+            self._read(key.data.socket, group)
             for key, _ in ready
-            if isinstance(key.fileobj, socket.socket)
+            if isinstance(key.data, BoundSocket)
         ]
+        counts.append(self._read_connections(ready, began, group))
         self._pace.has_read(began, max(counts, default=0))
-        if group:
-            self._commit(group)
+        batch = self._config.batch_packets
+        for first in range(0, len(group), batch):
+            self._commit(group[first : first + batch])
+        now = time.monotonic()
+        if now - began > _LONG_TURN_SECONDS:  # Nobody is slow whom we did not read meanwhile.
+            self._connections.excuse(now - began)
+        if now - self._expired > _EXPIRE_SECONDS:
+            self._expired = now
+            self._connections.expire(now)
+
+    def close(self) -> None:
+        """End all connections: what is unanswered comes again on another."""
+        self._connections.stop_accepting()
+        self._connections.close_all()
 
     def _now(self) -> int:
         # The clock may step back; "received through" must not.
         self._last_at = max(self._last_at, self._now_ms())
         return self._last_at
 
-    def _read(self, opened: socket.socket, group: list[tuple[Accepted, _Peer]]) -> int:
+    def _read(self, opened: socket.socket, group: list[_Waiting]) -> int:
         """Judge what waits at a socket, at most a batch; return the number of datagrams."""
         received, now = 0, self._now()
         while received < self._config.batch_packets:
@@ -170,22 +210,59 @@ class _Listener:
             address = to_address(source[0])
             judged = self._server.handle(datagram, address, source[1], now)
             peer = _Peer(opened, source, _answer_from(tuple(ancillary)))
-            if isinstance(judged, Accepted):
-                group.append((judged, peer))
-            elif isinstance(judged, Duplicate):
-                self._counters.add("radius_duplicate_packets")
-                if judged.response is not None:
-                    self._send(peer, judged.response)
-            else:
+            if isinstance(judged, Refused):
                 self._refuse(judged, address, source[1], now)
+            else:
+                self._take(judged, peer, group)
         self._counters.add("radius_received_packets", received)
         return received
+
+    def _read_connections(
+        self,
+        ready: list[tuple[selectors.SelectorKey, int]],
+        began: float,
+        group: list[_Waiting],
+    ) -> int:
+        """Judge what came by RadSec; return the number of packets.
+
+        A packet that cannot be right ends its connection, and nothing behind it is believed.
+        """
+        now = self._now()
+        messages = self._connections.serve(ready, began, now)
+        self._connections.ended.clear()
+        faulty: set[Connection] = set()
+        for connection, packet in messages:
+            if connection in faulty:
+                continue
+            secured = Secured(connection.names, connection.number)
+            judged = self._server.handle(packet, connection.address, connection.port, now, secured)
+            if not isinstance(judged, Refused):
+                self._take(judged, connection, group)
+                continue
+            self._refuse(judged, connection.address, connection.port, now)
+            is_stranger = not self._server.clients.secured(connection.names, connection.address)
+            if judged.reason in ENDING or is_stranger:
+                faulty.add(connection)
+                self._connections.close(connection, judged.reason)
+        self._counters.add("radius_received_packets", len(messages))
+        return len(messages)
+
+    def _take(
+        self, judged: Accepted | Duplicate, peer: _Peer | Connection, group: list[_Waiting]
+    ) -> None:
+        """Put a new request into the group; answer a known one again."""
+        if isinstance(judged, Accepted):
+            group.append((judged, peer))
+            return
+        self._counters.add("radius_duplicate_packets")
+        if judged.response is not None:
+            self._send(peer, judged.response)
 
     def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
         self._counters.add("radius_refused_packets", 1, refused.reason)
         self._limit.refused(f"{format_address(address)} port {port}", refused.reason, now)
 
-    def _commit(self, group: list[tuple[Accepted, _Peer]]) -> None:
+    def _commit(self, group: list[_Waiting]) -> None:
         packets = [accepted.packet for accepted, _ in group if accepted.packet is not None]
         self._counters.add("radius_accepted_packets", len(packets))
         if packets:
@@ -233,7 +310,11 @@ class _Listener:
             self._failures = 0
         return True
 
-    def _send(self, peer: _Peer, response: bytes) -> None:
+    def _send(self, peer: _Peer | Connection, response: bytes) -> None:
+        if isinstance(peer, Connection):
+            if not self._connections.send(peer, response):
+                self._counters.add("radius_send_failures")
+            return
         try:
             peer.socket.sendmsg([response], peer.ancillary, 0, peer.address)
         except OSError as error:
@@ -280,30 +361,38 @@ def run(
     """Serve accounting until `stop` is set; blocks the caller.
 
     writer appends to `radius.accounting`. on_listening is given the local ports in the order of
-    `config.listen` once every socket is bound. Raises OSError where an address cannot be bound and
-    ValueError for a bad address or client. A full disk raises nothing: there are no answers until
-    it has room again.
+    `config.listen`, then those of RadSec, once every socket is bound. Raises OSError where an
+    address cannot be bound or a certificate not be used, and ValueError for a bad address or
+    client. A full disk raises nothing: there are no answers until it has room again.
     """
     bound = open_all(config.listen, config.receive_buffer_octets)
+    listening: list[Listening] = []
     try:
-        buffer_octets = min(b.receive_buffer_octets for b in bound)
+        radsec = config.radsec
+        listening = open_listening((), radsec.listen, radsec.tls, time.monotonic())
+        buffers = (each.receive_buffer_octets for each in bound)
+        buffer_octets = min(buffers, default=config.receive_buffer_octets)
         pace_seconds = writer.pace_seconds if isinstance(writer, PacedWriter) else 0.0
         pace = _Pace(pace_seconds, config.batch_packets, buffer_octets)
-        listener = _Listener(config, bound, writer, now_ms, counters, pace)
+        listener = _Listener(config, (bound, listening), writer, now_ms, counters, pace)
         for each in bound:
             if each.warning:
                 log.warning("%s", each.warning)
         counters.set("radius_receive_buffer_octets", buffer_octets)
         log.info(
-            "accounting server on UDP %s for %d clients",
-            ", ".join(config.listen),
+            "accounting server on UDP %s and RadSec %s for %d clients",
+            ", ".join(config.listen) or "nowhere",
+            ", ".join(config.radsec.listen) or "nowhere",
             len(config.clients),
         )
-        on_listening([each.port for each in bound])
+        on_listening([*(each.port for each in bound), *(each.port for each in listening)])
         while not stop.is_set():
             listener.turn()
             listener.mark()
+        listener.close()
         listener.mark(force=True)
     finally:
         for each in bound:
             each.socket.close()
+        for accepting in listening:
+            accepting.socket.close()

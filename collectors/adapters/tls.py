@@ -7,21 +7,18 @@ without a restart.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 import os
 import ssl
 from collections.abc import Iterable
 
+from collectors.certificates import FINGERPRINT, normalised
 from collectors.config import TlsConfig
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 30.0
 """How often the files are looked at for a change."""
-
-FINGERPRINT = "sha256:"
-"""Begins a name that is the SHA-256 of a whole certificate, in hexadecimal digits."""
 
 
 class ServerTls:
@@ -96,24 +93,6 @@ def _context(config: TlsConfig) -> ssl.SSLContext:
         )
         raise OSError(error.errno or 0, f"cannot use the TLS files {files}: {error}") from error
     return context
-
-
-def normalised(name: str) -> str:
-    """Return a name as `peer_names` gives it: lower case, addresses and fingerprints in one form.
-
-    Raises ValueError for a fingerprint that is not 64 hexadecimal digits (colons may stand between
-    them).
-    """
-    lower = name.strip().lower()
-    if lower.startswith(FINGERPRINT):
-        digits = lower.removeprefix(FINGERPRINT).replace(":", "")
-        if len(digits) != 64 or not all(digit in "0123456789abcdef" for digit in digits):
-            raise ValueError(f"{name!r}: expected sha256: and 64 hexadecimal digits")
-        return FINGERPRINT + digits
-    try:
-        return str(ipaddress.ip_address(lower))
-    except ValueError:
-        return lower
 
 
 def peer_names(connected: ssl.SSLSocket) -> frozenset[str]:

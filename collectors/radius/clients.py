@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from collectors.certificates import normalised
 from collectors.config import NasConfig
 from rating.addresses import format_address
 
@@ -43,7 +44,7 @@ class Client:
 
 
 class ClientTable:
-    """Finds the client of a source address: the longest prefix, then the NAS-Identifier.
+    """Finds the client of a source address or certificate: the longest prefix, the NAS-Identifier.
 
     An entry with a NAS-Identifier serves only packets that carry it and goes before one without.
     """
@@ -51,6 +52,7 @@ class ClientTable:
     def __init__(self, clients: Iterable[NasConfig]) -> None:
         """Index the configured NASes. Raises ValueError that names the entry and what is wrong."""
         self._tables: dict[int, dict[int, dict[str, Client]]] = {}
+        self._certificates: dict[str, dict[str, Client]] = {}
         self.configs: dict[str, NasConfig] = {}
         for config in clients:
             self._add(config)
@@ -62,7 +64,7 @@ class ClientTable:
             raise ValueError(f"{where}: nas_id must be a name without {SOURCE_MARK!r}")
         if config.nas_id in self.configs:
             raise ValueError(f"{where}: nas_id is used twice")
-        if not config.secret:
+        if not config.secret and (config.address or not config.certificate):
             raise ValueError(f"{where}: secret is empty")
         if config.unit_octets < 1:
             raise ValueError(f"{where}: unit_octets is {config.unit_octets}, at least 1 is needed")
@@ -70,18 +72,32 @@ class ClientTable:
             re.compile(config.service_session_pattern)
         except re.error as error:
             raise ValueError(f"{where}: service_session_pattern: {error}") from error
-        try:
-            address, length = mapped_prefix(config.address)
-        except ValueError as error:
-            raise ValueError(f"{where}: address: {error}") from error
-        known = self._tables.setdefault(length, {}).setdefault(address, {})
+        if config.certificate:
+            try:
+                name = normalised(config.certificate)
+            except ValueError as error:
+                raise ValueError(f"{where}: certificate: {error}") from error
+            self._put(self._certificates.setdefault(name, {}), config, config.certificate)
+        if config.address or not config.certificate:
+            try:
+                address, length = mapped_prefix(config.address)
+            except ValueError as error:
+                raise ValueError(f"{where}: address: {error}") from error
+            known = self._tables.setdefault(length, {}).setdefault(address, {})
+            self._put(known, config, config.address, spans=length < 128)
+        self.configs[config.nas_id] = config
+
+    def _put(
+        self, known: dict[str, Client], config: NasConfig, whence: str, *, spans: bool = False
+    ) -> None:
+        """Note who comes from an address or with a certificate. Raises ValueError for a second."""
         if config.nas_identifier in known:
             raise ValueError(
-                f"{where}: {config.address} with NAS-Identifier {config.nas_identifier!r}"
+                f"radius client {config.nas_id!r}: {whence} with NAS-Identifier"
+                f" {config.nas_identifier!r}"
                 f" is already {known[config.nas_identifier].config.nas_id!r}"
             )
-        self.configs[config.nas_id] = config
-        known[config.nas_identifier] = Client(config, config.secret.encode(), length < 128)
+        known[config.nas_identifier] = Client(config, config.secret.encode(), spans)
 
     def candidates(self, source_address: bytes) -> list[dict[str, Client]]:
         """Return what is configured for a source address (16 octets), longest prefix first.
@@ -96,6 +112,19 @@ class ClientTable:
             if known is not None:
                 found.append(known)
         return found
+
+    def secured(self, names: Iterable[str], source_address: bytes) -> list[dict[str, Client]]:
+        """Return what is configured for who came by RadSec, by certificate before by address.
+
+        names are those of the certificate, as `normalised` gives them. A client with a certificate
+        of its own is not known by its address: any other good certificate could come from there.
+        """
+        named = [self._certificates[each] for each in sorted(names) if each in self._certificates]
+        by_address = [
+            {key: client for key, client in known.items() if not client.config.certificate}
+            for known in self.candidates(source_address)
+        ]
+        return [*named, *(known for known in by_address if known)]
 
     def config_of(self, nas_id: str) -> NasConfig:
         """Return the settings of a logged nas_id; plain defaults where it is configured no more."""

@@ -48,8 +48,31 @@ REFUSALS: Mapping[str, str] = {
 }
 """Why a datagram is not answered: reason -> meaning."""
 
+RADSEC_SECRET = b"radsec"
+"""Secret of every packet over TLS, whose certificates say who is who (RFC 6614 §2.3)."""
+
+ENDING = frozenset(
+    (
+        *("packet_too_short", "packet_too_long", "length_field_too_large", "attribute_header_cut"),
+        *("attribute_length_lt_2", "attribute_overflows", "wrong_secret"),
+        *("message_authenticator_length", "message_authenticator_wrong"),
+    )
+)
+"""Reasons for which a packet over TLS ends its connection (RFC 6613 §2.6.4)."""
+
 RequestKey = tuple[bytes, int, int, bytes]
-"""Source address, source port, identifier, authenticator: what a retransmission repeats."""
+"""Source address, source port or connection, identifier, authenticator: what a retransmission
+repeats."""
+
+
+class Secured(NamedTuple):
+    """How a packet came by RadSec: names of the client's certificate, number of the connection.
+
+    The number is above any port's.
+    """
+
+    names: frozenset[str]
+    connection: int
 
 
 class Accepted(NamedTuple):
@@ -101,10 +124,21 @@ class AccountingServer:
         return len(self._recent)
 
     def handle(
-        self, datagram: bytes, source_address: bytes, source_port: int, received_at: int
+        self,
+        datagram: bytes,
+        source_address: bytes,
+        source_port: int,
+        received_at: int,
+        secured: Secured | None = None,
     ) -> Accepted | Duplicate | Refused:
-        """Judge one datagram from 16 octets of address and a port, received at an instant in ms."""
-        candidates = self.clients.candidates(source_address)
+        """Judge one datagram from 16 octets of address and a port, received at an instant in ms.
+
+        secured is set where it came by RadSec.
+        """
+        if secured is None:
+            candidates = self.clients.candidates(source_address)
+        else:
+            candidates = self.clients.secured(secured.names, source_address)
         if not candidates:
             return Refused("unknown_nas")
         request = decode_judged(datagram)
@@ -113,12 +147,18 @@ class AccountingServer:
         if request.code not in (ACCOUNTING_REQUEST, STATUS_SERVER):
             return Refused("unexpected_code")
         client = choose(candidates, decode_text(request.first(NAS_IDENTIFIER) or b""))
+        if client is None and secured is not None and request.code == STATUS_SERVER:
+            # A proxy asks whether we live in its own name, not in a NAS's (RFC 6613 §2.6.5).
+            client = next(iter(candidates[0].values()))
         if client is None:
             return Refused("unknown_nas")
-        reason = _verify(datagram, request, client)
+        secret = client.secret if secured is None else RADSEC_SECRET
+        reason = _verify(datagram, request, client, secret)
         if reason:
             return Refused(reason)
-        key = (source_address, source_port, request.identifier, request.authenticator)
+        # Over a connection a request is known within that alone (RFC 6613 §2.6.1).
+        sender = source_port if secured is None else secured.connection
+        key = (source_address, sender, request.identifier, request.authenticator)
         self._expire(received_at)
         known = self._recent.get(key)
         if known is not None:
@@ -134,7 +174,7 @@ class AccountingServer:
                 datagram[: request.length],
             )
             self.clocks.note(packet)
-        return Accepted(key, packet, _answer(request, client.secret))
+        return Accepted(key, packet, _answer(request, secret))
 
     def release(self, accepted: Accepted) -> bytes:
         """Return the answer to a request that is now durable, and keep it for retransmissions."""
@@ -161,8 +201,8 @@ class AccountingServer:
             self._recent.popitem(last=False)
 
 
-def _verify(datagram: bytes, request: Packet, client: Client) -> str:
-    reason = verify_request(datagram, request, client.secret)
+def _verify(datagram: bytes, request: Packet, client: Client, secret: bytes) -> str:
+    reason = verify_request(datagram, request, secret)
     if reason:
         return reason
     if request.code == STATUS_SERVER:

@@ -14,6 +14,7 @@ from collectors.config import (
     FlowReceiverConfig,
     NasConfig,
     RadiusConfig,
+    RadSecConfig,
     RelayConfig,
     SpoolConfig,
     TlsConfig,
@@ -114,3 +115,13 @@ def test_what_cannot_work_in_a_spool_is_told_by_key() -> None:
         "kafka.delivery_timeout_milliseconds",
     ]
     assert check_spool(SpoolConfig(collector_id="ams1.example"), KafkaConfig()) == []
+
+
+def test_radsec_without_certificates_is_told() -> None:
+    (certificate, authority) = check_radius(
+        RadiusConfig(radsec=RadSecConfig(listen=("*:2083",)), listen=())
+    )
+    assert certificate.startswith("radsec.tls.certificate_file: expected a file")
+    assert authority.startswith("radsec.tls.client_ca_file: expected a file")
+    whole = TlsConfig("a.pem", "a.key", "ca.pem")
+    assert check_radius(RadiusConfig(radsec=RadSecConfig(("*:2083",), whole), listen=())) == []

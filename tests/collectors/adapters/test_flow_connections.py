@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.adapters import flow_receiver, tls
+from collectors.adapters import flow_receiver
 from collectors.adapters.sockets import to_address
 from collectors.adapters.tls import ServerTls
 from collectors.config import (
@@ -474,9 +474,3 @@ def test_a_port_that_is_taken_ends_the_process() -> None:
             running(flow_receiver.run, config),
         ):
             pass
-
-
-@pytest.mark.parametrize("name", ["sha256:12", "sha256:" + "g" * 64])
-def test_a_fingerprint_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="64 hexadecimal digits"):
-        tls.normalised(name)

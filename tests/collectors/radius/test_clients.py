@@ -74,3 +74,53 @@ def test_a_bad_entry_is_named(change: dict[str, Any], message: str) -> None:
     bad = dataclasses.replace(NasConfig("new", "198.51.100.1", "x"), **change)
     with pytest.raises(ValueError, match=message):
         ClientTable([SIX, bad])
+
+
+BNG = NasConfig("bng", "192.0.2.9", "five", certificate="BNG.example")
+NORTH = NasConfig("north", "", "", nas_identifier="north", certificate="proxy.example")
+SOUTH = NasConfig("south", "", "", nas_identifier="south", certificate="proxy.example")
+SECURED = ClientTable([BNG, NORTH, SOUTH, HOTSPOTS, CORE])
+
+
+def secured(source: str, name: str, nas_identifier: str = "") -> str | None:
+    address = to_address(source)
+    client = choose(SECURED.secured([name], address), nas_identifier)
+    return client.nas_id_at(address) if client else None
+
+
+def test_by_radsec_a_certificate_goes_before_the_address() -> None:
+    assert secured("192.0.2.1", "bng.example") == "bng"
+    assert secured("198.51.100.1", "bng.example") == "bng"
+    assert secured("192.0.2.1", "other.example") == "core"
+    assert secured("192.0.2.7", "other.example") == "hotspots@192.0.2.7"
+    assert secured("198.51.100.1", "other.example") is None
+
+
+def test_by_radsec_a_client_with_a_certificate_is_not_known_by_its_address() -> None:
+    assert secured("192.0.2.9", "other.example") == "hotspots@192.0.2.9"
+
+
+def test_by_udp_a_client_with_a_certificate_is_known_by_its_address_as_ever() -> None:
+    (first, *_) = SECURED.candidates(to_address("192.0.2.9"))
+    assert first[""].config == BNG
+    assert first[""].secret == b"five"
+
+
+def test_several_nases_of_one_certificate_differ_by_nas_identifier() -> None:
+    assert secured("198.51.100.1", "proxy.example", "south") == "south"
+    assert secured("198.51.100.1", "proxy.example", "west") is None
+
+
+@pytest.mark.parametrize(
+    ("client", "message"),
+    [
+        (NasConfig("a", "", "x"), "address"),
+        (NasConfig("a", "", ""), "secret is empty"),
+        (NasConfig("a", "192.0.2.50", "", certificate="b"), "secret is empty"),
+        (NasConfig("a", "", "", certificate="sha256:12"), "certificate: 'sha256:12'"),
+        (NasConfig("a", "", "", certificate="BNG.EXAMPLE"), "is already 'bng'"),
+    ],
+)
+def test_what_cannot_work_by_radsec_is_told(client: NasConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClientTable([BNG, client])
