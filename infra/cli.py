@@ -29,6 +29,10 @@ DELEGATED = {
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),
+    ("doctor",): (
+        "infra.doctor.command",
+        "examine settings, machine, data and NASes; say what to do",
+    ),
 }
 """Subcommands with a `main(arguments) -> int` of their own: words -> (module, help)."""
 

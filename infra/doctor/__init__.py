@@ -1,0 +1,1 @@
+"""`flowrate doctor`: facts of machine, settings and data, each judged by a small check."""
