@@ -49,6 +49,7 @@ _COUNTED = {
     "templates": "decode_templates",
     "options_templates": "decode_templates",
     "templates_withdrawn": "decode_templates_withdrawn",
+    "templates_expired": "decode_templates_expired",
     "data_records": "decode_data_records",
     "option_records": "decode_option_records",
     "clock_corrected": "decode_datagrams_clock_corrected",

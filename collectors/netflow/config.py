@@ -81,6 +81,9 @@ class FlowDecodeConfig:
     """Most (exporter, observation domain) remembered; the longest silent are forgotten first."""
     templates_per_session_limit: int = 1_024
     """Most templates of one exporter and observation domain."""
+    template_expiry_seconds: int = 604_800
+    """How long a template that came over UDP holds without being repeated; its data then waits for
+    the next. 0: for ever."""
     template_octets_limit: int = 67_108_864
     """Most octets of templates over all exporters; the longest silent are forgotten first."""
     template_fields_limit: int = 1_024
@@ -152,6 +155,11 @@ def check_decode(config: FlowDecodeConfig) -> list[str]:
     if config.event_time_window_seconds < 60:
         problems.append(
             f"event_time_window_seconds = {config.event_time_window_seconds}: expected 60 or more"
+        )
+    if config.template_expiry_seconds and config.template_expiry_seconds < 600:
+        problems.append(
+            f"template_expiry_seconds = {config.template_expiry_seconds}: expected 0 (never), or "
+            "600 or more: exporters repeat templates each some minutes"
         )
     if not 0 <= config.running_ended_seconds <= config.running_idle_seconds:
         problems.append(

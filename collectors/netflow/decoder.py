@@ -51,7 +51,7 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 COUNTED = (
-    *("datagrams", "templates", "options_templates", "templates_withdrawn"),
+    *("datagrams", "templates", "options_templates", "templates_withdrawn", "templates_expired"),
     *("data_records", "option_records", "lost", "clock_corrected"),
     *("nat_exhausted", "nat_limited"),
     *COUNTED_SAMPLES,

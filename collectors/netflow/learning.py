@@ -3,6 +3,7 @@
 A template holds from its set on, until another of the same id replaces it. A data set that comes
 before the first is decoded with the first: it waited (in this batch or in the state). A template
 that came over a connection may be withdrawn (RFC 7011 §8.1): data behind that waits for the next.
+One that came over UDP and is not repeated for long expires likewise (RFC 7011 §8.4).
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
 
 Versions = tuple[list[int], list[Template | None]]
-"""From which set on (-1: from before the batch) which template holds; None: withdrawn."""
+"""From which set on (-1: from before the batch) which template holds; None: none any more."""
+
+_REFRESHES_NOTED = 64
+"""In how many parts of its expiry a template's last refresh is known: each costs a write."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Learned:
     """Templates that a batch (re)defined.
 
     versions: (session, template id) -> the sets that defined it, ascending, and its templates;
-    an order of -1 is what the state held, and None stands for a withdrawal, never the first.
+    an order of -1 is what the state held, and None is a template's end, never the first.
     conflicts: sessions whose ports must be told apart.
     """
 
@@ -58,6 +62,8 @@ class TemplateReader:
         self._origins = origins
         self._config = config
         self._note = note
+        self._expiry = config.template_expiry_seconds * 1000
+        self._arrivals = _Arrivals(np.zeros(0, np.int64), np.zeros(0, np.int64))
         self._versions: dict[tuple[int, int], Versions] = {}
         self._conflicts: set[int] = set()
         self._counts: dict[int, int] = {}
@@ -66,6 +72,8 @@ class TemplateReader:
         self, sets: Sets, payload: memoryview, origin: Int64s, received_at: Int64s
     ) -> Learned:
         """Return what the sets teach; origin and received_at are columns of the datagrams."""
+        sessions = np.array([sender.session for sender in self._origins], np.int64)
+        self._arrivals = _Arrivals(sessions[origin[sets.row]], received_at[sets.row])
         for order in np.flatnonzero(sets.set_id < 256).tolist():
             row = int(sets.row[order])
             number = int(origin[row])
@@ -87,6 +95,7 @@ class TemplateReader:
                     continue
                 self._note(number, "options_templates" if record.is_options else "templates", 1)
                 self._define(order, number, record, int(received_at[row]))
+        self._expire()
         return Learned(self._versions, self._conflicts)
 
     def _define(self, order: int, number: int, record: TemplateRecord, now: int) -> None:
@@ -94,10 +103,17 @@ class TemplateReader:
         sender = self._origins[number]
         key = (sender.session, record.template_id)
         held = self._sessions.sessions[sender.session].templates
-        versions = self._versions_of(key)
-        current = versions[1][-1] if versions[1] else None
-        fresh = Template(record.is_options, record.definition, sender.source_port)
-        if current == fresh:
+        current = self._current(key)
+        if current is not None and self._is_over(current, sender.session, order):
+            self._end(key, number, current)
+            current = None
+        refreshed_at = 0 if sender.connection or not self._expiry else now
+        fresh = Template(record.is_options, record.definition, sender.source_port, refreshed_at)
+        if current is not None and current == dataclasses.replace(
+            fresh, refreshed_at=current.refreshed_at
+        ):
+            if refreshed_at >= current.refreshed_at + self._expiry // _REFRESHES_NOTED + 1:
+                self._versions.setdefault(key, self._versions_of(key))[1][-1] = fresh
             return
         if current is None:
             count = self._counts.get(sender.session, len(held))
@@ -127,8 +143,7 @@ class TemplateReader:
         withdrawn = 0
         for template_id in {*held, *learned} if is_every else (record.template_id,):
             key = (sender.session, template_id)
-            templates = self._versions_of(key)[1]
-            current = templates[-1] if templates else None
+            current = self._current(key)
             if current is None or (is_every and current.is_options != record.is_options):
                 continue
             self._begin(key, order, None)
@@ -138,6 +153,46 @@ class TemplateReader:
             self._note(number, "templates_withdrawn", withdrawn)
         elif not is_every:
             self._note(number, "template_withdrawal_unknown", 1)
+
+    def _is_over(self, template: Template, session: int, order: int) -> bool:
+        """Return whether a template was not repeated for too long at a session's set `order`."""
+        if not template.refreshed_at or not self._expiry:
+            return False
+        ends_at = template.refreshed_at + self._expiry
+        if self._arrivals.newest <= ends_at:
+            return False
+        return 0 <= self._arrivals.first_behind(session, ends_at) <= order
+
+    def _end(self, key: tuple[int, int], number: int, template: Template) -> None:
+        """Take a template out of force from its session's first set behind its expiry on."""
+        held = self._sessions.sessions[key[0]].templates
+        order = self._arrivals.first_behind(key[0], template.refreshed_at + self._expiry)
+        self._begin(key, order, None)
+        self._counts[key[0]] = self._counts.get(key[0], len(held)) - 1
+        self._note(number, "templates_expired", 1)
+
+    def _expire(self) -> None:
+        """End the templates of the batch's sessions that no set of it repeated in time."""
+        if not self._expiry:
+            return
+        last, oldest = len(self._arrivals), self._arrivals.newest - self._expiry
+        known: dict[int, set[int]] = {}
+        for session, template_id in self._versions:
+            known.setdefault(session, set()).add(template_id)
+        first = {sender.session: n for n, sender in reversed(list(enumerate(self._origins)))}
+        for session, number in first.items():
+            held = self._sessions.sessions[session].templates
+            for template_id in sorted(held.keys() | known.get(session, set())):
+                current = self._current((session, template_id))
+                if current is None or not 0 < current.refreshed_at < oldest:
+                    continue
+                if self._is_over(current, session, last):
+                    self._end((session, template_id), number, current)
+
+    def _current(self, key: tuple[int, int]) -> Template | None:
+        """Return the template in force after what was read so far."""
+        templates = self._versions_of(key)[1]
+        return templates[-1] if templates else None
 
     def _versions_of(self, key: tuple[int, int]) -> Versions:
         """Return what is known of a template so far."""
@@ -152,6 +207,31 @@ class TemplateReader:
         orders, templates = self._versions.setdefault(key, self._versions_of(key))
         orders.append(order)
         templates.append(template)
+
+
+class _Arrivals:
+    """When the sets of a batch came: columns of the sets, session and received_at (ms)."""
+
+    def __init__(self, session: Int64s, received_at: Int64s) -> None:
+        self._session = session
+        self._received_at = received_at
+        self._of: dict[int, tuple[Int64s, Int64s]] = {}
+        self.newest = int(received_at.max(initial=0))
+
+    def __len__(self) -> int:
+        return len(self._session)
+
+    def first_behind(self, session: int, at: int) -> int:
+        """Return a session's first set when `at` had passed, -1 where there is none.
+
+        What came over several sockets may be a little out of order: time does not go back.
+        """
+        if session not in self._of:
+            mine = np.flatnonzero(self._session == session)
+            self._of[session] = mine, np.maximum.accumulate(self._received_at[mine])
+        mine, reached = self._of[session]
+        first = int(np.searchsorted(reached, at, side="right"))
+        return int(mine[first]) if first < len(mine) else -1
 
 
 def _is_same(one: Template, other: Template) -> bool:

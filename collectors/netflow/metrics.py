@@ -50,6 +50,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_datagrams_clock_corrected": "of those, sent by a clock that is corrected for its skew",
     "decode_templates": "templates and options templates received",
     "decode_templates_withdrawn": "templates taken back over their connection (RFC 7011 §8.1)",
+    "decode_templates_expired": "templates of UDP exporters that were not repeated in time",
     "decode_connections_ended": "connections of exporters of which the end was seen",
     "decode_data_records": "data records decoded",
     "decode_option_records": "option records decoded; never traffic",

@@ -37,11 +37,15 @@ TEMPLATE_OCTETS = 128
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Template:
-    """One template in force: its definition as sent and the port that sent it last."""
+    """One template in force: its definition as sent and the port that sent it last.
+
+    refreshed_at is when it was last sent, ms, to a part of its expiry; 0: it does not expire.
+    """
 
     is_options: bool
     definition: bytes
     source_port: int
+    refreshed_at: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
