@@ -53,7 +53,9 @@ class Inspection:
 
     def __init__(self, config: FlowDecodeConfig | None = None) -> None:
         """Start with no template known; data waits for its template as long as the run lasts."""
-        self._config = config or FlowDecodeConfig(held_seconds=FOREVER_SECONDS)
+        self._config = config or FlowDecodeConfig(
+            held_seconds=FOREVER_SECONDS, template_expiry_seconds=0
+        )
         self._state = MemoryState()
         self._sums: dict[_Sender, dict[str, int]] = {}
         self._samples: dict[_Sender, dict[str, int]] = {}

@@ -20,8 +20,8 @@ SUMS = ("octets", "packets", "octets_reverse", "packets_reverse")
 
 FiveTuple = tuple[str, str, int, int, int]
 
-PATIENT = FlowDecodeConfig(held_seconds=1 << 33)
-"""Recorded files lie years apart: data waits for its template however long that takes."""
+PATIENT = FlowDecodeConfig(held_seconds=1 << 33, template_expiry_seconds=0)
+"""Recorded files lie years apart: data waits for its template, and templates hold, however long."""
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""A template that its UDP exporter does not repeat for long is no longer believed (RFC 7011 §8.4)."""
+"""A template that its UDP exporter does not repeat is no longer believed (RFC 7011 §8.4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collectors.datagrams import Datagram
 from collectors.netflow.config import FlowDecodeConfig, check_decode
 from collectors.netflow.state import SESSION
 from tests.collectors.netflow import exports as x
-from tests.collectors.netflow.driver import Run, block_of
+from tests.collectors.netflow.driver import Run
 
 FIELDS: tuple[x.Field, ...] = ((8, 4), (12, 4), (1, 4), (2, 4))
 HOUR = 3_600
@@ -38,7 +38,7 @@ def flow(octets: int, at_seconds: int, *, connection: int = 0) -> Datagram:
 def taken(blocks: Sequence[Sequence[Datagram]], config: FlowDecodeConfig = CONFIG) -> Run:
     run = Run(config)
     for block in blocks:
-        run.take(block_of(block))
+        run.take(x.block_of(block))
         run.restart()
     return run
 
@@ -49,7 +49,7 @@ def test_a_flow_behind_the_expiry_waits_for_the_next_template() -> None:
     assert run.totals["octets"] == 1
     assert (run.held, run.counts["templates_expired"]) == (1, 1)
     assert not run.state.collections[SESSION].popitem()[1].templates
-    run.take(block_of([template(2 * HOUR + 60)]))
+    run.take(x.block_of([template(2 * HOUR + 60)]))
     assert (run.totals["octets"], run.held) == (11, 0)
 
 
@@ -62,9 +62,9 @@ def test_a_template_that_is_repeated_holds_on() -> None:
 def test_within_the_expiry_a_repeat_seldom_writes_the_state() -> None:
     run = taken([[template(0)]])
     before = run.state.collections[SESSION].copy()
-    run.take(block_of([template(60)]))
+    run.take(x.block_of([template(60)]))
     assert run.state.collections[SESSION] == before
-    run.take(block_of([template(120)]))
+    run.take(x.block_of([template(120)]))
     assert run.state.collections[SESSION] != before
 
 
@@ -79,9 +79,9 @@ def test_no_expiry_where_the_setting_is_0_and_none_is_known_of_a_former_version(
     assert run.totals["octets"] == 1
     # What the version before wrote has no time: it holds until it is repeated.
     run.config = CONFIG
-    run.take(block_of([flow(10, 2_000 * HOUR)]))
+    run.take(x.block_of([flow(10, 2_000 * HOUR)]))
     assert run.totals["octets"] == 11
-    run.take(block_of([template(2_001 * HOUR), flow(100, 2_003 * HOUR + 1)]))
+    run.take(x.block_of([template(2_001 * HOUR), flow(100, 2_003 * HOUR + 1)]))
     assert (run.totals["octets"], run.held) == (11, 1)
 
 
