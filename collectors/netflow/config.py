@@ -109,6 +109,8 @@ class FlowDecodeConfig:
     """sFlow: most samples read from one datagram."""
     records_per_sample_limit: int = 64
     """sFlow: most records read from one sample."""
+    sampled_sources_per_session_limit: int = 4_096
+    """sFlow: most sources (interfaces) of one agent whose dropped samples are counted."""
     port_conflict_seconds: int = 300
     """Two templates of one id from two ports of an address within this time: two exporters."""
     sequence_reorder_limit: int = 4_096

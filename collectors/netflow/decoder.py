@@ -174,7 +174,7 @@ class Decoding:
             yield self._fill(groups, data.rows, timelines, is_repeat)
         self.nat_events = []
         samples = SampleDecoder(payload, headers, data.rows, readable, self.note)
-        for flows in samples.parts(sessions.set_rates(), config, records_max):
+        for flows in samples.parts(sessions, config, records_max):
             yield self._believed(flows)
         self._count_records(data, np.where(is_repeat[data.row], 0, counts))
         self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))

@@ -42,6 +42,7 @@ REFUSALS: Mapping[str, str] = {
     "sflow_header_protocol": "sampled packets of a link layer that is not read (PPP, frame relay)",
     "samples_per_datagram_limit": "sFlow datagrams with more samples than the limit",
     "records_per_sample_limit": "samples with more records than the limit",
+    "sampled_sources_limit": "sources of an agent's samples beyond the limit (only not watched)",
 }
 """Reason of refusal -> what is counted. `flowrate inspect flows` shows the same names."""
 
@@ -59,6 +60,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_drop_notifications": "sFlow: notices of packets that were dropped; never traffic",
     "decode_samples_not_ip": "sFlow: sampled frames without an IP packet; nobody's usage",
     "decode_samples_discarded": "sFlow: sampled packets that the router discarded; nobody's usage",
+    "decode_samples_dropped": "sFlow: samples that were due and that agents could not take",
     "decode_flows": "flow records with counters",
     "decode_flows_rate_unknown": "flow records without a known sampling rate (counted as 1)",
     "decode_flows_retimed": "flow records whose times were not believed",

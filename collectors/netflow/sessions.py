@@ -25,6 +25,7 @@ from collectors.netflow.state import (
     SESSION,
     SHARED,
     SPLIT,
+    TEMPLATE_OCTETS,
     TOTALS,
     Progress,
     Session,
@@ -247,11 +248,14 @@ class Sessions:
             )
             if key in over:
                 continue
-            if session is not before[0] or (
-                self._is_new[index] and (session.templates or session.samplers)
-            ):
+            is_changed = session is not before[0] or (
+                self._is_new[index] and bool(session.templates or session.samplers)
+            )
+            if is_changed:
                 out.append(Put(SESSION, key, session))
-                progress = dataclasses.replace(progress, template_octets=session.octets)
+            if is_changed or progress.sources is not before[1].sources:
+                octets = session.octets + TEMPLATE_OCTETS * len(progress.sources)
+                progress = dataclasses.replace(progress, template_octets=octets)
             if progress is not before[1]:
                 out.append(Put(PROGRESS, key, progress))
                 sessions += self._is_new[index]

@@ -32,7 +32,7 @@ BOOT_AT = -2
 HELD_SET_OCTETS = 256
 """What a waiting data set is charged above its body: its key, times and row, however small."""
 TEMPLATE_OCTETS = 128
-"""What a template or sampler is charged above its definition."""
+"""What a template or sampler is charged above its definition, and a source of samples in all."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class Progress:
     """What changes with every batch of a session.
 
     Sequence: lowest and highest expected number unwrapped, units (flows, packets or records)
-    received between them, and what was lost before the last restart of the exporter.
+    received between them, and what was lost before the last restart of the exporter. sources are
+    what an sFlow agent samples: of each its newest sample's number and drops so far.
     """
 
     is_started: bool = False
@@ -103,6 +104,7 @@ class Progress:
     last_seen_at: int = 0
     ports: dict[int, int] = dataclasses.field(default_factory=dict)
     clock: Clock = Clock()
+    sources: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def lost(self) -> int:

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.flows import NO_DIRECTION, Flows, empty_columns
 from collectors.netflow.headers import Headers, Rows
+from collectors.netflow.sessions import Sessions
 from collectors.sflow.headers import SFLOW5
 from collectors.sflow.octets import Octets, walk_items
 from collectors.sflow.packets import REASONS, Outcome, Packets
 from collectors.sflow.records import as_numbers, sampled_packets, translated
 from collectors.sflow.samples import INTERFACE, INTERNAL, IS_MULTIPLE, FlowSamples, read_samples
+from collectors.sflow.sources import note_drops
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -32,6 +34,7 @@ COUNTED = (
     "drop_notifications",
     "samples_not_ip",
     "samples_discarded",
+    "samples_dropped",
 )
 """What is counted per origin beside what is refused."""
 
@@ -52,13 +55,9 @@ class SampleDecoder:
         self._note = note
 
     def parts(
-        self, rates: tuple[Int64s, Int64s], config: FlowDecodeConfig, samples_max: int
+        self, sessions: Sessions, config: FlowDecodeConfig, samples_max: int
     ) -> Iterator[Flows]:
-        """Yield the flows of at most samples_max samples at a time, none where there is no sFlow.
-
-        rates are what the settings say of each session: the rate in place of the sample's, and
-        the one where a sample tells none (0: nothing).
-        """
+        """Yield the flows, of at most samples_max samples at a time."""
         if not len(self._lists[0]):
             return
         samples = read_samples(self._octets, self._lists, config.samples_per_datagram_limit)
@@ -67,6 +66,8 @@ class SampleDecoder:
         self._tally("drop_notifications", samples.drops)
         for row, reason in samples.refused:
             self._note(int(self._rows.origin[row]), reason, 1)
+        note_drops(samples.flows, self._rows, sessions, config, self._note)
+        rates = sessions.set_rates()
         for first in range(0, len(samples.flows), samples_max):
             part = samples.flows.take(slice(first, first + samples_max))
             yield self._flows(part, rates, config)

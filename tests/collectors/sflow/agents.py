@@ -54,7 +54,7 @@ def flow_sample(
 ) -> bytes:
     """Return a flow sample; ports are input and output as on the wire."""
     head = struct.pack(
-        ">IIIIIIII", sequence, source, rate, sequence * rate, drops, *ports, len(records)
+        ">IIIIIIII", sequence, source, rate, sequence * rate % 2**32, drops, *ports, len(records)
     )
     return item(1, head + b"".join(records))
 
@@ -71,7 +71,16 @@ def expanded_sample(
     """Return an expanded flow sample; source and ports are (type or format, value)."""
     head = struct.pack(
         ">IIIIIIIIIII",
-        *(sequence, *source, rate, sequence * rate, drops, *ports[0], *ports[1], len(records)),
+        *(
+            sequence,
+            *source,
+            rate,
+            sequence * rate % 2**32,
+            drops,
+            *ports[0],
+            *ports[1],
+            len(records),
+        ),
     )
     return item(3, head + b"".join(records))
 
