@@ -208,6 +208,12 @@ def test_records_and_samples_of_an_enterprise_are_stepped_over() -> None:
     assert run.counts["sflow_sample_unknown"] == 1
 
 
+def test_an_item_of_odd_length_is_followed_by_its_padding() -> None:
+    odd = a.item(4_413 << 12 | 1, bytes(10), length=10)
+    run = decoded([a.datagram([odd, a.flow_sample([odd, HEADER, odd])])])
+    assert packets_of(flows_of(run)) == [PACKET]
+
+
 def test_a_header_whose_length_is_no_multiple_of_four_is_padded() -> None:
     odd = a.header(FRAME[:49], frame_octets=138)
     assert packets_of(flows_of(sampled(odd, a.gateway(7, [])))) == [PACKET]
