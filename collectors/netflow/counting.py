@@ -58,15 +58,16 @@ class Counting:
         if not any(entry.has_rules for entry in self._config.exporters):
             return flows
         exporters = exporters_of(self._config.exporters)
-        ruled: dict[int, tuple[ExporterConfig, list[int]]] = {}
-        for number, origin in enumerate(origins):
-            entry = exporters.find(origin.address)
-            if entry is not None and entry.has_rules:
-                ruled.setdefault(id(entry), (entry, []))[1].append(number)
+        numbers = {entry: number for number, entry in enumerate(self._config.exporters)}
+        found = [exporters.find(origin.address) for origin in origins]
+        entry_of = np.array([numbers[entry] if entry else -1 for entry in found], np.int64)
+        number_of = entry_of[flows.origin]
         keep = np.ones(len(flows), np.bool_)
-        origin_of = flows.origin
-        for entry, numbers in ruled.values():
-            mine = np.flatnonzero(np.isin(origin_of, numbers))
+        for number in np.unique(number_of).tolist():
+            entry = self._config.exporters[number]
+            if number < 0 or not entry.has_rules:
+                continue
+            mine = np.flatnonzero(number_of == number)
             keep[mine] = is_counted(
                 entry,
                 flows.direction[mine],

@@ -41,7 +41,7 @@ from collectors.netflow.sets import Sets, walk_sets
 from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
 from collectors.netflow.texts import user_names
-from collectors.netflow.volume import fill_volume
+from collectors.netflow.volume import VolumeRules, fill_volume
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from collectors.sflow.decoder import SampleDecoder
 from collectors.sflow.headers import SFLOW5, by_exporter
@@ -286,6 +286,7 @@ class Decoding:
         traffic = [group for group in groups if group.layout.is_traffic]
         columns = empty_columns(sum(len(group.records) for group in traffic))
         names = user_names(self.config)
+        rules = VolumeRules(self.sessions)
         start = 0
         for group in traffic:
             part = slice(start, start + len(group.records))
@@ -295,7 +296,7 @@ class Decoding:
             fill_rates(columns, part, group, (rows, timelines, self.sessions), self.config)
             if group.layout.texts:
                 columns["user_name"][part] = names.numbers(group, "user_name")
-            fill_volume(columns, part, group, rows, self.sessions)
+            fill_volume(columns, part, group, rows, rules)
         for number in rows.origin[names.refused_rows()].tolist():
             self.note(number, "user_name_too_long", 1)
         flows = Flows(rows=rows, user_names=names.known, **columns)

@@ -86,6 +86,18 @@ FIRST: Mapping[str, tuple[Element, ...]] = {
     "collected_ms": _iana(258),
     "duration_ms": _iana(161),
     "duration_us": _iana(162),
+    "reverse_start_ms": ((REVERSE, 152),),
+    "reverse_start_us": ((REVERSE, 154),),
+    "reverse_start_ns": ((REVERSE, 156),),
+    "reverse_start_seconds": ((REVERSE, 150),),
+    "reverse_start_delta_us": ((REVERSE, 158),),
+    "reverse_start_uptime": ((REVERSE, 22),),
+    "reverse_end_ms": ((REVERSE, 153),),
+    "reverse_end_us": ((REVERSE, 155),),
+    "reverse_end_ns": ((REVERSE, 157),),
+    "reverse_end_seconds": ((REVERSE, 151),),
+    "reverse_end_delta_us": ((REVERSE, 159),),
+    "reverse_end_uptime": ((REVERSE, 21),),
 }
 """Integer columns read from the first element of the list that the template holds; of an element
 that the template repeats, the first occurrence (a counter of the whole packet)."""

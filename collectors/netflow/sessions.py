@@ -9,7 +9,6 @@ is of that connection's session, which begins with the exporter's rates and ends
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
@@ -200,12 +199,6 @@ class Sessions:
             self._entries = [self._exporters.find(bytes.fromhex(key[:32])) for key in self.keys]
         return self._entries
 
-    def hashes(self) -> NDArray[np.uint64]:
-        """Return a 64-bit digest of each session of this batch, whatever ports it is split into."""
-        names = [_merged(key).encode() for key in self.keys]
-        digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
-        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
-
     def index_of(self, key: str) -> int:
         """Return the index of a session by its key, reading it where it is new to the batch."""
         index = self._index.get(key)
@@ -318,15 +311,15 @@ class Sessions:
         if any(progress.held_octets for progress in gone.values()):
             out += [Delete(HELD, k) for k, held in self._view.scan(HELD) if held.session in gone]
         ports = [key for key in gone if not (key.endswith(SHARED) or is_connected(key))]
-        split = {_merged(key) for key in ports}
+        split = {merged_key(key) for key in ports}
         if split:
             kept = (key for key, _ in self._view.scan(PROGRESS) if key not in gone)
-            split -= {_merged(key) for key in (*kept, *self.keys)}
+            split -= {merged_key(key) for key in (*kept, *self.keys)}
             out += [Delete(SPLIT, merged) for merged in sorted(split)]
         return out
 
 
-def _merged(key: str) -> str:
+def merged_key(key: str) -> str:
     """Return the key of the session that all ports of a session's address would share."""
     return session_key(*split_session_key(key), None)
 

@@ -38,8 +38,9 @@ def flow_times(
     if layout.has("boot_at"):
         own = _plausible(layout.read(records, "boot_at"))
         boot_at = np.where(own > 0, own, boot_at)
-    start = _absolute(layout, records, "start", (export_at, uptime, boot_at))
-    end = _absolute(layout, records, "end", (export_at, uptime, boot_at))
+    clock = (export_at, uptime, boot_at)
+    start = _absolute(layout, records, "start", clock)
+    end = _absolute(layout, records, "end", clock)
     observed = _absolute(layout, records, "observed", None)
     duration = _duration(layout, records)
     if layout.has("collected_ms"):
@@ -57,6 +58,27 @@ def flow_times(
     if start is None or not (start > 0).all():
         fallback = end if duration is None else end - duration
         start = fallback if start is None else np.where(start > 0, start, fallback)
+    return _of_both_directions(layout, records, (np.minimum(start, end), end), clock)
+
+
+def _of_both_directions(
+    layout: Layout,
+    records: Records,
+    forward: tuple[Int64s, Int64s],
+    clock: tuple[Int64s, Int64s, Int64s],
+) -> tuple[Int64s, Int64s]:
+    """Return start and end over both directions of a biflow (RFC 5103 §6.1).
+
+    Its octets of both are spread over one span; where the reverse direction tells times of its own,
+    the span covers them.
+    """
+    start, end = forward
+    first = _absolute(layout, records, "reverse_start", clock)
+    last = _absolute(layout, records, "reverse_end", clock)
+    if first is not None:
+        start = np.where(first > 0, np.minimum(start, first), start)
+    if last is not None:
+        end = np.where(last > 0, np.maximum(end, last), end)
     return np.minimum(start, end), end
 
 

@@ -6,6 +6,8 @@ exporter say so, a flow's key where its counters go on from record to record (de
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from collectors.netflow.gathering import Group
 from collectors.netflow.headers import Rows
 from collectors.netflow.layouts import COUNTERS, Layout
 from collectors.netflow.running import ENDED, FINAL, INTERVAL, TOTAL
-from collectors.netflow.sessions import Sessions
+from collectors.netflow.sessions import Sessions, merged_key
 from collectors.netflow.texts import Texts
 from collectors.radius.attributes import decode_text
 
@@ -50,8 +52,46 @@ _ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 _FINISH = np.uint64(0xBF58_476D_1CE4_E5B9)
 
 
+class VolumeRules:
+    """What the settings say of a batch's sessions, looked up once."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        """Index the sessions' entries that say anything about counting."""
+        self._keys = sessions.keys
+        self._hashes: UInt64s | None = None
+        self.entries: list[ExporterConfig] = []
+        numbers: dict[ExporterConfig, int] = {}
+        rule_of = []
+        for entry in sessions.entries():
+            if entry is None or not entry.has_rules:
+                rule_of.append(-1)
+                continue
+            if entry not in numbers:
+                numbers[entry] = len(self.entries)
+                self.entries.append(entry)
+            rule_of.append(numbers[entry])
+        self._rule_of = np.array(rule_of, np.int64)
+
+    def of(self, session: NDArray[np.int64]) -> Iterator[tuple[ExporterConfig, NDArray[np.int64]]]:
+        """Yield each entry with rules and the places of its records, given their sessions."""
+        if not self.entries:
+            return
+        numbers = self._rule_of[session]
+        for number in np.unique(numbers).tolist():
+            if number >= 0:
+                yield self.entries[number], np.flatnonzero(numbers == number)
+
+    def hashes(self) -> UInt64s:
+        """Return a 64-bit digest of each session, uint64, whatever ports it is split into."""
+        if self._hashes is None:
+            names = [merged_key(key).encode() for key in self._keys]
+            digests = [hashlib.blake2b(name, digest_size=8).digest() for name in names]
+            self._hashes = np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+        return self._hashes
+
+
 def fill_volume(
-    columns: Columns, part: slice, group: Group, rows: Rows, sessions: Sessions
+    columns: Columns, part: slice, group: Group, rows: Rows, rules: VolumeRules
 ) -> None:
     """Write what counting needs of a group into its part of the columns, which are filled else."""
     layout = group.layout
@@ -59,16 +99,8 @@ def fill_volume(
         _turn(columns, part, group)
     count_all = (1 << len(COUNTERS)) - 1
     session = rows.session[group.row]
-    ruled = [
-        (number, entry)
-        for number, entry in enumerate(sessions.entries())
-        if entry is not None and entry.has_rules
-    ]
     kinds = _announced_kinds(layout, group.records)
-    for number, entry in ruled:
-        mine = np.flatnonzero(session == number)
-        if not len(mine):
-            continue
+    for entry, mine in rules.of(session):
         if entry.names_interfaces:
             _fill_interfaces(columns, part, mine, group)
         _fill_post(columns, part, mine, group, entry)
@@ -80,7 +112,7 @@ def fill_volume(
             kinds[mine] = TOTAL | count_all | _ended(layout, group.records)[mine]
     if kinds is None or not kinds.any():
         return
-    key, is_known = _flow_keys(columns, part, group, sessions.hashes()[session])
+    key, is_known = _flow_keys(columns, part, group, rules.hashes()[session])
     columns["running"][part] = np.where(is_known, kinds, 0)
     columns["flow_key"][part] = key
     columns["order"][part] = group.order
