@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -55,7 +56,9 @@ def _ntp(ms: int) -> bytes:
         (150, 151, lambda ms: ms // 1000),
     ],
 )
-def test_the_span_of_a_biflow_covers_its_reverse_direction(start, end, as_sent) -> None:  # type: ignore[no-untyped-def]
+def test_the_span_of_a_biflow_covers_its_reverse_direction(
+    start: int, end: int, as_sent: Callable[[int], int | bytes]
+) -> None:
     octets = 4 if start == 150 else 8
     fields = (*BOTH, (start, octets, REVERSE), (end, octets, REVERSE))
     forward = _values("10.0.0.1", "192.0.2.9", NOW - 60_000, NOW - 30_000)
