@@ -1,8 +1,11 @@
 """How fast datagrams reach the log over loopback: `python -m tests.benchmarks.bench_receive`.
 
-One process sends as fast as the other takes: the sender looks at the socket's queue in the kernel
-and waits while it is half full, so that nothing is lost and the receiver is always busy. The same
-sender then feeds a loop that only calls `recv_into`, the least any receiver can do.
+First the cost: one process sends as fast as the other takes (the sender looks at the socket's
+queue in the kernel and waits while it is half full, so that nothing is lost and the receiver is
+always busy), to a bare `recv_into` loop, to a bare `recvmsg_into` loop that asks for what a
+collector needs (address, kernel time, drop counter), and to the receiver; the append is timed
+alone. Then the rate: so many datagrams a second for so long, to the receiver on one core, with a
+disk that keeps up and with one that stands still for 30 ms again and again.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from pathlib import Path
 from collectors.adapters import flow_receiver, sockets
 from collectors.adapters.segments import SegmentWriter
 from collectors.config import FlowReceiverConfig
+from collectors.datagrams import Datagram, encode_datagrams
 from collectors.metrics import Counters
+from rating.ports import TopicWriter
+from tests.benchmarks.bench_peers import cores, on_core
+from tests.benchmarks.flow_sender import Order, Sender, real_clock, sending
+from tests.benchmarks.flow_traffic import RECORDS_PER_DATAGRAM, Shape
+from tests.benchmarks.own_collectors import own_collector, segments
+from tests.benchmarks.process_usage import cpu_seconds, udp_socket
 
 FLOWS_PER_DATAGRAM = 24
 DATAGRAM = bytes(24 + FLOWS_PER_DATAGRAM * 50)
@@ -30,6 +40,11 @@ DATAGRAM = bytes(24 + FLOWS_PER_DATAGRAM * 50)
 BUFFER_OCTETS = FlowReceiverConfig().receive_buffer_octets
 BURST_DATAGRAMS = 200
 PATIENCE_SECONDS = 60.0
+_SO_TIMESTAMPNS, _SO_RXQ_OVFL = 35, 40
+STALL_SECONDS = 0.030
+STALL_EVERY_APPENDS = 20
+TARGET_RATIO = 1.5
+"""CPU of the receiver at most, in that of the bare loop with kernel time and the append."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +112,87 @@ def receive_only(count: int, pipe: Connection) -> None:
     pipe.send((count, 0, time.process_time() - before))
 
 
+def receive_messages(count: int, pipe: Connection) -> None:
+    """Call `recvmsg_into` until `count` datagrams have come: address, kernel time, drop counter."""
+    bound = sockets.open_udp("127.0.0.1:0", BUFFER_OCTETS)
+    opened = bound.socket
+    opened.settimeout(None)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+    buffers = [bytearray(65_536)]
+    ancillary_octets = socket.CMSG_SPACE(16) + socket.CMSG_SPACE(4)
+    receive = opened.recvmsg_into
+    pipe.send(bound.port)
+    before = time.process_time()
+    for _ in range(count):
+        receive(buffers, ancillary_octets)
+    pipe.send((count, 0, time.process_time() - before))
+
+
+def append_only(count: int) -> Result:
+    """Append `count` datagrams in blocks that are made beforehand; nothing is received."""
+    octets = FlowReceiverConfig().block_octets
+    per_block = octets // len(DATAGRAM)
+    datagrams = [Datagram(0, bytes(16), 1, 2055, DATAGRAM)] * per_block
+    body = encode_datagrams(datagrams)
+    with tempfile.TemporaryDirectory() as directory:
+        writer = SegmentWriter(Path(directory))
+        began, before = time.monotonic(), time.process_time()
+        for _ in range(max(count // per_block, 1)):
+            writer.append("data", _now_ms(), body)
+        cpu_spent, passed = time.process_time() - before, time.monotonic() - began
+        writer.close()
+    return Result(max(count // per_block, 1) * per_block, 0, cpu_spent, passed)
+
+
+class Stalling:
+    """A log whose disk stands still for STALL_SECONDS at every STALL_EVERY_APPENDS-th append."""
+
+    def __init__(self, writer: TopicWriter) -> None:
+        """Take over the writer that does the work."""
+        self._writer = writer
+        self._appends = 0
+
+    def append(self, kind: str, received_at: int, body: bytes) -> int:
+        """Append, perhaps after standing still."""
+        self._appends += 1
+        if self._appends % STALL_EVERY_APPENDS == 0:
+            time.sleep(STALL_SECONDS)
+        return self._writer.append(kind, received_at, body)
+
+
+def stalling(directory: Path) -> TopicWriter:
+    """Return the writer of the durable log on a disk that stalls."""
+    return Stalling(segments(directory))
+
+
+def sustain(
+    sender: Sender, rate: int, seconds: float, writer_of: Callable[[Path], TopicWriter]
+) -> str:
+    """Send at a rate for so long to the receiver on a core of its own; return what came of it."""
+    clock = real_clock()
+    with tempfile.TemporaryDirectory() as folder:
+        with on_core(cores()[0]):
+            receiving = own_collector(Path(folder), clock, 0, writer_of)
+            collector = receiving.__enter__()
+        try:
+            before = cpu_seconds(collector.pids)
+            sent = sender.send(Order(collector.port, rate, int(rate * seconds), clock))
+            while udp_socket(collector.port)[0]:
+                time.sleep(0.05)
+            drops = udp_socket(collector.port)[1]
+            used = cpu_seconds(collector.pids) - before
+            taken = collector.finish().flows or 0
+        finally:
+            receiving.__exit__(None, None, None)
+    missing = sent.datagrams - taken // RECORDS_PER_DATAGRAM
+    overflow = collector.counts.get("flow_overflow_datagrams", 0)
+    return (
+        f"{sent.rate:>9,.0f} datagrams/s for {sent.seconds:.0f} s  {used / sent.seconds:4.2f} of a"
+        f" core  dropped by the kernel {drops:,}, by the queue {overflow:,}; missing {missing:,}"
+    )
+
+
 def _queued_octets(port: int) -> int:
     """Octets that wait in the kernel for a port: rx_queue of /proc/net/udp."""
     mark = f":{port:04X} "
@@ -132,18 +228,36 @@ def measure(receiver: Callable[[int, Connection], None], count: int) -> Result:
     return Result(datagrams, dropped, cpu_seconds, wall_seconds)
 
 
+def _per_datagram(result: Result) -> float:
+    return result.cpu_seconds / result.datagrams
+
+
 def main() -> None:
-    """Print datagrams/s and CPU seconds per million flows, and the ratio to a bare loop."""
+    """Print datagrams/s, CPU seconds per million flows, the ratios to bare loops, and loss."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datagrams", type=int, default=200_000)
-    count = parser.parse_args().datagrams
-    bare = measure(receive_only, count)
-    real = measure(receive_into_segments, count)
-    print(bare.line("bare recv_into loop"))
-    print(real.line("receive into segments"))
-    ratio = (real.cpu_seconds / real.datagrams) / (bare.cpu_seconds / bare.datagrams)
+    parser.add_argument("--rate", type=int, default=100_000, help="datagrams a second, sustained")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    bare = measure(receive_only, options.datagrams)
+    print(bare.line("bare recv_into loop"), flush=True)
+    told = measure(receive_messages, options.datagrams)
+    print(told.line("bare recvmsg_into loop"), flush=True)
+    append = append_only(options.datagrams)
+    print(append.line("append alone"), flush=True)
+    real = measure(receive_into_segments, options.datagrams)
+    print(real.line("receive into segments"), flush=True)
+    ratio = _per_datagram(real) / _per_datagram(bare)
     speed = (real.datagrams / real.wall_seconds) / (bare.datagrams / bare.wall_seconds)
     print(f"receive against bare loop: {speed:.2f} of its rate, {ratio:.2f} times its CPU")
+    least = _per_datagram(told) + _per_datagram(append)
+    ratio = _per_datagram(real) / least
+    print(f"receive against recvmsg_into and append: {ratio:.2f} times their CPU", end=" ")
+    print(f"(target {TARGET_RATIO})", flush=True)
+    with sending(Shape(flows=240_000), cores()[1]) as sender:
+        for name, writer_of in (("sound disk", segments), ("disk that stalls", stalling)):
+            result = sustain(sender, options.rate, options.seconds, writer_of)
+            print(f"receive, {name:17} {result}", flush=True)
 
 
 if __name__ == "__main__":

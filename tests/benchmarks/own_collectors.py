@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import ipaddress
 import multiprocessing
 import threading
@@ -33,8 +34,11 @@ from infra.migrate import migrate
 from infra.simulation.accounting_packets import NasIdentity, encode_accounting
 from infra.simulation.network import AccountingEvent
 from rating.config import RateConfig
+from rating.events import SubscriptionStarted, account_event
+from rating.periods import Calendar
+from rating.plans import plan_from
 from rating.ports import TopicWriter
-from rating.records import DirectoryEntry, frame_of
+from rating.records import AccountEvent, DirectoryEntry, frame_of
 from rating.session_config import AttributionConfig, SessionsConfig
 from streams.adapters import sqlite_topics
 from streams.config import StreamsConfig
@@ -50,8 +54,25 @@ _SECRET = "bench"
 _NAS = NasIdentity("127.0.0.21", "nas", _SECRET.encode())
 _NAS_CONFIG = NasConfig("nas1", "127.0.0.21", _SECRET)
 STAGES = ("decode", "sessions", "attribute")
+"""What makes usage per subscriber and minute."""
+ALL_STAGES = (*STAGES, "rate")
 _CLASSES = {"cdn": '{"prefixes": ["198.18.0.0/22"]}', "dns": '{"ports": [[53, 53]]}'}
 _SETTLE_MS = 600_000
+_SEGMENT_SECONDS = 600
+_TRIM_SECONDS = 5.0
+_EVERYTHING = 1 << 62
+PLAN = plan_from(
+    {
+        "plan_id": "bench",
+        "version": 1,
+        "name": "Bench",
+        "currency": "BDT",
+        "measured_by": "flows",
+        "meters": [
+            {"meter_id": "data", "curve": {"model": "payg", "unit_price": "1", "unit": 10**9}}
+        ],
+    }
+)
 _DAY_MS = 86_400_000
 
 WriterOf = Callable[[Path], TopicWriter]
@@ -66,13 +87,14 @@ class Instants(Protocol):
 
 
 class Shared:
-    """Numbers that two processes see: flows decoded, octets of measured usage."""
+    """Numbers that processes see: flows decoded, octets of measured usage, the last block taken."""
 
     def __init__(self) -> None:
         """Start at 0."""
         context = multiprocessing.get_context("spawn")
         self.flows: Any = context.Value(ctypes.c_longlong)
         self.octets: Any = context.Value(ctypes.c_longlong)
+        self.consumed: Any = context.Value(ctypes.c_longlong)
 
 
 def receive(directory: Path, clock: Clock, writer_of: WriterOf, pipe: Connection) -> None:
@@ -139,7 +161,7 @@ class Engine:
 
     def __init__(self, directory: Path, clock: Instants, lines: int, stages: Sequence[str]) -> None:
         """Tell the directory and every line's Start, and work until all of it is taken in."""
-        database = open_database(_founded(directory, lines))
+        database = self._database = open_database(_founded(directory, lines, clock.now_ms()))
         self._clock = clock
         self._radius = SegmentWriter(directory / "radius")
         self._marked_at = 0
@@ -153,9 +175,11 @@ class Engine:
             attribute=AttributionConfig(),
             rate=RateConfig(),
         )
+        made = [stage for stage in build_stages(configs) if stage.name in stages]
+        self._decode = made[0].tasks(1)[0]
         self.runner = EmbeddedRunner(
             lambda: writing(database),
-            [stage for stage in build_stages(configs) if stage.name in stages],
+            made,
             {
                 "flow.datagrams": SegmentReader(directory / "flows"),
                 "radius.accounting": SegmentReader(directory / "radius"),
@@ -192,27 +216,62 @@ class Engine:
         """Flows decoded so far."""
         return self.runner.counters["decode_flows"]
 
+    @property
+    def consumed(self) -> int:
+        """The number of the last block of the flow log that is in the state."""
+        with self._database.connect() as connection:
+            positions = sqlite_topics.load_positions(connection, self._decode)
+        return positions.get("flow.datagrams", 0)
 
-def _founded(directory: Path, lines: int) -> str:
+    def trim(self) -> None:
+        """Delete what every stage has consumed, as if the warehouse had taken all rated usage."""
+        self.runner.trim({"usage.rated": _EVERYTHING})
+
+
+def _subscriptions(lines: int, at_ms: int) -> list[AccountEvent]:
+    payload = SubscriptionStarted(plan=PLAN, calendar=Calendar())
+    at = (at_ms - _DAY_MS) // 60_000 * 60_000
+    return [
+        account_event(f"e{line}", f"line{line}", payload, effective_at=at, received_at=at)
+        for line in range(lines)
+    ]
+
+
+def _founded(directory: Path, lines: int, at_ms: int) -> str:
     url = f"sqlite:///{directory / 'flowrate.sqlite'}"
     migrate(url)
     database = open_database(url)
     with writing(database) as connection:
         sqlite_topics.create_tables(connection)
-        frame = frame_of(DirectoryEntry, _directory(lines))
-        sqlite_topics.append_rows(connection, "directory", "bench", frame, partitions=1)
+        for topic, frame in (
+            ("directory", frame_of(DirectoryEntry, _directory(lines))),
+            ("account.events", frame_of(AccountEvent, _subscriptions(lines, at_ms))),
+        ):
+            sqlite_topics.append_rows(connection, topic, "bench", frame, partitions=1)
     database.dispose()
     return url
 
 
-def engine(directory: Path, clock: Clock, lines: int, shared: Shared, pipe: Connection) -> None:
+def engine(
+    directory: Path,
+    clock: Clock,
+    lines: int,
+    stages: Sequence[str],
+    shared: Shared,
+    pipe: Connection,
+) -> None:
     """Run the engine until told to stop, then settle everything and send flows and octets."""
     config = StreamsConfig()
-    made = Engine(directory, clock, lines, STAGES)
+    made = Engine(directory, clock, lines, stages)
     pipe.send("ready")
+    trimmed = time.monotonic()
     while not pipe.poll(0):
         has_worked = made.turn()
         shared.flows.value, shared.octets.value = made.flows, made.octets
+        if time.monotonic() > trimmed + _TRIM_SECONDS:
+            made.trim()
+            shared.consumed.value = made.consumed
+            trimmed = time.monotonic()
         pause = config.turn_pause_milliseconds / 1000
         time.sleep(pause if has_worked else config.poll_interval_seconds)
     pipe.recv()
@@ -231,20 +290,50 @@ def segments(directory: Path) -> TopicWriter:
     return SegmentWriter(directory)
 
 
+class _Trimmed:
+    """A log of short segments that deletes those that the engine has consumed."""
+
+    def __init__(self, directory: Path, consumed: Any) -> None:
+        self._writer = SegmentWriter(directory, segment_seconds=_SEGMENT_SECONDS)
+        self._consumed = consumed
+        self._slot = 0
+
+    def append(self, kind: str, received_at: int, body: bytes) -> int:
+        slot = received_at // (1_000 * _SEGMENT_SECONDS)
+        if slot != self._slot:
+            self._slot = slot
+            self._writer.trim(consumed_number=self._consumed.value, received_before_at=received_at)
+        return self._writer.append(kind, received_at, body)
+
+
+def trimmed_segments(directory: Path, consumed: Any = None) -> TopicWriter:
+    """Return the writer of the durable log that deletes what the engine has consumed."""
+    return _Trimmed(directory, consumed)
+
+
 class OwnCollector:
     """The receiver, alone or with the engine, as `peer_collectors.PeerCollector` is."""
 
-    def __init__(self, directory: Path, clock: Clock, lines: int, writer_of: WriterOf) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock,
+        lines: int,
+        writer_of: WriterOf,
+        stages: Sequence[str] = STAGES,
+    ) -> None:
         """Start it; lines above 0 start the engine too. Returns when it listens."""
         self.clock = clock
         self.counts: dict[str, int] = {}
         self._shared = Shared()
+        if writer_of is trimmed_segments:
+            writer_of = functools.partial(trimmed_segments, consumed=self._shared.consumed)
         self._processes: list[SpawnProcess] = []
         self._engine: Connection | None = None
         self._receive = self._start(receive, directory, clock, writer_of)
         self.port: int = self._receive.recv()
         if lines:
-            self._engine = self._start(engine, directory, clock, lines, self._shared)
+            self._engine = self._start(engine, directory, clock, lines, stages, self._shared)
             self._engine.recv()
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> Connection:
@@ -288,10 +377,14 @@ class OwnCollector:
 
 @contextlib.contextmanager
 def own_collector(
-    directory: Path, clock: Clock, lines: int, writer_of: WriterOf = segments
+    directory: Path,
+    clock: Clock,
+    lines: int,
+    writer_of: WriterOf = segments,
+    stages: Sequence[str] = STAGES,
 ) -> Iterator[OwnCollector]:
     """Give Flowrate at work and see that its processes end."""
-    collector = OwnCollector(directory, clock, lines, writer_of)
+    collector = OwnCollector(directory, clock, lines, writer_of, stages)
     try:
         yield collector
     finally:
