@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 SEEDS ?= 20
 SECONDS ?= 600
+FLOWS ?= 4000000
+INPUTS ?= 1000000
 SEED ?= 1
 PACKAGES := rating billing collectors streams warehouse api dashboards infra
 
@@ -18,7 +20,7 @@ LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 .PHONY: help run serve test check check-format check-lint check-types check-imports check-style \
-  bench bench-cluster simulate prove-cluster chaos format example lock venv clean
+  bench bench-cluster soak fuzz simulate prove-cluster chaos format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +51,17 @@ check-imports: $(STAMP) ## the import rule
 check-style: $(STAMP) ## the style's numbers and names, and the example settings
 	$(BIN)/python -m pytest -q tests/tidy tests/infra/test_init.py
 
-bench: $(STAMP) ## print flows/s and CPU seconds per million flows of each stage
+bench: $(STAMP) ## print each stage's speed, and other collectors' on the same traffic
 	@$(BIN)/python -m tests.benchmarks
 
 bench-cluster: $(STAMP) ## the same of a cluster, and its latency, on a real Kafka and PostgreSQL
 	@$(BIN)/python -m tests.benchmarks.bench_cluster
+
+soak: $(STAMP) ## memory of receiver and engine over FLOWS=N flows of 500 exporters
+	@$(BIN)/python -m tests.benchmarks.soak --flows $(FLOWS)
+
+fuzz: $(STAMP) ## give the parsers INPUTS=N inputs, guided by coverage
+	@$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 simulate: $(STAMP) ## run SEEDS=N simulated networks against the auditor
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
