@@ -26,7 +26,7 @@ from collectors.netflow.state import HELD, PROGRESS, split_session_key
 from collectors.sflow.counters import InterfaceCounters, read_interfaces
 from collectors.sflow.decoder import COUNTED as SAMPLES
 from collectors.sflow.headers import SFLOW5
-from infra.inspect_records import named_records, record_lines
+from infra.inspect_records import named_records, packet_lines, record_lines, sampled_packets
 from rating.addresses import format_address
 from rating.ports import MemoryState, StepResult
 
@@ -258,6 +258,8 @@ def _print_records(paths: Sequence[Path], limit: int, options: argparse.Namespac
     datagrams = [d for path in paths for d in read_file(path, port=options.port).datagrams]
     for told in named_records(datagrams, limit):
         print(json.dumps(told) if options.json else "\n".join(record_lines(told)))
+    for told in sampled_packets(datagrams, limit):
+        print(json.dumps(told) if options.json else "\n".join(packet_lines(told)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -275,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--records",
         type=int,
         metavar="N",
-        help="show the first N records of each template, by name and value",
+        help="show the first N records of each template, and packets of each sFlow agent, by name",
     )
     options = parser.parse_args(arguments)
     try:

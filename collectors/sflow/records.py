@@ -1,13 +1,15 @@
 """The records of flow samples: which packet was sampled, and what the router knew about it.
 
 sFlow v5 §5, enterprise 0: sampled_header (1), sampled_ipv4 (3) and sampled_ipv6 (4) tell the
-packet; extended_gateway (1003) its AS numbers, extended_nat (1007) its translated addresses. Others
-(switch, router, user, MPLS, …) hold nothing that is metered and are stepped over by their length.
+packet; extended_gateway (1003) its AS numbers, extended_nat (1007) and extended_nat_port (1020) its
+translated addresses and ports. Others (switch, router, user, MPLS, …) hold nothing that is metered
+and are stepped over by their length.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from collectors.sflow.packets import (
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
 
-HEADER, SAMPLED_IPV4, SAMPLED_IPV6, GATEWAY, NAT = 1, 3, 4, 1003, 1007
+HEADER, SAMPLED_IPV4, SAMPLED_IPV6, GATEWAY, NAT, NAT_PORTS = 1, 3, 4, 1003, 1007, 1020
 """Data formats of the records that are read, of enterprise 0."""
 
 AS_SEGMENTS_MAX = 16
@@ -43,6 +45,7 @@ _SAMPLED_V6 = np.dtype(
 )  # fmt: skip
 _ADDRESS_V4 = np.dtype([("type", ">u4"), ("low", ">u4")])
 _ADDRESS_V6 = np.dtype([("type", ">u4"), ("high", ">u8"), ("low", ">u8")])
+_TRANSLATED = np.dtype([("source", ">u4"), ("destination", ">u4")])
 _GATEWAY = np.dtype([(n, ">u4") for n in ("own_as", "source_as", "peer_as", "segments")])
 _SEGMENT = np.dtype([("type", ">u4"), ("count", ">u4")])
 
@@ -159,9 +162,12 @@ def _behind_address(octets: Octets, at: Int64s) -> Int64s:
     return behind
 
 
-def translated(octets: Octets, records: Items, samples: int) -> dict[str, UInt64s]:
-    """Return the translated addresses of each sample by Flows column, zero where there is none."""
-    columns = {
+def translated(octets: Octets, records: Items, samples: int) -> dict[str, NDArray[Any]]:
+    """Return translated addresses and ports of each sample by Flows column, 0 where there is none.
+
+    An address or port that was not translated is equal to that in the header (sFlow v5 §5).
+    """
+    columns: dict[str, NDArray[Any]] = {
         f"nat_{end}_{half}": np.zeros(samples, np.uint64)
         for end in ("source", "destination")
         for half in ("high", "low")
@@ -178,4 +184,12 @@ def translated(octets: Octets, records: Items, samples: int) -> dict[str, UInt64
         columns[f"nat_{side}_high"][have[is_v6]] = v6["high"][is_v6]
         columns[f"nat_{side}_low"][have[is_v6]] = v6["low"][is_v6]
         at = behind
+    place = records.first(NAT_PORTS, samples)
+    have = np.flatnonzero(place >= 0)
+    start = records.start[place[have]]
+    ports = octets.read(start, _TRANSLATED)
+    is_whole = start + _TRANSLATED.itemsize <= records.end[place[have]]
+    for side in ("source", "destination"):
+        column = columns[f"nat_{side}_port"] = np.zeros(samples, np.uint16)
+        column[have[is_whole]] = ports[side][is_whole] & 0xFFFF
     return columns

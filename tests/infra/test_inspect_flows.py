@@ -140,6 +140,43 @@ def test_an_sflow_agent_has_samples_and_interfaces_and_the_last_counters_stand(
     assert "sFlow: 198.51.100.7: interface 4, down, 1,000 Mbit/s, octets in ? and out 0" in lines
 
 
+def test_the_first_packets_of_each_sflow_agent_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    payloads = [
+        a.datagram(
+            [
+                a.flow_sample(
+                    [
+                        a.header(a.ethernet(0x0800, a.ipv4(f"10.0.0.{host}", "192.0.2.9", body))),
+                        a.nat("198.18.0.1", "192.0.2.9"),
+                    ],
+                    rate=64,
+                )
+                for host, body in ((1, a.ports(7, 53)), (2, a.ports(8, 53)))
+            ],
+            agent=agent,
+        )
+        for agent in ("198.51.100.7", "2001:db8::7")
+    ]
+    path = _capture(tmp_path / "a.pcap", payloads)
+    assert main([str(path), "--records", "1", "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(t["exporter"], t["sub_agent"]) for t in told] == [
+        ("198.51.100.7", 0), ("2001:db8::7", 0),
+    ]  # fmt: skip
+    assert told[0]["packet"] == {
+        "source": "10.0.0.1", "destination": "192.0.2.9", "octets": 120, "protocol": 17,
+        "source_port": 7, "destination_port": 53, "dscp": 0, "direction": 0, "source_as": 0,
+        "destination_as": 0, "nat_source": "198.18.0.1", "nat_destination": "192.0.2.9",
+        "sampling_rate": 64, "rate_known": True,
+    }  # fmt: skip
+    assert main([str(path), "--records", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("packet sampled by 2001:db8::7, sub-agent 0") == 2
+    assert "  source            10.0.0.2" in lines
+
+
 def test_a_file_that_is_not_there_and_one_that_is_rubbish(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

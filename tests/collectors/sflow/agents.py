@@ -139,6 +139,11 @@ def nat(source: str, destination: str) -> bytes:
     return item(1007, address(source) + address(destination))
 
 
+def nat_ports(source: int, destination: int) -> bytes:
+    """Return an extended_nat_port record."""
+    return item(1020, struct.pack(">II", source, destination))
+
+
 def switch(vlan: int) -> bytes:
     """Return an extended_switch record."""
     return item(1001, struct.pack(">IIII", vlan, 0, vlan, 0))

@@ -200,6 +200,16 @@ def test_translated_addresses() -> None:
     assert not flows_of(sampled(HEADER)).nat_source_low.any()
 
 
+def test_translated_ports() -> None:
+    ports = flows_of(sampled(HEADER, a.nat_ports(61_000, 443)))
+    assert (ports.nat_source_port.tolist(), ports.nat_destination_port.tolist()) == (
+        [61_000],
+        [443],
+    )
+    cut = flows_of(sampled(HEADER, a.item(1020, bytes([0, 0, 1, 0]))))
+    assert (cut.nat_source_port.tolist(), cut.nat_destination_port.tolist()) == ([0], [0])
+
+
 def test_records_and_samples_of_an_enterprise_are_stepped_over() -> None:
     vendor = 4_413 << 12 | 1
     samples = [a.item(vendor, bytes(24)), a.flow_sample([a.item(vendor, bytes(10)), HEADER])]
