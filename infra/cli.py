@@ -25,6 +25,11 @@ DELEGATED = {
     ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
     ("dashboards", "export"): ("dashboards.export", "write the dashboards as JSON files"),
     ("topics",): ("infra.topics", "create, compare and grow the topics of a cluster"),
+    ("network",): (
+        "infra.network_tools",
+        "bring a running Flowrate to the settings of its network",
+    ),
+    ("classify",): ("infra.classify", "say whose an address is, and which class its traffic gets"),
     ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),

@@ -10,12 +10,17 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Mapping
+from typing import Literal
 
+from rating.asn_table import ASN_FILE
 from rating.classes import ClassRule, decode_rule, encode_rule
 from rating.nat_pools import NAT_POOL, NatPool, check_pool, encode_pool
 from rating.records import DirectoryEntry
 
 MINUTE_MS = 60_000
+
+KINDS = ("own_prefix", "class_rule", NAT_POOL, ASN_FILE)
+"""Kinds of directory rows that the settings of the network decide."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,13 +32,16 @@ class ClassRuleConfig:
     prefixes: tuple[str, ...] = ()
     """The far end lies in one of these; of several rules the longest matching prefix wins."""
     asns: tuple[int, ...] = ()
-    """The far end's AS number is one of these, as the flow tells it."""
+    """The far end's AS number is one of these, as the flow or the AS file (asn_file) tells it."""
     protocols: tuple[int, ...] = ()
     """The IP protocol is one of these: 6 is TCP, 17 is UDP."""
     ports: tuple[str, ...] = ()
     """The far end's port lies in one of these ranges: "443", "8000-8099"."""
     dscps: tuple[int, ...] = ()
     """The differentiated services code point is one of these (RFC 2474)."""
+    applications: tuple[str, ...] = ()
+    """The exporter tells one of these applications: its id, "13:480" (engine and selector, RFC
+    6759), or its name in any case, which is known once the exporter's options told it."""
     priority: int = 0
     """Rules of higher priority are asked first, before longer prefixes."""
 
@@ -74,6 +82,13 @@ class NetworkConfig:
     """Rules that give a flow its traffic class; what none matches is "unclassified"."""
     nat_pools: tuple[NatPoolConfig, ...] = ()
     """Public addresses that subscribers share behind a carrier-grade NAT."""
+    asn_file: str = ""
+    """File of AS numbers (MaxMind DB: GeoLite2-ASN, DB-IP, IPinfo), read at the start and by
+    `flowrate network apply`, and in force from the next minute; empty: none. A relative path counts
+    from the working directory."""
+    asn_file_asked: Literal["unknown", "always"] = "unknown"
+    """Where the flow tells no AS number (0, or 23456, which stands for a longer one), or "always",
+    for exporters that tell the neighbour's in place of the origin's."""
 
 
 def check(config: NetworkConfig) -> list[str]:
@@ -117,6 +132,7 @@ def _rule_of(config: ClassRuleConfig) -> ClassRule:
         protocols=config.protocols,
         ports=tuple(ranges),
         dscps=config.dscps,
+        applications=config.applications,
     )
 
 
@@ -128,8 +144,13 @@ def _is_prefix(text: str) -> bool:
     return True
 
 
-def wanted_entries(config: NetworkConfig) -> dict[str, tuple[str, str, str, int]]:
-    """Return entry_id to (kind, match, target, priority) of what the settings say."""
+def wanted_entries(
+    config: NetworkConfig, asn_digest: str = ""
+) -> dict[str, tuple[str, str, str, int]]:
+    """Return entry_id to (kind, match, target, priority) of what the settings say.
+
+    asn_digest is of the AS file, empty where the settings name none.
+    """
     wanted: dict[str, tuple[str, str, str, int]] = {}
     for prefix in config.own_prefixes:
         wanted[f"own_prefix:{prefix}"] = ("own_prefix", prefix, "", 0)
@@ -140,17 +161,24 @@ def wanted_entries(config: NetworkConfig) -> dict[str, tuple[str, str, str, int]
     for nat_pool in config.nat_pools:
         match = encode_pool(_pool_of(nat_pool))
         wanted[f"nat_pool:{match}"] = (NAT_POOL, match, "", 0)
+    if asn_digest:
+        asked = config.asn_file_asked
+        wanted[f"{ASN_FILE}:{asn_digest}:{asked}"] = (ASN_FILE, asn_digest, asked, 0)
     return wanted
 
 
 def entries_to_write(
-    config: NetworkConfig, standing: Mapping[str, DirectoryEntry], now_at: int
+    config: NetworkConfig,
+    standing: Mapping[str, DirectoryEntry],
+    now_at: int,
+    asn_digest: str = "",
 ) -> list[DirectoryEntry]:
     """Return the directory rows that bring what stands to what the settings say.
 
-    standing maps entry_id to the newest row of the three kinds; now_at is ms.
+    standing maps entry_id to the newest row of KINDS; now_at is ms; asn_digest as
+    `wanted_entries`.
     """
-    wanted = wanted_entries(config)
+    wanted = wanted_entries(config, asn_digest)
     minute_at = (now_at // MINUTE_MS + 1) * MINUTE_MS
     begin_at = minute_at if standing else 0
     rows: list[DirectoryEntry] = []

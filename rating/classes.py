@@ -1,7 +1,7 @@
 """Own prefixes and traffic classes: which end of a flow is a subscriber's, and what the flow is.
 
-Both come as rows of topic `directory` (kinds `own_prefix` and `class_rule`), each valid in
-[from, until); outside addresses of a NAT (`nat_pool`, see `rating.nat_pools`) are own as well. A
+They come as rows of topic `directory` (kinds `own_prefix`, `class_rule` and `asn_file`), each valid
+in [from, until); outside addresses of a NAT (`nat_pool`, see `rating.nat_pools`) are own as well. A
 rule's `match` is the JSON of `ClassRule`; of the rules that match a flow the greatest priority
 wins, then the longest prefix, then the least entry_id. No rule: `unclassified`.
 """
@@ -11,19 +11,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rating.accounting import Prefix
 from rating.addresses import parse_prefix
+from rating.asn_table import AS_TRANS, ASN_FILE, UNKNOWN, AsnTables, NoAsnTables, is_asn_file
 from rating.nat_pools import NAT_POOL, CompiledPool, decode_pool
 from rating.prefix_table import PrefixTable
 from rating.records import UNCLASSIFIED
 
 OWN_PREFIX = "own_prefix"
 CLASS_RULE = "class_rule"
+_NO_TABLES = NoAsnTables()
 
 UInt64s = NDArray[np.uint64]
 Int64s = NDArray[np.int64]
@@ -40,13 +42,15 @@ class ClassRule:
     prefixes: tuple[str, ...] = ()
     """Prefixes of the far end's address."""
     asns: tuple[int, ...] = ()
-    """Autonomous system numbers of the far end, as the exporter knows them."""
+    """Autonomous system numbers of the far end, as the exporter or the AS file knows them."""
     protocols: tuple[int, ...] = ()
     """IP protocol numbers: 6 is TCP, 17 is UDP."""
     ports: tuple[tuple[int, int], ...] = ()
     """Ranges of the far end's port, both bounds included."""
     dscps: tuple[int, ...] = ()
     """Differentiated services code points, 0 to 63 (RFC 2474 §3)."""
+    applications: tuple[str, ...] = ()
+    """Applications as the exporter tells them, by id (``13:480``, RFC 6759) or by name."""
 
 
 def decode_rule(text: str) -> ClassRule:
@@ -68,12 +72,18 @@ def decode_rule(text: str) -> ClassRule:
     ports = given.get("ports", [])
     if not isinstance(ports, list) or not all(_is_range(pair) for pair in ports):
         raise ValueError("ports: expected a list of [first, last], each 0 to 65535")
+    applications = given.get("applications", [])
+    if not isinstance(applications, list) or not all(
+        isinstance(text, str) and text for text in applications
+    ):
+        raise ValueError('applications: expected a list of ids, "13:480", or names')
     return ClassRule(
         prefixes=tuple(prefixes),
         asns=_numbers(given, "asns", (1 << 32) - 1),
         protocols=_numbers(given, "protocols", 255),
         ports=tuple((first, last) for first, last in ports),
         dscps=_numbers(given, "dscps", 63),
+        applications=tuple(applications),
     )
 
 
@@ -122,9 +132,22 @@ class RuleEntry:
         )
 
 
+class Application(NamedTuple):
+    """What an exporter says a flow is: engine and selector (RFC 6759 §4), and the name of it.
+
+    Each is "" where it is not told.
+    """
+
+    id: str = ""
+    name: str = ""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class FarEnds:
-    """What rules ask of flows, columns [n]: the far end, and the flow itself."""
+    """What rules ask of flows, columns [n]: the far end, and the flow itself.
+
+    application indexes applications, which is no column.
+    """
 
     high: UInt64s
     low: UInt64s
@@ -132,19 +155,20 @@ class FarEnds:
     port: NDArray[np.uint16]
     protocol: NDArray[np.uint8]
     dscp: NDArray[np.uint8]
-
-    def take(self, at: Any) -> FarEnds:
-        """Return some of the flows, by index or mask."""
-        return FarEnds(*(getattr(self, field.name)[at] for field in dataclasses.fields(self)))
+    application: NDArray[np.uint32]
+    applications: Sequence[Application] = (Application(),)
 
 
 class Rulebook:
-    """The own prefixes and class rules that hold at one instant."""
+    """The own prefixes, class rules and AS file that hold at one instant."""
 
-    def __init__(self, entries: Iterable[RuleEntry]) -> None:
+    def __init__(self, entries: Iterable[RuleEntry], asn_tables: AsnTables = _NO_TABLES) -> None:
         """Compile the entries; what is no prefix or no rule is left out (the API refuses it)."""
         own: list[Prefix] = []
         self.pools: list[CompiledPool] = []
+        self._asn_tables = asn_tables
+        self.asn_file: RuleEntry | None = None
+        """The file that holds: of several the greatest priority, then the latest."""
         self._rules: list[tuple[RuleEntry, ClassRule]] = []
         for entry in sorted(entries, key=lambda entry: entry.entry_id):
             try:
@@ -154,8 +178,13 @@ class Rulebook:
                     self._rules.append((entry, decode_rule(entry.match)))
                 elif entry.kind == NAT_POOL:
                     self.pools.append(CompiledPool(decode_pool(entry.match)))
+                elif entry.kind == ASN_FILE and is_asn_file(entry.match, entry.target):
+                    held: RuleEntry | None = self.asn_file
+                    if held is None or _file_rank(entry) > _file_rank(held):
+                        self.asn_file = entry
             except ValueError:
                 continue
+        self._asks_asn = any(rule.asns for _, rule in self._rules)
         outside = [pool.outside for pool in self.pools]
         self._own = PrefixTable([*own, *outside])
         self._outside = PrefixTable(outside)
@@ -184,16 +213,42 @@ class Rulebook:
     def classify(self, flows: FarEnds) -> Int64s:
         """Return the class of each flow as an index into `names`, int64 [n]."""
         classes = np.zeros(len(flows.high), np.int64)
-        if not self._rules:
+        if not self._rules or not len(classes):
             return classes
+        if self._asks_asn:
+            flows = dataclasses.replace(flows, asn=self.asns_of(flows))
         piece = self._far.find(flows.high, flows.low)
-        if not len(piece):
-            return classes
         order = np.argsort(piece, kind="stable")
         bounds = np.flatnonzero(np.diff(piece[order])) + 1
         for place in np.split(order, bounds):
             self._classify_piece(classes, place, flows, int(piece[place[0]]))
         return classes
+
+    def asns_of(self, flows: FarEnds) -> NDArray[np.uint32]:
+        """Return the AS number of each far end: what the flow tells, else the file, uint32 [n].
+
+        LookupError where the file that holds is not there: the answer would be another one than
+        that of a process that has it.
+        """
+        if self.asn_file is None:
+            return flows.asn
+        told = flows.asn
+        asked = np.ones(len(told), np.bool_)
+        if self.asn_file.target == UNKNOWN:
+            asked = (told == 0) | (told == AS_TRANS)
+            if not asked.any():
+                return told
+        table = self._asn_tables.table(self.asn_file.match)
+        found = told.copy()
+        found[asked] = table.find(flows.high[asked], flows.low[asked])
+        return np.where(found == 0, told, found)
+
+    def entries(self) -> list[tuple[RuleEntry, ClassRule]]:
+        """Return the class rules in the order in which a flow that all of them meet is asked.
+
+        Their prefixes apart: these come between priority and entry_id (`explaining`).
+        """
+        return sorted(self._rules, key=lambda item: (-item[0].priority, item[0].entry_id))
 
     def _classify_piece(self, classes: Int64s, place: Int64s, flows: FarEnds, piece: int) -> None:
         """Write the classes of the flows at `place`, whose far ends share a piece."""
@@ -245,6 +300,9 @@ def _matches(rule: ClassRule, flows: FarEnds, at: Int64s) -> Bools | None:
         if wanted:
             found = np.isin(column[at], wanted)
             met = found if met is None else met & found
+    if rule.applications:
+        found = _is_wanted(rule.applications, flows.applications)[flows.application[at]]
+        met = found if met is None else met & found
     if rule.ports:
         port = flows.port[at]
         found = np.zeros(len(at), np.bool_)
@@ -254,12 +312,24 @@ def _matches(rule: ClassRule, flows: FarEnds, at: Int64s) -> Bools | None:
     return met
 
 
+def _is_wanted(wanted: tuple[str, ...], applications: Sequence[Application]) -> Bools:
+    """Return which applications a rule means, by id or by name in any case."""
+    texts = {text.casefold() for text in wanted}
+    means = [told.id in texts or told.name.casefold() in texts for told in applications]
+    return np.array(means, np.bool_)
+
+
+def _file_rank(entry: RuleEntry) -> tuple[int, int, str]:
+    return entry.priority, entry.valid_from_at, entry.entry_id
+
+
 class Rules:
     """All standing entries, and the rulebook of any instant."""
 
-    def __init__(self, entries: Sequence[RuleEntry]) -> None:
+    def __init__(self, entries: Sequence[RuleEntry], asn_tables: AsnTables = _NO_TABLES) -> None:
         """Keep the entries; rulebooks are compiled when an instant first asks for one."""
         self._entries = tuple(entries)
+        self._asn_tables = asn_tables
         bounds = {entry.valid_from_at for entry in entries}
         bounds |= {e.valid_until_at for e in entries if e.valid_until_at is not None}
         self._bounds = np.array(sorted(bounds), np.int64)
@@ -274,6 +344,7 @@ class Rules:
         book = self._books.get(epoch)
         if book is None:
             at = int(self._bounds[epoch - 1]) if epoch else -1
-            book = Rulebook(entry for entry in self._entries if epoch and entry.holds_at(at))
+            held = [entry for entry in self._entries if epoch and entry.holds_at(at)]
+            book = Rulebook(held, self._asn_tables)
             self._books[epoch] = book
         return book

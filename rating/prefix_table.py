@@ -8,6 +8,7 @@ looked up by binary search, and every piece knows which prefixes cover it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +45,14 @@ class PrefixTable:
                 v4.append((first - _V4_FIRST, last - _V4_FIRST, prefix.length, number))
             else:
                 v6.append((first, last, prefix.length, number))
-        starts, pieces = self._cut(v4, 1 << 32)
-        self._v4_starts = np.array(starts, np.uint32)
-        self._v4_pieces = np.array(pieces, np.int64)
-        starts, pieces = self._cut(v6, 1 << 128)
-        self._highs = np.array([start >> 64 for start in starts], np.uint64)
-        self._lows = np.array([start & _MASK64 for start in starts], np.uint64)
-        self._v6_pieces = np.array(pieces, np.int64)
-        self._keys = _keys(self._highs, self._lows)
-        highs, counts = np.unique(self._highs, return_counts=True)
-        self._deep = highs[counts > 1]
+        v4_starts, v4_pieces = self._cut(v4, 1 << 32)
+        v6_starts, v6_pieces = self._cut(v6, 1 << 128)
+        self._cuts = AddressCuts(
+            np.array(v4_starts, np.uint32),
+            np.array([start >> 64 for start in v6_starts], np.uint64),
+            np.array([start & _MASK64 for start in v6_starts], np.uint64),
+        )
+        self._pieces_of = (np.array(v4_pieces, np.int64), np.array(v6_pieces, np.int64))
 
     def _cut(self, spans: Sequence[_Span], beyond: int) -> tuple[list[int], list[int]]:
         """Return where the pieces start, from 0 to `beyond`, and each one's index in `pieces`."""
@@ -80,19 +79,42 @@ class PrefixTable:
 
     def find(self, high: UInt64s, low: UInt64s) -> Int64s:
         """Return the piece of each address, an index into `pieces`, int64 [n]."""
+        found: Int64s = self._cuts.look_up(high, low, self._pieces_of)
+        return found
+
+
+class AddressCuts:
+    """Where the pieces of both address spaces begin, and in which of them an address lies.
+
+    v4_starts: uint32, ascending from 0. highs, lows: uint64, the two halves of the IPv6 starts,
+    ascending from 0, 0. IPv4 addresses are not looked for in IPv6.
+    """
+
+    def __init__(self, v4_starts: NDArray[np.uint32], highs: UInt64s, lows: UInt64s) -> None:
+        """Take over the columns."""
+        self._v4_starts = v4_starts
+        self._highs = highs
+        self._lows = lows
+        self._keys = _keys(highs, lows)
+        different, counts = np.unique(highs, return_counts=True)
+        self._deep = different[counts > 1]
+
+    def look_up(
+        self, high: UInt64s, low: UInt64s, values: tuple[NDArray[Any], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """Return for each address the value of its piece; values are per IPv4 and IPv6 piece."""
         is_v4 = (high == 0) & (low >> np.uint64(32) == np.uint64(0xFFFF))
         if is_v4.all():
-            return self._find_v4(low)
-        found = np.empty(len(high), np.int64)
-        found[is_v4] = self._find_v4(low[is_v4])
+            return values[0][self._find_v4(low)]
+        found = np.empty(len(high), values[0].dtype)
+        found[is_v4] = values[0][self._find_v4(low[is_v4])]
         is_v6 = ~is_v4
-        found[is_v6] = self._find_v6(high[is_v6], low[is_v6])
+        found[is_v6] = values[1][self._find_v6(high[is_v6], low[is_v6])]
         return found
 
     def _find_v4(self, low: UInt64s) -> Int64s:
         """Return the pieces of IPv4 addresses."""
-        at = np.searchsorted(self._v4_starts, low.astype(np.uint32), side="right") - 1
-        return self._v4_pieces[at]
+        return np.searchsorted(self._v4_starts, low.astype(np.uint32), side="right") - 1
 
     def _find_v6(self, high: UInt64s, low: UInt64s) -> Int64s:
         """Return the pieces of IPv6 addresses: by the high half, where that is enough."""
@@ -104,7 +126,7 @@ class PrefixTable:
             deep = np.isin(high, self._deep)
             keys = _keys(high[deep], low[deep])
             at[deep] = np.searchsorted(self._keys, keys, side="right") - 1
-        return self._v6_pieces[at]
+        return at
 
 
 def _ends(prefix: Prefix) -> tuple[int, int]:

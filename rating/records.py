@@ -161,6 +161,7 @@ class DirectoryEntry:
     own_prefix    ``10.0.0.0/8``                     ``""``
     class_rule    JSON of `rating.classes.ClassRule` traffic class
     nat_pool      JSON of `rating.nat_pools.NatPool` ``""``
+    asn_file      SHA-256 of a file of AS numbers    ``unknown`` | ``always``
 
     The entry with the greatest `revision` of one entry_id stands. Valid in [from, until).
     """

@@ -2,9 +2,9 @@
 
 Minutes of outside addresses of a NAT, and what the NAT says of them, go to the stage translate.
 
-State: what the flow decoder remembers (`collectors.netflow.state`), and the own prefixes and class
-rules of the directory. Each batch is decoded as one block, in parts if it is of many records, and
-each part is aggregated before the next is read.
+State: what the flow decoder remembers (`collectors.netflow.state`), and the own prefixes, class
+rules and AS files of the directory. Each batch is decoded as one block, in parts if it is of many
+records, and each part is aggregated before the next is read.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from rating.addresses import format_address, parse_prefix
+from rating.asn_table import ASN_FILE, AsnTables, NoAsnTables, is_asn_file
 from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
 from rating.nat_pools import NAT_POOL, decode_pool
 from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
@@ -59,16 +60,30 @@ _COUNTED = {
 }
 
 
+KINDS = (OWN_PREFIX, CLASS_RULE, NAT_POOL, ASN_FILE)
+"""Kinds of directory rows that the stage takes."""
+
+_NO_TABLES = NoAsnTables()
+
+
 def step(
-    view: StateView, batch: Batch, *, watermark_at: int, config: FlowDecodeConfig
+    view: StateView,
+    batch: Batch,
+    *,
+    watermark_at: int,
+    config: FlowDecodeConfig,
+    asn_tables: AsnTables = _NO_TABLES,
 ) -> StepResult:
     """Return what a batch of blocks and directory rows changes, as `rating.ports.Step`.
+
+    asn_tables has the AS files that the directory names.
 
     Rules of the batch's directory rows hold for its datagrams too: a rule's time of effect is in
     the rule, not in its arrival.
     """
     counters: Counter[str] = Counter()
-    rules, changes = _learn_rules(view, batch, counters)
+    entries, changes = _learn_rules(view, batch, counters)
+    rules = _compiled(entries, asn_tables)
     blocks, outputs = _read_blocks(batch.blocks, counters)
     block = join_blocks(blocks)
     decoding = Decoding(view, block, config)
@@ -130,17 +145,14 @@ def _read_blocks(
 
 def _learn_rules(
     view: StateView, batch: Batch, counters: Counter[str]
-) -> tuple[Rules, list[Put | Delete]]:
-    """Return the rules after the batch's directory rows; of one entry_id the revision stands."""
+) -> tuple[tuple[RuleEntry, ...], list[Put | Delete]]:
+    """Return the entries after the batch's directory rows; of one entry_id the revision stands."""
     standing: dict[str, RuleEntry] = dict(view.scan(RULES))
     changes: list[Put | Delete] = []
     rows = batch.frame("directory", schema_of(DirectoryEntry))
     if rows.is_empty():
-        return _compiled(tuple(standing[key] for key in sorted(standing))), changes
-    concerned = rows.filter(
-        pl.col("kind").is_in([OWN_PREFIX, CLASS_RULE, NAT_POOL])
-        | pl.col("entry_id").is_in(list(standing))
-    )
+        return tuple(standing[key] for key in sorted(standing)), changes
+    concerned = rows.filter(pl.col("kind").is_in(KINDS) | pl.col("entry_id").is_in(list(standing)))
     for row in concerned.iter_rows(named=True):
         held = standing.get(row["entry_id"])
         if held is not None and held.revision >= row["revision"]:
@@ -149,7 +161,7 @@ def _learn_rules(
         standing[entry.entry_id] = entry
         changes.append(Put(RULES, entry.entry_id, entry))
         counters["decode_rules_refused"] += not _is_readable(entry)
-    return _compiled(tuple(standing[key] for key in sorted(standing))), changes
+    return tuple(standing[key] for key in sorted(standing)), changes
 
 
 def _is_readable(entry: RuleEntry) -> bool:
@@ -161,15 +173,17 @@ def _is_readable(entry: RuleEntry) -> bool:
             decode_rule(entry.match)
         elif entry.kind == NAT_POOL:
             decode_pool(entry.match)
+        elif entry.kind == ASN_FILE:
+            return is_asn_file(entry.match, entry.target)
     except ValueError:
         return False
     return True
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(entries: tuple[RuleEntry, ...]) -> Rules:
+def _compiled(entries: tuple[RuleEntry, ...], asn_tables: AsnTables) -> Rules:
     """Return the rules of the entries; the cache saves compiling them for every batch."""
-    return Rules(entries)
+    return Rules(entries, asn_tables)
 
 
 def _losses(decoded: Decoded, received_at: int) -> list[LossMinute]:

@@ -315,6 +315,8 @@ class _Pass:
                     port=getattr(flows, f"{far}_port")[chosen][at],
                     protocol=flows.protocol[chosen][at],
                     dscp=flows.tos[chosen][at] >> np.uint8(2),
+                    application=flows.application[chosen][at],
+                    applications=flows.applications,
                 )
             )
             classes.append(traffic_class)

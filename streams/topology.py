@@ -24,6 +24,7 @@ import rating.rate_step
 import rating.translate_step
 import streams.decode
 import streams.sessions
+from rating.asn_table import AsnTables, NoAsnTables
 from rating.session_config import FLOW_USER
 from streams.stage import Stage
 
@@ -36,6 +37,7 @@ class StageConfigs:
     sessions: Any
     attribute: Any
     rate: Any
+    asn_tables: AsnTables = dataclasses.field(default_factory=NoAsnTables)
 
 
 def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
@@ -43,7 +45,9 @@ def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
     return (
         Stage(
             name="decode",
-            step=functools.partial(streams.decode.step, config=configs.decode),
+            step=functools.partial(
+                streams.decode.step, config=configs.decode, asn_tables=configs.asn_tables
+            ),
             collections=streams.decode.COLLECTIONS,
             raw_log="flow.datagrams",
             topics=("directory",),

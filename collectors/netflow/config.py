@@ -85,7 +85,8 @@ class FlowDecodeConfig:
     """How long a template that came over UDP holds without being repeated; its data then waits for
     the next. 0: for ever."""
     template_octets_limit: int = 67_108_864
-    """Most octets of templates over all exporters; the longest silent are forgotten first."""
+    """Most octets of templates and names over all exporters; the longest silent are forgotten
+    first."""
     template_fields_limit: int = 1_024
     """Most fields of one template."""
     samplers_per_session_limit: int = 1_024
@@ -96,6 +97,10 @@ class FlowDecodeConfig:
         "-", "--", "n/a", "none", "null", "(null)", "unknown", "undefined",
     )  # fmt: skip
     """What exporters send as user name where they know none; upper and lower case are alike."""
+    application_name_octets_limit: int = 64
+    """Most octets of an application's name; a longer one is none."""
+    applications_per_session_limit: int = 4_096
+    """Most applications of one exporter and observation domain whose names are remembered."""
     sets_per_datagram_limit: int = 1_024
     """Most sets read from one datagram."""
     running_flows_limit: int = 1_000_000

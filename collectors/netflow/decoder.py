@@ -13,12 +13,14 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import NO_CONNECTION, DatagramBlock
 from collectors.netflow import held
+from collectors.netflow.applications import ApplicationNames
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.connections import begins_at, end_sessions, sessions_of, split_ends
 from collectors.netflow.dedup import drop_duplicates
@@ -40,7 +42,7 @@ from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
 from collectors.netflow.skew import measure
 from collectors.netflow.templates import IPFIX, V1
-from collectors.netflow.texts import user_names
+from collectors.netflow.texts import Applications, user_names
 from collectors.netflow.volume import VolumeRules, fill_volume
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from collectors.sflow.decoder import SampleDecoder
@@ -161,7 +163,10 @@ class Decoding:
         options, others = data.by_kind()
         counts = np.zeros(len(data.row), np.int64)
         announced = self._gathered(data, options, counts, records_max)
-        announcing = (group for groups in announced for group in groups)
+        self._applications = ApplicationNames(sessions, config, self.note)
+        announcing = self._applications.watch(
+            (group for groups in announced for group in groups), data.rows
+        )
         begun = begins_at(sessions, rows, sets)
         timelines = learn_sampling(sessions, announcing, data.rows, config, self.note, begun)
         commit_templates(sessions, learned)
@@ -284,9 +289,10 @@ class Decoding:
         is_repeat tells of each datagram whether its flows came before.
         """
         traffic = [group for group in groups if group.layout.is_traffic]
-        columns = empty_columns(sum(len(group.records) for group in traffic))
+        columns: dict[str, Any] = empty_columns(sum(len(group.records) for group in traffic))
         names = user_names(self.config)
         rules = VolumeRules(self.sessions)
+        applications = Applications(self.config, self._applications)
         start = 0
         for group in traffic:
             part = slice(start, start + len(group.records))
@@ -296,10 +302,15 @@ class Decoding:
             fill_rates(columns, part, group, (rows, timelines, self.sessions), self.config)
             if group.layout.texts:
                 columns["user_name"][part] = names.numbers(group, "user_name")
+                session = rows.session[group.row]
+                columns["application"][part] = applications.numbers(group, session)
             fill_volume(columns, part, group, rows, rules)
         for number in rows.origin[names.refused_rows()].tolist():
             self.note(number, "user_name_too_long", 1)
-        flows = Flows(rows=rows, user_names=names.known, **columns)
+        for number in rows.origin[applications.refused_rows()].tolist():
+            self.note(number, "application_name_too_long", 1)
+        tables: dict[str, Any] = {"user_names": names.known, "applications": applications.known}
+        flows = Flows(rows=rows, **tables, **columns)
         return self._believed(flows.take(~is_repeat[flows.row]) if is_repeat.any() else flows)
 
     def _believed(self, flows: Flows) -> Flows:

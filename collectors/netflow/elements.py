@@ -146,6 +146,8 @@ TEXTS: Mapping[str, tuple[Element, ...]] = {
     "user_name": ((0, 371), (0, 40_000), (0, 56_702), (0, 57_714), (35_632, 242), (5951, 205),
                   (15_397, 28), (637, 93)),
     "local_end": ((PROCERA, 15),),
+    "application": _iana(95),
+    "application_name": ((0, 96), (0, 56_701), (0, 57_591), (35_632, 119)),
 }  # fmt: skip
 """Texts of a flow, read from the first element of the list that is not empty in the record.
 
@@ -153,6 +155,9 @@ user_name: userName; Cisco ASA's AAA user name, Palo Alto's User-ID and ntop's R
 three v9 elements without enterprise; ntop (35632), Citrix NetScaler's AAA user name (5951),
 Procera's subscriber identifier (15397), Nokia's NAT subscriber string (637).
 local_end: Procera counts as seen from the local end, and says among other things which that is.
+application: applicationId, whose name options tell (RFC 6759 §6.5). application_name:
+applicationName, Palo Alto's App-ID and ntop's layer 7 protocol, the last two without enterprise in
+v9.
 """
 
 ADDRESSES = ("source", "destination", "nat_source", "nat_destination")

@@ -13,6 +13,7 @@ from collectors.netflow.elements import ADDRESSES
 from collectors.netflow.headers import Rows
 from collectors.netflow.layouts import COUNTERS, Layout
 from collectors.netflow.times import flow_times
+from rating.classes import Application
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
@@ -58,8 +59,8 @@ class Flows:
     address: 0, 0); the nat_ ends are the post-NAT addresses (225, 226, 281, 282) and ports (227,
     228), 0 where absent.
     tos is the whole octet (DSCP is its upper six bits). user_name indexes user_names, the different
-    names of the batch, of which the first is "": no name. start_at <= end_at are ms since 1970 by
-    the exporter's clock; `times` are by ours.
+    names of the batch, of which the first is "": no name; application likewise applications.
+    start_at <= end_at are ms since 1970 by the exporter's clock; `times` are by ours.
     rate_numerator / rate_denominator is the sampling rate, 1 where not known.
     ingress_interface and egress_interface (elements 10, 14; 0: unknown) are there where settings
     name interfaces of the exporter. running is not 0 where counters go on from record to record
@@ -100,7 +101,9 @@ class Flows:
     flow_key: UInt64s
     order: Int64s
     user_name: NDArray[np.uint32]
+    application: NDArray[np.uint32]
     user_names: tuple[str, ...] = ("",)
+    applications: tuple[Application, ...] = (Application(),)
 
     def __len__(self) -> int:
         """Return the number of flow records."""
@@ -146,22 +149,26 @@ def join_flows(parts: Sequence[Flows]) -> Flows:
     """Return the parts of one block as one; there is at least one part."""
     if len(parts) == 1:
         return parts[0]
-    numbers: dict[str, int] = {}
-    for part in parts:
-        for name in part.user_names:
-            numbers.setdefault(name, len(numbers))
     columns: dict[str, Any] = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Flows)
         if isinstance(getattr(parts[0], field.name), np.ndarray)
     }
-    columns["user_name"] = np.concatenate(
-        [
-            np.array([numbers[name] for name in part.user_names], np.uint32)[part.user_name]
-            for part in parts
-        ]
-    )
-    return dataclasses.replace(parts[0], user_names=tuple(numbers), **columns)
+    columns["user_name"], users = _joined(parts, "user_name", "user_names")
+    columns["application"], told = _joined(parts, "application", "applications")
+    return dataclasses.replace(parts[0], user_names=users, applications=told, **columns)
+
+
+def _joined(
+    parts: Sequence[Flows], column: str, table: str
+) -> tuple[NDArray[np.uint32], tuple[Any, ...]]:
+    """Return a column that indexes a table of its part, as one of a table of all."""
+    numbers: dict[Any, int] = {}
+    joined = []
+    for part in parts:
+        own = [numbers.setdefault(value, len(numbers)) for value in getattr(part, table)]
+        joined.append(np.array(own, np.uint32)[getattr(part, column)])
+    return np.concatenate(joined), tuple(numbers)
 
 
 def empty_columns(count: int) -> dict[str, NDArray[Any]]:
@@ -182,6 +189,7 @@ def empty_columns(count: int) -> dict[str, NDArray[Any]]:
     columns["rate_denominator"] = np.ones(count, np.int64)
     columns["rate_known"] = np.zeros(count, np.bool_)
     columns["user_name"] = np.zeros(count, np.uint32)
+    columns["application"] = np.zeros(count, np.uint32)
     return columns
 
 

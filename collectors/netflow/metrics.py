@@ -25,6 +25,8 @@ REFUSALS: Mapping[str, str] = {
     "held_limit": "data sets without template beyond the limits of what waits",
     "duplicate": "byte-identical datagrams of one exporter within the window",
     "implausible_counter": "records whose octets or packets cannot be true",
+    "application_name_too_long": "names of applications longer than the limit (not read)",
+    "applications_per_session_limit": "names of applications beyond an exporter's limit",
     "user_name_too_long": "records whose user name is longer than the limit (read without it)",
     "nat_event_unknown": "records of a natEvent (element 230) that the registry does not have",
     "nat_event_unusable": "events of a NAT that lack an address or a port",

@@ -146,7 +146,7 @@ class Sessions:
             shared = self._view.get(SESSION, merged) if key != merged else None
             if shared is not None:
                 own = {i: t for i, t in shared.templates.items() if t.source_port == port}
-                session = Session(own, dict(shared.samplers))
+                session = Session(own, dict(shared.samplers), dict(shared.applications))
         progress = progress or Progress()
         self._index[key] = len(self.keys)
         self.keys.append(key)

@@ -52,18 +52,21 @@ class Template:
 class Session:
     """What one exporter's observation domain announced.
 
-    templates by id; samplers by selector id (or DOMAIN_RATE, BOOT_AT) as numerator, denominator.
+    templates by id; samplers by selector id (or DOMAIN_RATE, BOOT_AT) as numerator, denominator;
+    applications are names by id, ``13:480``.
     """
 
     templates: dict[int, Template] = dataclasses.field(default_factory=dict)
     samplers: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    applications: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def octets(self) -> int:
         """Return what the session is charged against the limit of templates."""
         count = len(self.templates) + len(self.samplers)
+        names = sum(len(told) + len(name) for told, name in self.applications.items())
         definitions = sum(len(template.definition) for template in self.templates.values())
-        return TEMPLATE_OCTETS * count + definitions
+        return TEMPLATE_OCTETS * count + definitions + names
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import polars as pl
+from sqlalchemy import Connection
 
-from billing.adapters.databases import open_database, writing
+from billing.adapters.databases import open_database, reading, writing
 from billing.adapters.rows import write_rows
 from collectors.adapters.segments import SegmentReader
 from infra.settings import Settings
+from infra.wiring.databases import business_database
 from infra.wiring.paths import LOGS, database_url, log_directory, store_directory
+from streams.adapters.asn_store import StoredAsnTables
 from streams.embedded import EmbeddedRunner
 from streams.sessions import SessionsStageConfig
 from streams.topology import StageConfigs, build_stages
@@ -45,7 +49,23 @@ def stage_configs(settings: Settings) -> StageConfigs:
         sessions=SessionsStageConfig(settings.rating.sessions, settings.collectors.radius),
         attribute=settings.rating.attribution,
         rate=settings.rating.rate,
+        asn_tables=asn_tables(settings),
     )
+
+
+def asn_tables(settings: Settings) -> StoredAsnTables:
+    """Return the AS files in the business database, each read when first asked for."""
+
+    @contextlib.contextmanager
+    def read() -> Iterator[Connection]:
+        database = business_database(settings, "asn")
+        try:
+            with reading(database) as connection:
+                yield connection
+        finally:
+            database.dispose()
+
+    return StoredAsnTables(read)
 
 
 def sink_position(settings: Settings) -> int:

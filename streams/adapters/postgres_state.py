@@ -105,13 +105,14 @@ class PostgresState(CachedState):
             )
         self.attach(connection)
 
-    def attach(self, connection: Connection) -> None:
-        """Use this connection to read the state of a task that has run before."""
+    def attach(self, connection: Connection) -> bool:
+        """Use this connection to read; return whether the task has run before."""
         self._connection = connection
         rows = connection.exec_driver_sql(
             "select collection, space_id from state_space where task = %s", (self.task,)
         )
         self._space_ids = {str(row[0]): int(row[1]) for row in rows}
+        return self._space_ids.keys() >= set(self._collections)
 
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """Return (key, encoded value) of those keys that exist."""

@@ -37,10 +37,16 @@ class TaskState(CachedState):
                 "insert or ignore into state_space(task, collection) values(?, ?)",
                 (self.task, collection),
             )
+        self.attach(connection)
+
+    def attach(self, connection: Connection) -> bool:
+        """Use this connection to read; return whether the task has run before."""
+        self._connection = connection
         rows = connection.exec_driver_sql(
             "select collection, space_id from state_space where task = ?", (self.task,)
         )
         self._space_ids = {str(row[0]): int(row[1]) for row in rows}
+        return self._space_ids.keys() >= set(self._collections)
 
     def load(self, collection: str, keys: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """Return (key, encoded value) of those keys that exist."""

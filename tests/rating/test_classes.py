@@ -53,6 +53,7 @@ def ends(
         port=np.full(n, port, np.uint16),
         protocol=np.full(n, protocol, np.uint8),
         dscp=np.full(n, dscp, np.uint8),
+        application=np.zeros(n, np.uint32),
     )
 
 

@@ -557,5 +557,5 @@ def test_flows_take_keeps_columns_together() -> None:
     assert all(
         len(getattr(kept, field.name)) == 2
         for field in dataclasses.fields(kept)
-        if field.name not in ("rows", "user_names")
+        if field.name not in ("rows", "user_names", "applications")
     )
