@@ -22,6 +22,7 @@ DELEGATED = {
     ("demo",): ("infra.demo", "run Flowrate with a simulated network (what `make run` does)"),
     ("inspect", "flows"): ("infra.inspect_flows", "decode NetFlow, IPFIX and sFlow captures"),
     ("inspect", "radius"): ("infra.inspect_radius", "decode RADIUS captures"),
+    ("nat",): ("infra.nat", "who was behind a public address and port, and why"),
     ("dashboards", "publish"): ("dashboards.publish", "send the dashboards to a Grafana"),
     ("dashboards", "export"): ("dashboards.export", "write the dashboards as JSON files"),
     ("topics",): ("infra.topics", "create, compare and grow the topics of a cluster"),

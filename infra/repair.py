@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 from sqlalchemy.exc import IntegrityError
 
 from infra.clock import open_clock
+from infra.instants import instant, milliseconds
 from infra.settings import Settings, SettingsError, find_file, load_settings
 from infra.wiring.repair import RepairShop
 from streams.adapters.kafka_ranges import RangeLostError
@@ -65,7 +65,9 @@ def _repair(shop: RepairShop, settings: Settings, options: argparse.Namespace, n
         print(f"repair {repair_id} was posted before; {sent} messages were still to be sent")
         return 0
     try:
-        which = range_of(settings, _ms(options.begin), _ms(options.end), options.warm_up)
+        which = range_of(
+            settings, milliseconds(options.begin), milliseconds(options.end), options.warm_up
+        )
     except ValueError as error:
         print(f"flowrate: --from, --to: {error}", file=sys.stderr)
         return EXIT_REFUSED
@@ -110,17 +112,6 @@ def summary(usage: pl.DataFrame) -> list[str]:
     return [*lines[:_LINES_MAX], f"… and {more} more"] if more > 0 else lines
 
 
-def _ms(at: datetime.datetime) -> int:
-    return int(at.timestamp()) * 1000
-
-
-def _instant(text: str) -> datetime.datetime:
-    at = datetime.datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text}: expected an offset, such as {text}+06:00")
-    return at
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowrate repair",
@@ -128,9 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         " it with the usage that was sent, and post the signed difference.",
         allow_abbrev=False,
     )
-    instant = "first minute, 2026-11-29T00:00+06:00"
-    parser.add_argument("--from", dest="begin", type=_instant, required=True, help=instant)
-    parser.add_argument("--to", dest="end", type=_instant, required=True, help="end, not included")
+    first = "first minute, 2026-11-29T00:00+06:00"
+    parser.add_argument("--from", dest="begin", type=instant, required=True, help=first)
+    parser.add_argument("--to", dest="end", type=instant, required=True, help="end, not included")
     parser.add_argument("--dry-run", action="store_true", help="print the difference only")
     parser.add_argument("--id", help="name of the repair; a name is posted once (default: range)")
     parser.add_argument(

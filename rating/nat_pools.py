@@ -163,7 +163,7 @@ class CompiledPool:
         self.pool = pool
         self.outside = parse_prefix(pool.outside)
         self._outside_low = _low(self.outside)
-        self._dynamic_from = pool.dynamic_from
+        self.dynamic_from = pool.dynamic_from
         if pool.inside:
             inside = parse_prefix(pool.inside)
             self._inside_high = int.from_bytes(inside.address[:8], "big")
@@ -175,7 +175,7 @@ class CompiledPool:
 
         Ports below and above those that the NAT gives away are one cell each.
         """
-        pool, low = self.pool, self._dynamic_from
+        pool, low = self.pool, self.dynamic_from
         size = pool.block_ports
         first = low + (port - low) // size * size
         last = np.minimum(first + size - 1, pool.last_port)
@@ -200,7 +200,7 @@ class CompiledPool:
         share = (port - pool.first_port) // pool.ports_per_subscriber
         inside_shares = (port >= pool.first_port) & (share < pool.sharers)
         with_ports = has_ports(protocol)
-        if pool.sharers == 1 and self._dynamic_from > pool.last_port:
+        if pool.sharers == 1 and self.dynamic_from > pool.last_port:
             share = np.where(with_ports, share, 0)
             known = inside_shares | ~with_ports
         else:
