@@ -56,6 +56,24 @@ class UsageTotal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FlowQuality:
+    """How sure flow usage is over one step that begins at start_at (ms); octets are both ways.
+
+    octets are scaled by the sampling rate, octets_exported as exporters counted them,
+    octets_rate_unknown the part of octets whose rate nobody knew. octets_missing is what loss on
+    the way may have taken beyond them, an estimate; octets_unnumbered came from exporters whose
+    datagrams bear no numbers, so that only the collector's own drops are in the estimate.
+    """
+
+    start_at: int
+    octets: int
+    octets_exported: int
+    octets_rate_unknown: int
+    octets_missing: int
+    octets_unnumbered: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EvidenceRow:
     """A piece of an invoice line: one local day, one session or one minute of it.
 
@@ -139,6 +157,13 @@ class UsageQueries(Protocol):
 
     def top_subscribers(self, which: UsageFilter, limit: int) -> list[UsageTotal]:
         """Return the subscribers with the most octets, greatest first."""
+        ...
+
+    def flow_quality(self, which: UsageFilter, step: str, timezone: str) -> list[FlowQuality]:
+        """Return ascending steps; step is hour (UTC), day (local) or range (at most one).
+
+        which must name subscribers or rating keys. Hours count whole, each once it is over.
+        """
         ...
 
     def evidence(self, which: EvidenceFilter, level: str) -> list[EvidenceRow]:

@@ -12,6 +12,7 @@ from api.instants import MINUTE_MS
 from api.ports import (
     EvidenceFilter,
     EvidenceRow,
+    FlowQuality,
     RatedRow,
     UsageFilter,
     UsagePoint,
@@ -66,6 +67,14 @@ class WarehouseUsage:
         scope, values = _scope(which)
         rows = self._ask(queries.top_subscribers(scope), {**values, "limit": limit})
         return [UsageTotal(row.key, row.octets_up, row.octets_down) for row in rows]
+
+    def flow_quality(self, which: UsageFilter, step: str, timezone: str) -> list[FlowQuality]:
+        """Return how sure flow usage is, per step; see the port."""
+        scope, values = _scope(which)
+        query = queries.flow_quality(step, scope)
+        if "time_zone" in query.parameters:
+            values["time_zone"] = timezone
+        return [FlowQuality(*dataclasses.astuple(row)) for row in self._ask(query, values)]
 
     def evidence(self, which: EvidenceFilter, level: str) -> list[EvidenceRow]:
         """Return the line's pieces; see the port."""

@@ -274,6 +274,24 @@ TRUST: tuple[Panel, ...] = (
         lines(units.Seconds),
     ),
     Panel(
+        "Flows of the chosen subscribers: how sure",
+        "Octets per hour that loss on the way may have taken (an estimate, never billed), and those"
+        " whose sampling rate nobody knew.",
+        24,
+        7,
+        [
+            PanelQuery(
+                queries.flow_quality("hour"),
+                {
+                    "time": TIME,
+                    "may be missing": "octets_missing",
+                    "rate unknown": "octets_rate_unknown",
+                },
+            )
+        ],
+        lines(units.BytesSI, bars=True),
+    ),
+    Panel(
         "Late usage",
         "Received behind its period's lateness bound: billed on the next invoice.",
         24,

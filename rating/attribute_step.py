@@ -12,12 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from rating import binding_table, directory, pages
+from rating import binding_table, directory, flow_hours, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
     ATTRIBUTED,
     COUNTERS,
     HOLDER_KEY,
+    PROVENANCE,
     USAGE_KEY,
     Evidence,
     owners_of,
@@ -26,6 +27,7 @@ from rating.attribution import (
     usage_of,
 )
 from rating.binding_table import BindingTable
+from rating.flow_hours import FlowHours
 from rating.knots import MINUTE_MS
 from rating.minute_joins import MinuteJoin
 from rating.plausible import SUM_MAX
@@ -49,6 +51,7 @@ COLLECTIONS: dict[str, Any] = {
     **pages.COLLECTIONS,
     **binding_table.COLLECTIONS,
     **directory.COLLECTIONS,
+    **flow_hours.COLLECTIONS,
 }
 _KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
 _USER_SCHEMA = pl.Schema({"user_name": pl.String(), "subscriber_id": pl.String()})
@@ -85,6 +88,8 @@ class _Worker(MinuteJoin):
         )
         self.usage: list[pl.DataFrame] = []
         self.nobodys: list[pl.DataFrame] = []
+        over_before_hour = max(0, watermark_at - self.delay_ms) // flow_hours.HOUR_MS
+        self.hours = FlowHours(view, over_before_hour)
         self._bindings: BindingTable | None = None
         self._statics: pl.DataFrame | None = None
 
@@ -154,7 +159,7 @@ class _Worker(MinuteJoin):
             pl.col("subscriber_id_new").alias("subscriber_id"),
             pl.col("session_id_new").alias("session_id"),
         )
-        minus = rows.join(taken, on=HOLDER_KEY).with_columns(*(-pl.col(name) for name in COUNTERS))
+        minus = rows.join(taken, on=HOLDER_KEY).with_columns(-pl.col(*COUNTERS, *PROVENANCE))
         both = pl.concat([minus, rows.join(given, on=HOLDER_KEY)])
         self.counters["attribute_reattributed_rows"] += self._send(both, minute)
 
@@ -162,8 +167,15 @@ class _Worker(MinuteJoin):
 
     def _send(self, owned: pl.DataFrame, minute: int) -> int:
         """Send page rows with their owner as usage; return how many usage rows that makes."""
+        if not owned.height:
+            return 0
         usage = usage_of(owned, minute)
-        self.usage.append(usage)
+        self.usage.append(usage.drop(PROVENANCE))
+        exporters = owned["exporter"]
+        if (exporters == exporters[0]).all():
+            self.hours.add(minute, usage.with_columns(pl.lit(exporters[0]).alias("exporter")))
+        else:
+            self.hours.add(minute, owned)
         nobodys = owned.filter(pl.col("subscriber_id") == "")
         if nobodys.height:
             self.nobodys.append(_per_block(nobodys, minute))
@@ -199,10 +211,11 @@ class _Worker(MinuteJoin):
         frame = self._usage_frame() if self.usage else empty_frame(Usage)
         forget_before_at = self.horizon_at - self.bound_ms
         tables = self._bindings.changes(forget_before_at) if self._bindings else []
+        hours, told = self.hours.result()
         return StepResult(
-            changes=[*self.directory.changes, *self.pages.changes(), *tables],
+            changes=[*self.directory.changes, *self.pages.changes(), *tables, *hours],
             outputs=[Output("usage.measured", frame)] if frame.height else [],
-            rows=_unattributed_rows(self.nobodys),
+            rows=[*_unattributed_rows(self.nobodys), *told],
             counters=dict(self.counters),
         )
 

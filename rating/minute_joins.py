@@ -71,7 +71,8 @@ class MinuteJoin(abc.ABC):
         self.counters[f"{self.name}_rows"] += rows.height
         if self.pages.is_joined(minute):
             self.counters[f"{self.name}_late_rows"] += rows.height
-        page = add_up(self.plausible(rows, self.kind.key, self.page_octets_limit), self.kind)
+        limited = self.kind.limited or self.kind.key
+        page = add_up(self.plausible(rows, limited, self.page_octets_limit), self.kind)
         sent = self.send(page, minute)
         if sent.height and (minute + 1) * MINUTE_MS >= self.horizon_at:
             self.pages.add_joined(minute, sent.select(self.kind.schema.names()))

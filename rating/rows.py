@@ -186,6 +186,48 @@ class LossMinute:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LossHour:
+    """What came of one numbering of an exporter, and what is missing, per hour of receipt (decode).
+
+    numbering is ``v9/<domain>`` or ``sflow/<sub-agent>`` (``…:<port>`` where ports are told apart,
+    ``…:tcp`` all connections), and units what its sequence numbers count: flows (v5, v7),
+    datagrams (v9, sFlow), records (IPFIX). lost is units, and
+    falls where a late datagram takes its loss back; units is 0 where there are no numbers (v1).
+    clock_skew_ms is how far the exporter's clock was ahead, at last.
+
+    exporter "" is the collector itself: lost is datagrams, of whichever exporter, that the kernel
+    (numbering ``kernel/<port>``) or the queue to the disk (``queue/<port>``) dropped. The numbers
+    of the exporters miss them too.
+    """
+
+    exporter: str
+    numbering: str
+    hour: int
+    datagrams: int
+    units: int
+    lost: int
+    clock_skew_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FlowHour:
+    """What one exporter's flows say of one subscriber in one hour of UTC (stage attribute).
+
+    octets are both ways and scaled by the sampling rate, octets_exported as the exporter counted
+    them, octets_rate_unknown the part of octets whose rate nobody knew. Late usage and bindings add
+    differences. changed_at is the hour's end, or when what came later was received (ms).
+    """
+
+    subscriber_id: str
+    hour: int
+    exporter: str
+    octets: int
+    octets_exported: int
+    octets_rate_unknown: int
+    changed_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CollectorOutage:
     """A collector that was given up, as one partition of its log saw it (a cluster's runner).
 
@@ -211,6 +253,8 @@ KEYS: dict[type, tuple[str, ...]] = {
     AccountEventResult: ("event_id",),
     UnattributedMinute: ("source", "detail", "minute"),
     LossMinute: ("exporter", "minute"),
+    LossHour: ("exporter", "numbering", "hour"),
+    FlowHour: ("subscriber_id", "hour", "exporter"),
     CollectorOutage: ("producer", "partition", "expired_at"),
 }
 """Primary key of each row class. All rows replace, except those of ADDED."""
@@ -218,5 +262,7 @@ KEYS: dict[type, tuple[str, ...]] = {
 ADDED: dict[type, tuple[str, ...]] = {
     UnattributedMinute: ("octets_up", "octets_down"),
     LossMinute: ("datagrams", "lost", "refused"),
+    LossHour: ("datagrams", "units", "lost"),
+    FlowHour: ("octets", "octets_exported", "octets_rate_unknown"),
 }
 """Columns that add to the stored value, by row class."""

@@ -20,17 +20,18 @@ from collectors.datagrams import DatagramBlock, decode_datagrams
 from collectors.netflow import state
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.counting import Counting
-from collectors.netflow.decoder import Decoded, Decoding
+from collectors.netflow.decoder import HOUR_MS, Decoded, Decoding
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
+from collectors.sflow.headers import SFLOW5
 from rating.addresses import format_address, parse_prefix
 from rating.asn_table import ASN_FILE, AsnTables, NoAsnTables, is_asn_file
 from rating.classes import CLASS_RULE, OWN_PREFIX, RuleEntry, Rules, decode_rule
 from rating.nat_pools import NAT_POOL, decode_pool
 from rating.ports import Batch, Block, Delete, Output, Put, StateView, StepResult
 from rating.records import DeadLetter, DirectoryEntry, frame_of, schema_of
-from rating.rows import LossMinute
+from rating.rows import LossHour, LossMinute
 from streams.flow_minutes import flow_minutes
 from streams.nat_rows import nat_event_rows
 
@@ -112,7 +113,7 @@ def step(
     return StepResult(
         changes=[*changes, *decoded.changes],
         outputs=outputs,
-        rows=_losses(decoded, int(block.received_at.max())) if len(block) else (),
+        rows=[*_losses(decoded, block), *_loss_hours(decoded)],
         counters={name: count for name, count in counters.items() if count},
     )
 
@@ -186,8 +187,38 @@ def _compiled(entries: tuple[RuleEntry, ...], asn_tables: AsnTables) -> Rules:
     return Rules(entries, asn_tables)
 
 
-def _losses(decoded: Decoded, received_at: int) -> list[LossMinute]:
+def _loss_hours(decoded: Decoded) -> list[LossHour]:
+    """Return what came and what is missing, by numbering and hour of receipt."""
+    rows = [
+        LossHour(*_numbering(key), hour, h.datagrams, h.units, h.lost, h.clock_skew_ms)
+        for (key, hour), h in decoded.heard.items()
+    ]
+    for drops in decoded.drops:
+        hour = drops.received_at // HOUR_MS
+        for kind, count in (("kernel", drops.kernel), ("queue", drops.queue)):
+            if count:
+                numbering = f"{kind}/{drops.local_port}"
+                rows.append(LossHour("", numbering, hour, 0, 0, count, 0))
+    return rows
+
+
+def _numbering(key: str) -> tuple[str, str]:
+    """Return exporter and numbering of a session's key, as `LossHour` has them."""
+    address, version, domain = state.split_session_key(key)
+    which = key.rpartition(":")[2]
+    if state.is_connected(key):
+        suffix = ":tcp"  # All connections together: each has numbers of its own, sums add up.
+    else:
+        suffix = "" if which == state.SHARED else f":{int(which)}"
+    protocol = "sflow" if version == SFLOW5 else f"v{version}"
+    return format_address(address), f"{protocol}/{domain}{suffix}"
+
+
+def _losses(decoded: Decoded, block: DatagramBlock) -> list[LossMinute]:
     """Return what each exporter sent and lost in a batch, under its newest receive minute."""
+    if not len(block):
+        return []
+    received_at = int(block.received_at.max())
     sums: dict[str, Counter[str]] = {}
     for (origin, name), count in decoded.counts.items():
         exporter = format_address(decoded.origins[origin].address)

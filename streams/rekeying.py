@@ -27,6 +27,7 @@ from rating.attribution import (
     encode_page,
 )
 from rating.endings import Marker
+from rating.flow_hours import FLOW_HOURS, SCHEMA, summed
 from rating.pages import Chunk, Page
 from rating.rate_state import WaitingCell
 from rating.translate_step import TRANSLATED
@@ -215,6 +216,14 @@ def _pages(kind: PageKind) -> Moves:
     return moves
 
 
+def _flow_hours(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
+    """A minute's sums of all old partitions are one: any partition may tell them."""
+    for key, same in itertools.groupby(read(collection), key=lambda row: row[1]):
+        frames = [decode_page(decode_value(value, bytes), SCHEMA) for _, _, value in same]
+        body = encode_value(encode_page(summed(frames)))
+        yield key_partition(key, growth.after), collection, key, body
+
+
 def _sort(page: Page, number: int) -> str:
     """Return the field of a page that names a chunk; StopIteration where none does is a bug."""
     return next(
@@ -296,7 +305,12 @@ RULES_OF: Mapping[str, Mapping[str, Moves]] = {
         "translations": _moved(_by_outside_address),
         "translations_past": _moved(_by_outside_address),
     },
-    "attribute": {"minutes": _pages(ATTRIBUTED), "bindings": _bindings, **_DIRECTORY},
+    "attribute": {
+        "minutes": _pages(ATTRIBUTED),
+        "bindings": _bindings,
+        FLOW_HOURS: _flow_hours,
+        **_DIRECTORY,
+    },
     "rate": {
         "keys": _moved(_by_key(lambda row: row[1])),
         "balances": _moved(_by_key(lambda row: row[1])),

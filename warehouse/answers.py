@@ -79,6 +79,23 @@ class LossPoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FlowQuality:
+    """What flows say of somebody's usage in one step, and how sure that is; octets both ways.
+
+    octets are scaled by the sampling rate, octets_exported as exporters counted them,
+    octets_rate_unknown the part of octets whose rate nobody knew. octets_missing is what loss may
+    have taken, an estimate beyond octets; octets_unnumbered came from exporters without numbers.
+    """
+
+    at: int
+    octets: int
+    octets_exported: int
+    octets_rate_unknown: int
+    octets_missing: int
+    octets_unnumbered: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EvidencePiece:
     """A piece of an invoice line: key is the day, the session or the minute's instant in ms.
 

@@ -135,7 +135,10 @@ class RetentionConfig:
     """Commands to NASes."""
 
     loss_days: int = 0
-    """Lost export datagrams per minute."""
+    """Lost export datagrams per minute and hour."""
+
+    flow_hour_days: int = 0
+    """What flows say of each subscriber per hour and exporter."""
 
     invoice_days: int = 0
     """Issued invoices and their lines, by their period's end."""

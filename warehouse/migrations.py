@@ -46,6 +46,7 @@ _FIRST_BASE = dataclasses.replace(
 )
 _FIRST_SNAPSHOTS = ("live_session", "alert", "command", "loss_minute")
 _SECOND_SNAPSHOTS = ("session", "invoice", "invoice_line")
+_THIRD_SNAPSHOTS = ("loss_hour", "flow_hour")
 _SECOND_ROLLUPS = (SUBSCRIBER_MINUTE, SUBSCRIBER_HOUR, SUBSCRIBER_DAY)
 
 
@@ -70,9 +71,14 @@ def _cluster_tables(generation: int) -> tuple[str, ...]:
     )
 
 
+def _flow_hours(generation: int) -> tuple[str, ...]:
+    return _created(tuple(SNAPSHOTS[name][1] for name in _THIRD_SNAPSHOTS), generation)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", _first_tables),
     Migration(2, "usage per subscriber, sessions, invoices", _cluster_tables, _SECOND_ROLLUPS),
+    Migration(3, "loss and flow usage per hour", _flow_hours),
 )
 """In order and never changed once released; tests/warehouse/schema.sql shows the sum."""
 

@@ -32,6 +32,8 @@ def days_kept(config: RetentionConfig) -> Mapping[str, int]:
         "alert": config.alert_days,
         "command": config.command_days,
         "loss_minute": config.loss_days,
+        "loss_hour": config.loss_days,
+        "flow_hour": config.flow_hour_days,
         "invoice": config.invoice_days,
         "invoice_line": config.invoice_days,
     }

@@ -36,6 +36,8 @@ CHANGED_SINCE: Mapping[str, str] = {
         " OR verified_at >= :since OR settled_at >= :since OR outcome IN ('pending', 'sent')"
     ),
     "loss_minute": "minute >= :since / 60000",
+    "loss_hour": "hour >= :since / 3600000",
+    "flow_hour": "changed_at >= :since",
     "session": "last_seen_at >= :since OR ended_at >= :since",
     "invoice": (
         "status <> 'draft' AND (issued_at >= :since OR paid_at >= :since OR status = 'void' OR"
@@ -51,9 +53,14 @@ SOURCES: Mapping[str, str] = {
 }
 """Snapshot -> the business tables it is read from, where they are not named as it is."""
 
-SLOW: Mapping[str, int] = {"invoice": 40 * 86_400_000, "invoice_line": OVERLAP_MS}
+SLOW: Mapping[str, int] = {
+    "invoice": 40 * 86_400_000,
+    "invoice_line": OVERLAP_MS,
+    "flow_hour": 1_800_000,
+}
 """Snapshots copied each `invoice_interval_seconds`, and how far (ms) each copy reaches back: a
-clerk may enter a payment days after it was received."""
+clerk may enter a payment days after it was received; an hour of flows is told once it is over, the
+later the further the engine is behind."""
 
 
 def statement_of(name: str) -> str:

@@ -19,7 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from rating.records import UNATTRIBUTED_PREFIX, RatedUsage
-from rating.rows import KEYS, Alert, LiveSession, LossMinute
+from rating.rows import KEYS, Alert, FlowHour, LiveSession, LossHour, LossMinute
 
 DEDUPLICATION_WINDOW = 10_000
 """Inserts per table whose tokens are remembered. A token is forgotten after so many inserts of
@@ -418,6 +418,14 @@ SNAPSHOTS: dict[str, tuple[type, Table]] = {
     "loss_minute": (
         LossMinute,
         _snapshot("loss_minute", LossMinute, KEYS[LossMinute], "minute * 60"),
+    ),
+    "loss_hour": (
+        LossHour,
+        _snapshot("loss_hour", LossHour, KEYS[LossHour], "hour * 3600"),
+    ),
+    "flow_hour": (
+        FlowHour,
+        _snapshot("flow_hour", FlowHour, KEYS[FlowHour], "hour * 3600"),
     ),
     "session": (
         LiveSession,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.instants import Instant, InstantIn
+from api.models.usage import FlowQuality
 from api.models.values import (
     EVENT_EXAMPLE,
     MONEY_EXAMPLE,
@@ -305,7 +306,8 @@ class Price(Model):
 class Evidence(Model):
     """What a line is made of: its price, then pieces, one level deeper each, down to the rows.
 
-    `price` is there at level day; `rows` instead of pieces at level row.
+    `price` is there at level day; `rows` instead of pieces at level row. `flow_quality` is there at
+    level day where flows measured the line: how sure its octets are, over the whole line.
     """
 
     model_config = example(
@@ -325,6 +327,7 @@ class Evidence(Model):
     price: Price | None = None
     pieces: list[EvidencePiece] = Field(default_factory=list)
     rows: list[RatedUsage] = Field(default_factory=list)
+    flow_quality: FlowQuality | None = None
 
 
 _PAYMENT = {

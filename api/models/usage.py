@@ -67,6 +67,56 @@ class Series(Model):
     points: list[Point]
 
 
+_QUALITY = {
+    "start_at": "2026-11-21T10:00:00Z",
+    "octets": 2_520_000_000,
+    "octets_exported": 25_200_000,
+    "octets_rate_unknown": 0,
+    "octets_missing": 12_600_000,
+    "missing_permille": 5,
+    "octets_unnumbered": 0,
+}
+
+
+class FlowQuality(Model):
+    """How sure flow usage is over one step; octets are both ways.
+
+    `octets` are scaled by the sampling rate, `octets_exported` as the exporters counted them;
+    `octets_rate_unknown` is the part of `octets` whose sampling rate nobody knew (1 was used).
+    `octets_missing` is an estimate of what loss on the way took beyond `octets`, in permille of
+    both together; it is never billed. `octets_unnumbered` came from exporters whose datagrams have
+    no sequence numbers: of them only what the collector itself dropped is known.
+    """
+
+    model_config = example(_QUALITY)
+
+    start_at: Instant
+    octets: int
+    octets_exported: int
+    octets_rate_unknown: int
+    octets_missing: int
+    missing_permille: int
+    octets_unnumbered: int
+
+
+class FlowQualitySeries(Model):
+    """How sure flow usage is over [from_at, until_at); steps without flows are left out."""
+
+    model_config = example(
+        {
+            "from_at": "2026-11-21T10:00:00Z",
+            "until_at": "2026-11-21T11:00:00Z",
+            "step": "hour",
+            "steps": [_QUALITY],
+        }
+    )
+
+    from_at: Instant
+    until_at: Instant
+    step: Literal["hour", "day"]
+    steps: list[FlowQuality]
+
+
 class ClassUsage(Model):
     """Octets of one traffic class over the range; share is of all octets, in permille."""
 

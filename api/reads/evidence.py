@@ -20,10 +20,12 @@ from api.models.billing import (
     PriceStep,
     RatedUsage,
 )
+from api.models.usage import FlowQuality
 from api.models.values import Money
-from api.ports import EvidenceFilter, EvidenceRow, Services
+from api.ports import EvidenceFilter, EvidenceRow, Services, UsageFilter
 from api.problems import invalid_parameter, not_found
 from api.reads.billing import get_invoice
+from api.reads.usage import quality_of
 from billing.adapters.evidence import LineEvidence, explain_line
 from billing.explanation import exact_text
 from rating.money import decode_exact, to_minor
@@ -136,7 +138,16 @@ def evidence_of(services: Services, plan: EvidencePlan) -> Evidence:
     if place.level != "day":
         found = [_piece(row, place) for row in pieces]
         return Evidence(**head, pieces=found if plan.is_counted else _octets_only(found))
-    return Evidence(**head, price=price_of(plan.line), pieces=_days(plan, pieces))
+    quality = _flow_quality(services, plan) if plan.line.source == "flows" else None
+    price, days = price_of(plan.line), _days(plan, pieces)
+    return Evidence(**head, price=price, pieces=days, flow_quality=quality)
+
+
+def _flow_quality(services: Services, plan: EvidencePlan) -> FlowQuality | None:
+    """Return how sure the flows behind the whole line are, None where none are known."""
+    which = UsageFilter(plan.line.from_at, plan.line.until_at, rating_keys=[plan.which.rating_key])
+    found = services.usage.flow_quality(which, "range", plan.line.timezone)
+    return quality_of(found[0]) if found else None
 
 
 def _octets_only(pieces: list[EvidencePiece]) -> list[EvidencePiece]:

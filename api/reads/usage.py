@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from api import ports
 from api.cursors import Paging, Slice, paged, slice_of
 from api.instants import MINUTE_MS
 from api.models.billing import Balance
-from api.models.usage import Counter, Session, Unattributed, UsageNow
+from api.models.usage import Counter, FlowQuality, Session, Unattributed, UsageNow
 from api.models.values import Money
 from billing.adapters import tables
 
@@ -25,6 +27,13 @@ def keys_in_branch(branch_id: str) -> Any:
     """Return a subquery of the rating keys with a subscription in the branch."""
     subscription = tables.subscription.c
     return select(subscription.rating_key).where(subscription.branch_id == branch_id)
+
+
+def quality_of(found: ports.FlowQuality) -> FlowQuality:
+    """Return a step of flow usage with the share of it that may be missing."""
+    whole = found.octets + found.octets_missing
+    permille = found.octets_missing * 1000 // whole if whole > 0 else 0
+    return FlowQuality(**dataclasses.asdict(found), missing_permille=permille)
 
 
 def usage_now(

@@ -13,6 +13,7 @@ from api.models.usage import (
     ByClass,
     ClassUsage,
     Counter,
+    FlowQualitySeries,
     Point,
     Series,
     Session,
@@ -142,6 +143,33 @@ def class_shares(totals: list[UsageTotal]) -> list[ClassUsage]:
         )
         for total in totals
     ]
+
+
+@router.get(
+    "/subscribers/{subscriber_id}/flow-quality", tags=["usage"], responses=problems(404, 503)
+)
+def get_flow_quality(
+    caller: CallerDep,
+    subscriber_id: str,
+    span: RangeDep,
+    step: Annotated[Literal["hour", "day"], Query(description="Width of a step")] = "hour",
+) -> FlowQualitySeries:
+    """Get how sure a subscriber's flow usage is: sampling known or not, lost on the way.
+
+    Hours are of UTC and are told once they are over; days are those of the subscriber's branch.
+    """
+    now = caller.services.now_ms()
+    with reading(caller.services.engine) as connection:
+        which = usage_filter(connection, caller.branch_id, span, subscriber_id, now)
+        found = parties.get_subscriber(connection, caller.branch_id, subscriber_id, now)
+        timezone = parties.get_branch(connection, None, found.branch_id).timezone
+    steps = caller.services.usage.flow_quality(which, step, timezone)
+    return FlowQualitySeries(
+        from_at=which.from_at,
+        until_at=which.until_at,
+        step=step,
+        steps=[reads.quality_of(one) for one in steps],
+    )
 
 
 @router.get("/usage/counters", tags=["usage"], responses=problems(404))

@@ -90,6 +90,7 @@ def show_subscriber(visitor: VisitorDep, subscriber_id: str, done: Choice = "") 
         context |= views.subscriber_context(
             connection, visitor.services, context["place"], subscriber_id
         )
+    context |= views.flows_context(visitor.services, subscriber_id)
     return page("subscriber.html", context | {"done": done, "ranges": charts.RANGES})
 
 

@@ -155,6 +155,10 @@ def open_charges(connection: Connection, branch_id: str | None, at: int) -> list
     return [Money.of(int(row.amount_minor), row.currency) for row in rows]
 
 
+FLOWS_SHOWN_MS = 86_400_000
+"""How far back the page of a subscriber shows hours of flows."""
+
+
 def today(services: Services, place: Place) -> tuple[int, int]:
     """Return the branch's local day so far as [start, now) in ms."""
     now = services.now_ms()
@@ -265,6 +269,18 @@ def subscriber_context(
         "invoices": billing.list_invoices(connection, reach, few, of_account).items,
         "profiles": speed_profiles(connection, services, subscriber.branch_id),
     }
+
+
+def flows_context(services: Services, subscriber_id: str) -> dict[str, Any]:
+    """Return how sure a subscriber's flows of the last day are; none where the warehouse fails."""
+    now = services.now_ms()
+    which = UsageFilter(max(0, now - FLOWS_SHOWN_MS), now + 1, subscriber_ids=[subscriber_id])
+    try:
+        steps = services.usage.flow_quality(which, "hour", "UTC")
+    except WarehouseUnavailableError:
+        services.count("api_warehouse_failures_total", 1)
+        return {"flows": []}
+    return {"flows": [usage.quality_of(step) for step in reversed(steps)]}
 
 
 def online_rates(connection: Connection, subscriber_ids: list[str]) -> dict[str, tuple[int, int]]:

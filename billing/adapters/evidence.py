@@ -22,7 +22,7 @@ from billing.proration import local_day
 from rating.directory import MEMBERSHIP
 from rating.money import decode_exact
 from rating.periods import Period
-from rating.plans import Meter, Plan, decode_plan
+from rating.plans import Meter, Plan, decode_plan, measured_by
 from rating.rows import UsageCharge, UsageDay
 from rating.segments import HistoryEvent, Segment, calendar_share, plan_cuts, segments_of
 
@@ -38,7 +38,8 @@ class LineEvidence:
     exact price. charges are the totals, revision by revision, up to the one that was billed. days
     are what the ledger posted for the line. Its usage lies in [from_at, until_at) ms; timezone is
     the branch's. is_per_session says that each session is priced by itself, so that the meter's
-    rated rows name it; else they are of a minute, whatever the sessions.
+    rated rows name it; else they are of a minute, whatever the sessions. source says whether
+    ``accounting`` or ``flows`` measured it.
     """
 
     invoice_id: str
@@ -58,6 +59,7 @@ class LineEvidence:
     from_at: int
     until_at: int
     is_per_session: bool
+    source: str
 
     @property
     def days_minor(self) -> int:
@@ -97,6 +99,7 @@ def explain_line(connection: Connection, invoice_id: str, line: int) -> LineEvid
         from_at=segment.start_at if segment else period.start_at,
         until_at=segment.end_at if segment else period.end_at,
         is_per_session=meter is not None and meter.scope == "session",
+        source=measured_by(plan) if plan else "accounting",
     )
 
 

@@ -245,6 +245,8 @@ account_event_result = _row_table(
 )
 unattributed_minute = _row_table("unattributed_minute", rows.UnattributedMinute)
 loss_minute = _row_table("loss_minute", rows.LossMinute, Index(None, "minute"))
+loss_hour = _row_table("loss_hour", rows.LossHour, Index(None, "hour"))
+flow_hour = _row_table("flow_hour", rows.FlowHour, Index(None, "hour"), Index(None, "changed_at"))
 collector_outage = _row_table("collector_outage", rows.CollectorOutage)
 
 ROW_TABLES: dict[type, Table] = {
@@ -259,6 +261,8 @@ ROW_TABLES: dict[type, Table] = {
     rows.AccountEventResult: account_event_result,
     rows.UnattributedMinute: unattributed_minute,
     rows.LossMinute: loss_minute,
+    rows.LossHour: loss_hour,
+    rows.FlowHour: flow_hour,
     rows.CollectorOutage: collector_outage,
 }
 """The table of each class of `rating.rows`."""

@@ -20,11 +20,11 @@ from collections.abc import Callable
 import numpy as np
 
 from collectors.adapters.connections import Listening, open_listening
+from collectors.adapters.drop_reports import DropReports
 from collectors.adapters.flow_connections import ConnectionReceiver, Offer
 from collectors.adapters.sockets import (
     DATAGRAM_OCTETS_MAX,
     BoundSocket,
-    kernel_drops,
     open_all,
     to_address,
 )
@@ -98,7 +98,8 @@ class _Item:
 class _Handover:
     """The queue between receive threads and the append loop, bounded in octets and in items."""
 
-    def __init__(self, octets_max: int, counters: Counters) -> None:
+    def __init__(self, octets_max: int, counters: Counters, reports: DropReports) -> None:
+        self._reports = reports
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._octets = 0
@@ -119,6 +120,7 @@ class _Handover:
             self._items.put(item)
         else:
             self._counters.add("flow_overflow_datagrams", item.datagrams)
+            self._reports.add_queue_drops(item.thread, item.datagrams)
 
     def offer(self, item: _Item, octets: int) -> bool:
         """Do the same where there is room, else nothing: whoever offers can wait."""
@@ -247,7 +249,9 @@ class _Appender:
         handover: _Handover,
         stop: threading.Event,
         counters: Counters,
+        reports: DropReports,
     ) -> None:
+        self._reports = reports
         self._config = config
         self._writer = writer
         self._handover = handover
@@ -284,7 +288,7 @@ class _Appender:
     def mark(self, threads: int, *, force: bool = False) -> bool:
         """Append "received through T" where it is due: T is the least of the threads'.
 
-        Returns whether it did.
+        What was dropped until then is told before it. Returns whether it did.
         """
         if len(self._through) < threads:
             return False
@@ -293,6 +297,11 @@ class _Appender:
         if not due or through <= self._marked_at:
             return False
         self._tried_at = through
+        drops = self._reports.body(through)
+        if drops is not None:
+            if not self._append("data", through, drops):
+                return False
+            self._reports.settle()
         if not self._append("marker", through, b""):
             return False
         self._marked_at = through
@@ -353,14 +362,15 @@ def run(
         for each in bound:
             each.socket.close()
         raise
-    handover = _Handover(config.queue_octets, counters)
+    reports = DropReports(bound, counters)
+    handover = _Handover(config.queue_octets, counters, reports)
     threads: list[_Receiver | ConnectionReceiver] = [
         _Receiver(number, each, config, handover, now_ms, stop) for number, each in enumerate(bound)
     ]
     if listening:
         offer = _offer_of(handover, len(threads))
         threads.append(ConnectionReceiver(listening, config, offer, now_ms, stop, counters))
-    appender = _Appender(config, writer, handover, stop, counters)
+    appender = _Appender(config, writer, handover, stop, counters, reports)
     for each in bound:
         if each.warning:
             log.warning("%s", each.warning)
@@ -373,15 +383,13 @@ def run(
         on_listening([*(each.port for each in bound), *(each.port for each in listening)])
         while not stop.is_set():
             appender.append_next(config.block_milliseconds / 1000)
-            if appender.mark(len(threads)):
-                counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
+            appender.mark(len(threads))
         # A thread may wait for room in the queue, so there must go on being some.
         while any(thread.is_alive() for thread in threads):
             appender.append_next(_STOPPING_WAIT_SECONDS)
         while appender.append_next(0):
             pass
         appender.mark(len(threads), force=True)
-        counters.set("flow_kernel_drops", kernel_drops([b.socket for b in bound]))
     finally:
         stop.set()
         handover.give_up()

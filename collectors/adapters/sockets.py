@@ -153,12 +153,17 @@ def to_address(host: str) -> bytes:
 
 
 def kernel_drops(opened: Iterable[socket.socket]) -> int:
-    """Return how many datagrams the kernel dropped for these sockets since each was opened.
+    """Return how many datagrams the kernel dropped for these sockets since each was opened."""
+    return sum(socket_drops(opened))
+
+
+def socket_drops(opened: Iterable[socket.socket]) -> list[int]:
+    """Return how many datagrams the kernel dropped for each socket since it was opened.
 
     Read from /proc/net/udp and udp6 by inode; 0 where the system has no such files.
     """
-    inodes = {os.fstat(each.fileno()).st_ino for each in opened}
-    return sum(drops for inode, drops in _udp_table() if inode in inodes)
+    dropped = dict(_udp_table())
+    return [dropped.get(os.fstat(each.fileno()).st_ino, 0) for each in opened]
 
 
 def _udp_table() -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.datagrams import NO_CONNECTION, DatagramBlock
+from collectors.drops import Drops, split_reports
 from collectors.netflow import held
 from collectors.netflow.applications import ApplicationNames
 from collectors.netflow.config import FlowDecodeConfig
@@ -49,6 +50,8 @@ from collectors.sflow.decoder import SampleDecoder
 from collectors.sflow.headers import SFLOW5, by_exporter
 from rating.ports import Delete, Put, StateView
 
+HOUR_MS = 3_600_000
+
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
@@ -61,6 +64,20 @@ COUNTED = (
 """What is counted per origin; every other name that is noted is a reason of refusal."""
 
 
+@dataclasses.dataclass(slots=True)
+class Heard:
+    """What came of a session in an hour of receipt: datagrams, and units of its sequence numbers.
+
+    lost is units; negative where late datagrams took back more than was lost. clock_skew_ms is how
+    far its clock was ahead, at last.
+    """
+
+    datagrams: int = 0
+    units: int = 0
+    lost: int = 0
+    clock_skew_ms: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decoded:
     """What a block held.
@@ -69,7 +86,8 @@ class Decoded:
     late datagram takes back a gap) and reasons of refusal (`metrics.REFUSALS`). changes are the
     state's; released is how many data sets ended their wait for a template; forgotten counts what
     a limit made the state forget: ``sessions``, and ``digests`` of datagrams seen; ended is how
-    many connections ended.
+    many connections ended. heard is by session key and hour of receipt (hours since 1970); drops is
+    what the collector itself reports.
     """
 
     flows: Flows
@@ -79,6 +97,8 @@ class Decoded:
     released: int = 0
     forgotten: Mapping[str, int] = dataclasses.field(default_factory=dict)
     ended: int = 0
+    heard: Mapping[tuple[str, int], Heard] = dataclasses.field(default_factory=dict)
+    drops: Sequence[Drops] = ()
 
 
 def decode(
@@ -104,7 +124,8 @@ class Decoding:
     def __init__(self, view: StateView, block: DatagramBlock, config: FlowDecodeConfig) -> None:
         """Take over what `decode` is given."""
         self.view = view
-        whole, self.ended = split_ends(block)
+        told, self.drops = split_reports(block)
+        whole, self.ended = split_ends(told)
         self.block = by_exporter(whole)
         self.config = config
         self.sessions = Sessions(view, config)
@@ -114,6 +135,7 @@ class Decoding:
         self.released = 0
         self.digests = 0
         self.nat_events: list[NatEvents] = []
+        self.heard: dict[tuple[str, int], Heard] = {}
 
     def note(self, origin: int, name: str, count: int) -> None:
         """Count something of one origin."""
@@ -205,6 +227,8 @@ class Decoding:
             released=self.released,
             forgotten=forgotten,
             ended=len(self.ended),
+            heard=self.heard,
+            drops=self.drops,
         )
 
     def _learn(self, headers: Headers, sets: Sets, readable: Bools) -> tuple[Rows, Learned]:
@@ -254,18 +278,24 @@ class Decoding:
     def _measure_clocks(self, rows: Rows, readable: Bools) -> None:
         """Move the measure of each exporter's clock on, and write what its datagrams are off."""
         limit_ms = self.config.clock_skew_limit_seconds * 1000
-        for session, place in _by_session(rows, readable):
-            before = self.sessions.progress[session]
-            received_at = rows.received_at[place]
-            clock, skew = measure(
-                before.clock, rows.export_at[place] - received_at, received_at, limit_ms
-            )
-            self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
-            rows.skew[place] = skew
-            wrong = place[skew != 0]
-            for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
-                if count:
-                    self.note(number, "clock_corrected", count)
+        for session, all_of in _by_session(rows, readable):
+            for hour, place in _by_hour(rows, all_of):
+                before = self.sessions.progress[session]
+                received_at = rows.received_at[place]
+                clock, skew = measure(
+                    before.clock, rows.export_at[place] - received_at, received_at, limit_ms
+                )
+                self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
+                self._heard(session, hour).clock_skew_ms = clock.skew
+                rows.skew[place] = skew
+                wrong = place[skew != 0]
+                for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
+                    if count:
+                        self.note(number, "clock_corrected", count)
+
+    def _heard(self, session: int, hour: int) -> Heard:
+        """Return what is known of a session in an hour, to be added to."""
+        return self.heard.setdefault((self.sessions.keys[session], hour), Heard())
 
     def _count_records(self, data: DataSets, counts: Int64s) -> None:
         """Count data records and option records by origin."""
@@ -338,13 +368,26 @@ class Decoding:
         units = np.where(headers.record_octets > 0, headers.count, 1)
         is_ipfix = headers.version == IPFIX
         units = np.where(is_ipfix, np.where(unknown, -1, records), units)
-        has_numbers = readable & (headers.version != V1)
-        for session, place in _by_session(rows, has_numbers):
-            before = self.sessions.progress[session]
-            after = advance(before, headers.sequence[place], units[place], self.config)
-            self.sessions.progress[session] = after
-            if after.lost != before.lost:
-                self.note(int(rows.origin[place[0]]), "lost", after.lost - before.lost)
+        for session, all_of in _by_session(rows, readable):
+            for hour, place in _by_hour(rows, all_of):
+                heard = self._heard(session, hour)
+                before = self.sessions.progress[session]
+                heard.datagrams += len(place)
+                if headers.version[place[0]] == V1:
+                    continue  # It has no numbers.
+                after = advance(before, headers.sequence[place], units[place], self.config)
+                self.sessions.progress[session] = after
+                heard.units += int(np.maximum(units[place], 0).sum())
+                heard.lost += after.lost - before.lost
+                if after.lost != before.lost:
+                    self.note(int(rows.origin[place[0]]), "lost", after.lost - before.lost)
+
+
+def _by_hour(rows: Rows, place: Int64s) -> Iterator[tuple[int, Int64s]]:
+    """Yield datagrams in order of arrival as runs of one hour of receipt, each with its hour."""
+    hours = rows.received_at[place] // HOUR_MS
+    for run in np.split(place, np.flatnonzero(np.diff(hours)) + 1):
+        yield int(rows.received_at[run[0]]) // HOUR_MS, run
 
 
 def _by_session(rows: Rows, chosen: Bools) -> Iterator[tuple[int, Int64s]]:

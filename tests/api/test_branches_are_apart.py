@@ -37,6 +37,7 @@ FOREIGN = (
     "/v1/usage/now?subscriber_id=sub_0001a",
     "/v1/usage/series?subscriber_id=sub_0001a",
     "/v1/usage/by-class?subscriber_id=sub_0001a",
+    "/v1/subscribers/sub_0001a/flow-quality",
     "/v1/usage/counters?rating_key=sub_0001a",
     "/v1/alerts?subscriber_id=sub_0001a",
 )

@@ -13,6 +13,7 @@ from rating.addresses import pack_address, parse_prefix
 from rating.attribute_step import COLLECTIONS, step
 from rating.ports import Batch, MemoryState, Put, StepResult
 from rating.records import DirectoryEntry, FlowMinute, SessionBinding, frame_of
+from rating.rows import FlowHour
 from rating.session_config import AttributionConfig
 from tests.rating.accounting_log import PEOPLE, at, minute
 
@@ -23,15 +24,15 @@ def flow(clock: str, source: str, down: int, *, arrives: str = "", **more: Any) 
     more.setdefault("traffic_class", "unclassified")
     more.setdefault("octets_up", 0)
     more.setdefault("port_block", 0)
+    more.setdefault("exporter", "edge")
+    more.setdefault("octets_exported", down)
+    more.setdefault("rate_known", True)
     return FlowMinute(
         address=pack_address(source),
         minute=which,
         octets_down=down,
         packets_up=0,
         packets_down=1 if down else 0,
-        octets_exported=down,
-        rate_known=True,
-        exporter="edge",
         received_at=at(arrives) if arrives else (which + 1) * 60_000 + 10_000,
         **more,
     )
@@ -71,6 +72,8 @@ class Attribution:
         self.watermark_at = 0
         self.rows: list[dict[str, Any]] = []
         self.usage: dict[tuple[Any, ...], int] = defaultdict(int)
+        self.hours: dict[tuple[str, int, str], tuple[int, int, int]]
+        self.hours = defaultdict(lambda: (0, 0, 0))
         self.unattributed: Counter[tuple[str, int]] = Counter()
         self.counters: Counter[str] = Counter()
         self.feed(directory=directory)
@@ -106,9 +109,15 @@ class Attribution:
                 self.rows.append(row)
                 key = (row["rating_key"], row["subscriber_id"], row["session_id"])
                 self.usage[*key, row["traffic_class"], row["minute"]] += row["octets_down"]
-        for unattributed in result.rows:
-            octets = unattributed.octets_up + unattributed.octets_down
-            self.unattributed[unattributed.detail, unattributed.minute] += octets
+        for told in result.rows:
+            if isinstance(told, FlowHour):
+                key = (told.subscriber_id, told.hour, told.exporter)
+                sums = (told.octets, told.octets_exported, told.octets_rate_unknown)
+                before = self.hours[key]
+                self.hours[key] = (before[0] + sums[0], before[1] + sums[1], before[2] + sums[2])
+                continue
+            octets = told.octets_up + told.octets_down
+            self.unattributed[told.detail, told.minute] += octets
         self.counters.update(result.counters)
         return result
 

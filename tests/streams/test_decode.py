@@ -17,7 +17,7 @@ from rating.addresses import format_address
 from rating.classes import ClassRule, encode_rule
 from rating.ports import Batch, Block, MemoryState, StepResult
 from rating.records import DirectoryEntry, FlowMinute, frame_of, schema_of
-from rating.rows import LossMinute
+from rating.rows import LossHour, LossMinute
 from streams.codec import decode_value, encode_value
 from streams.decode import COLLECTIONS, step
 from tests.collectors.netflow import exports as x
@@ -395,7 +395,7 @@ def test_what_an_exporter_sent_lost_and_garbled_is_told_per_minute() -> None:
         datagram(message(flow, sequence=5)),
         datagram(b"\0\x63"),
     )
-    (told,) = result.rows
+    (told,) = (row for row in result.rows if isinstance(row, LossMinute))
     assert (told.exporter, told.minute) == ("192.0.2.1", NOW // MINUTE)
     assert (told.datagrams, told.lost, told.refused) == (3, 4, 1)
 
@@ -434,7 +434,10 @@ def test_an_agent_without_templates_has_loss_minutes_like_any_exporter() -> None
         for sequence, f in ((1, frame), (5, frame[:30]))
     ]
     result = stage.take(*(datagram(payload) for payload in payloads))
-    assert result.rows == [LossMinute("198.51.100.7", NOW // MINUTE, 2, 3, 1)]
+    assert result.rows == [
+        LossMinute("198.51.100.7", NOW // MINUTE, 2, 3, 1),
+        LossHour("198.51.100.7", "sflow/0", NOW // MINUTE // 60, 2, 2, 3, 0),
+    ]
 
 
 def test_a_packet_counts_at_the_subscribers_interface_of_an_agent() -> None:

@@ -346,6 +346,46 @@ ENGINE = Distributed(`isp`, currentDatabase(), loss_minute_1_local, cityHash64(e
 CREATE OR REPLACE VIEW loss_minute ON CLUSTER `isp` AS
 SELECT `exporter`, `minute`, `datagrams`, `lost`, `refused`, `snapshot_at` FROM loss_minute_1 FINAL;
 
+CREATE TABLE IF NOT EXISTS loss_hour_1_local ON CLUSTER `isp` (
+  `exporter` String CODEC(ZSTD(1)),
+  `numbering` String CODEC(ZSTD(1)),
+  `hour` Int64 CODEC(ZSTD(1)),
+  `datagrams` Int64 CODEC(ZSTD(1)),
+  `units` Int64 CODEC(ZSTD(1)),
+  `lost` Int64 CODEC(ZSTD(1)),
+  `clock_skew_ms` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', snapshot_at)
+ORDER BY (exporter, numbering, hour)
+SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS loss_hour_1 ON CLUSTER `isp` AS loss_hour_1_local
+ENGINE = Distributed(`isp`, currentDatabase(), loss_hour_1_local, cityHash64(exporter));
+
+CREATE OR REPLACE VIEW loss_hour ON CLUSTER `isp` AS
+SELECT `exporter`, `numbering`, `hour`, `datagrams`, `units`, `lost`, `clock_skew_ms`, `snapshot_at` FROM loss_hour_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS flow_hour_1_local ON CLUSTER `isp` (
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `hour` Int64 CODEC(ZSTD(1)),
+  `exporter` String CODEC(ZSTD(1)),
+  `octets` Int64 CODEC(ZSTD(1)),
+  `octets_exported` Int64 CODEC(ZSTD(1)),
+  `octets_rate_unknown` Int64 CODEC(ZSTD(1)),
+  `changed_at` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', snapshot_at)
+ORDER BY (subscriber_id, hour, exporter)
+SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+
+CREATE TABLE IF NOT EXISTS flow_hour_1 ON CLUSTER `isp` AS flow_hour_1_local
+ENGINE = Distributed(`isp`, currentDatabase(), flow_hour_1_local, cityHash64(subscriber_id));
+
+CREATE OR REPLACE VIEW flow_hour ON CLUSTER `isp` AS
+SELECT `subscriber_id`, `hour`, `exporter`, `octets`, `octets_exported`, `octets_rate_unknown`, `changed_at`, `snapshot_at` FROM flow_hour_1 FINAL;
+
 CREATE TABLE IF NOT EXISTS session_1_local ON CLUSTER `isp` (
   `session_id` String CODEC(ZSTD(1)),
   `nas_id` String CODEC(ZSTD(1)),
@@ -443,6 +483,9 @@ WHERE NOT EXISTS (SELECT 1 FROM schema_migration WHERE generation = 1 AND number
 
 INSERT INTO schema_migration SELECT 1, 2, 'usage per subscriber, sessions, invoices', toUnixTimestamp64Milli(now64(3))
 WHERE NOT EXISTS (SELECT 1 FROM schema_migration WHERE generation = 1 AND number = 2);
+
+INSERT INTO schema_migration SELECT 1, 3, 'loss and flow usage per hour', toUnixTimestamp64Milli(now64(3))
+WHERE NOT EXISTS (SELECT 1 FROM schema_migration WHERE generation = 1 AND number = 3);
 
 CREATE SETTINGS PROFILE IF NOT EXISTS flowrate_reader ON CLUSTER `isp` SETTINGS
   max_execution_time = 30 CONST,

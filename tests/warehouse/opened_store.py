@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from rating.records import RatedUsage, frame_of
-from rating.rows import Alert, LiveSession, LossMinute
+from rating.rows import Alert, FlowHour, LiveSession, LossHour, LossMinute
 from tests.warehouse.records_made import MINUTE, MemoryTopic, rated
 from warehouse.config import EndpointConfig, RetentionConfig, SinkConfig, WarehouseConfig
 from warehouse.intent_tables import SqliteIntentStore
@@ -30,6 +30,30 @@ from warehouse.tables import CommandSnapshot, InvoiceLineSnapshot, InvoiceSnapsh
 FROM_AT = MINUTE * 60_000
 UNTIL_AT = (MINUTE + 3 * 1440) * 60_000
 PERIOD_START_AT = FROM_AT
+
+
+HOUR = MINUTE // 60 + 1
+"""An hour of which flows and loss are known; the next one, and two a day later, likewise."""
+
+LOSS_HOURS = [
+    LossHour("192.0.2.1", "v9/0", HOUR, 90, 90, 10, 0),
+    LossHour("192.0.2.1", "v10/7", HOUR, 10, 200, 100, 0),
+    LossHour("192.0.2.1", "v9/0", HOUR + 1, 50, 50, -3, 0),
+    LossHour("192.0.2.2", "v5/0", HOUR, 100, 3_000, 0, 0),
+    LossHour("192.0.2.3", "v1/0", HOUR, 200, 0, 0, 0),
+    LossHour("", "kernel/2055", HOUR, 0, 0, 30, 0),
+    LossHour("", "queue/2055", HOUR, 0, 0, 10, 0),
+    LossHour("192.0.2.1", "v9/0", HOUR + 24, 4, 4, 4, 0),
+]
+FLOW_HOURS = [
+    FlowHour("s0", HOUR, "192.0.2.1", 1_000_000, 10_000, 0, 1),
+    FlowHour("s0", HOUR, "192.0.2.2", 500, 500, 500, 1),
+    FlowHour("s0", HOUR, "192.0.2.3", 4_000, 4_000, 0, 1),
+    FlowHour("s0", HOUR + 1, "192.0.2.1", 70, 70, 0, 1),
+    FlowHour("s0", HOUR + 24, "192.0.2.1", 8, 8, 0, 1),
+    FlowHour("s1", HOUR, "192.0.2.1", 300, 300, 300, 1),
+    FlowHour("s2", HOUR, "192.0.2.1", 55, 55, 0, 1),
+]
 
 
 def known_usage() -> list[RatedUsage]:
@@ -132,6 +156,8 @@ class KnownSnapshots:
             "alert": frame_of(Alert, alerts),
             "command": frame_of(CommandSnapshot, commands),
             "loss_minute": frame_of(LossMinute, loss),
+            "loss_hour": frame_of(LossHour, LOSS_HOURS),
+            "flow_hour": frame_of(FlowHour, FLOW_HOURS),
             "session": frame_of(LiveSession, sessions),
             "invoice": frame_of(InvoiceSnapshot, invoices),
             "invoice_line": frame_of(InvoiceLineSnapshot, lines),

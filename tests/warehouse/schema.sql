@@ -395,3 +395,37 @@ SETTINGS non_replicated_deduplication_window = 10000;
 CREATE OR REPLACE VIEW invoice_line AS
 SELECT `invoice_id`, `line`, `account_id`, `period_end_at`, `kind`, `description`, `rating_key`, `meter_id`, `quantity`, `unit`, `amount_minor`, `tax_rate`, `snapshot_at` FROM invoice_line_1 FINAL;
 
+CREATE TABLE IF NOT EXISTS loss_hour_1 (
+  `exporter` String CODEC(ZSTD(1)),
+  `numbering` String CODEC(ZSTD(1)),
+  `hour` Int64 CODEC(ZSTD(1)),
+  `datagrams` Int64 CODEC(ZSTD(1)),
+  `units` Int64 CODEC(ZSTD(1)),
+  `lost` Int64 CODEC(ZSTD(1)),
+  `clock_skew_ms` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (exporter, numbering, hour)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW loss_hour AS
+SELECT `exporter`, `numbering`, `hour`, `datagrams`, `units`, `lost`, `clock_skew_ms`, `snapshot_at` FROM loss_hour_1 FINAL;
+
+CREATE TABLE IF NOT EXISTS flow_hour_1 (
+  `subscriber_id` String CODEC(ZSTD(1)),
+  `hour` Int64 CODEC(ZSTD(1)),
+  `exporter` String CODEC(ZSTD(1)),
+  `octets` Int64 CODEC(ZSTD(1)),
+  `octets_exported` Int64 CODEC(ZSTD(1)),
+  `octets_rate_unknown` Int64 CODEC(ZSTD(1)),
+  `changed_at` Int64 CODEC(ZSTD(1)),
+  `snapshot_at` Int64 CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(snapshot_at)
+ORDER BY (subscriber_id, hour, exporter)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE OR REPLACE VIEW flow_hour AS
+SELECT `subscriber_id`, `hour`, `exporter`, `octets`, `octets_exported`, `octets_rate_unknown`, `changed_at`, `snapshot_at` FROM flow_hour_1 FINAL;
+

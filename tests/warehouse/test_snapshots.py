@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, insert
 
 from billing.adapters import tables
 from rating.records import schema_of
-from rating.rows import Alert, LiveSession, LossMinute
+from rating.rows import Alert, FlowHour, LiveSession, LossHour, LossMinute
 from tests.databases import KINDS, server, sqlalchemy_url
 from warehouse.config import SinkConfig
 from warehouse.metrics import Counters
@@ -71,6 +71,8 @@ def fill(url: str) -> None:
             ("live_session", dataclasses.asdict(SESSION)),
             ("alert", dataclasses.asdict(ALERT)),
             ("loss_minute", dataclasses.asdict(LossMinute("192.0.2.9", 8, 99, 1, 0))),
+            ("loss_hour", dataclasses.asdict(LossHour("192.0.2.9", "v9/0", 0, 9, 9, 1, 0))),
+            ("flow_hour", dataclasses.asdict(FlowHour("s1", 0, "192.0.2.9", 9, 9, 0, 500_000))),
             ("command", COMMAND),
             ("invoice", INVOICE),
             ("invoice", DRAFT),
@@ -107,6 +109,8 @@ def test_old_rows_stay_behind_but_a_pending_command_comes_again(reader: Snapshot
     assert reader.changed("alert", 500_001, 10).height == 0
     assert reader.changed("command", 500_001, 10).height == 1
     assert reader.changed("loss_minute", 540_000, 10).height == 0
+    assert reader.changed("loss_hour", 3_600_000, 10).height == 0
+    assert reader.changed("flow_hour", 500_001, 10).height == 0
     assert reader.changed("invoice", 500_001, 10).height == 0
     assert reader.changed("invoice_line", 500_001, 10).height == 0
 
@@ -153,7 +157,23 @@ def test_invoices_are_copied_less_often(reader: SnapshotReader) -> None:
     copies.copy_due(writer, 1, 604_000)
     assert writer.inserted == {}
     copies.copy_due(writer, 1, 605_000)
-    assert set(writer.inserted) == {"command_1"}, "a pending one comes each time"
+    again = {"command_1": "a pending one", "loss_hour_1": "the running hour"}
+    assert set(writer.inserted) == set(again)
+
+
+def test_an_hour_of_flows_is_copied_though_it_is_told_late(reader: SnapshotReader) -> None:
+    """It bears its end as its time, and the engine may be half an hour behind."""
+    copies = SnapshotCopies(reader, SinkConfig(invoice_interval_seconds=300.0), Counters())
+    copied = []
+    for now_ms in (1_600_000, 2_200_000, 2_600_000):
+        writer = RecordedInserts()
+        copies.copy_due(writer, 1, now_ms)
+        copied.append("flow_hour_1" in writer.inserted)
+    assert copied == [True, True, True]
+    for now_ms in (3_000_000, 3_400_000):
+        writer = RecordedInserts()
+        copies.copy_due(writer, 1, now_ms)
+        assert "flow_hour_1" not in writer.inserted
 
 
 def test_a_database_without_the_tables_is_empty_on_postgresql_too() -> None:

@@ -9,10 +9,12 @@ import time
 
 import pytest
 
-from collectors.adapters import flow_receiver
+from collectors.adapters import drop_reports, flow_receiver
 from collectors.adapters.sockets import to_address
 from collectors.config import FlowReceiverConfig
-from tests.collectors.adapters.running import eventually, now_ms, running
+from collectors.datagrams import DatagramBlock, decode_datagrams, encode_datagrams
+from collectors.drops import Drops, split_reports
+from tests.collectors.adapters.running import MemoryLog, eventually, now_ms, running
 
 QUICK = FlowReceiverConfig(
     listen=("127.0.0.1:0", "[::1]:0"),
@@ -30,6 +32,11 @@ def send(port: int, payloads: list[bytes], host: str = "127.0.0.1") -> tuple[byt
         for payload in payloads:
             sender.sendto(payload, (host, port))
         return to_address(host), sender.getsockname()[1]
+
+
+def logged_of(log: MemoryLog) -> tuple[DatagramBlock, list[Drops]]:
+    """Return the datagrams in the log, and the reports of drops among them."""
+    return split_reports(decode_datagrams(encode_datagrams(log.datagrams())))
 
 
 def test_datagrams_are_logged_in_order_with_where_they_came_from() -> None:
@@ -160,9 +167,39 @@ def test_what_does_not_fit_the_queue_is_counted() -> None:
         counters = shell.counters
         assert eventually(lambda: counters.get("flow_overflow_datagrams") > 100)
         shell.log.is_full = False
-    logged, lost = len(shell.log.datagrams()), counters.get("flow_overflow_datagrams")
+    block, reports = logged_of(shell.log)
+    logged, lost = len(block), counters.get("flow_overflow_datagrams")
     assert logged > 0
     assert logged + lost == 200 == counters.get("flow_received_datagrams")
+    assert sum(report.queue for report in reports) == lost
+    assert {report.local_port for report in reports} == set(shell.ports)
+
+
+def test_what_the_kernel_drops_is_told_in_the_log_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's own count is tested in test_sockets; here it is a table that we fill."""
+    dropped = [0, 0]
+    monkeypatch.setattr(drop_reports, "socket_drops", lambda sockets: list(dropped))
+    with running(flow_receiver.run, QUICK) as shell:
+        assert eventually(lambda: len(shell.log.markers()) >= 2)
+        dropped[:] = [7, 0]
+        assert eventually(lambda: len(logged_of(shell.log)[1]) == 1)
+        shell.log.is_full = True
+        dropped[:] = [9, 4]
+        assert eventually(lambda: shell.counters.get("flow_append_failures") > 1)
+        shell.log.is_full = False
+        assert eventually(lambda: len(logged_of(shell.log)[1]) == 3)
+        many = len(shell.log.markers())
+        assert eventually(lambda: len(shell.log.markers()) >= many + 2)
+    found = [(r.local_port, r.kernel, r.queue) for r in logged_of(shell.log)[1]]
+    assert found == [(shell.ports[0], 7, 0), (shell.ports[0], 2, 0), (shell.ports[1], 4, 0)]
+
+
+def test_nothing_dropped_is_nothing_told() -> None:
+    with running(flow_receiver.run, QUICK) as shell:
+        send(shell.ports[0], [b"x"])
+        assert eventually(lambda: len(shell.log.markers()) >= 3)
+    block, reports = logged_of(shell.log)
+    assert (len(block), reports) == (1, [])
 
 
 def test_what_the_disk_refuses_until_the_end_is_counted_as_lost() -> None:
