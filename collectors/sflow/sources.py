@@ -9,6 +9,8 @@ already. Each dropped sample stood for as many packets as one that came.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -51,32 +53,26 @@ def note_drops(
     if not len(samples):
         return
     sources, order = _by_source(samples, rows)
+    session_of = sources.session[sources.first].tolist()
+    names = sources.source[sources.first].tolist()
     told = [
-        sessions.progress[session].sources.get(source)
-        for session, source in zip(
-            sources.session[sources.first].tolist(),
-            sources.source[sources.first].tolist(),
-            strict=True,
-        )
+        sessions.progress[session].sources.get(name)
+        for session, name in zip(session_of, names, strict=True)
     ]
-    dropped, last = _advance(sources, told, config)
-    for session in np.unique(sources.session[sources.first]).tolist():
-        mine = np.flatnonzero(sources.session[sources.first] == session).tolist()
-        known = dict(sessions.progress[session].sources)
-        lost = refused = 0
-        for place in mine:
-            source = int(sources.source[sources.first[place]])
-            if source not in known and len(known) >= config.sampled_sources_per_session_limit:
-                refused += 1
+    dropped, newest = _advance(sources, told, config)
+    origin_of = rows.origin[samples.row[order[sources.first]]].tolist()
+    of_each = zip(session_of, names, dropped.tolist(), newest, origin_of, strict=True)
+    for session, own in itertools.groupby(of_each, key=operator.itemgetter(0)):
+        progress = sessions.progress[session]
+        known = dict(progress.sources)
+        for _, name, lost, last, origin in own:
+            if name not in known and len(known) >= config.sampled_sources_per_session_limit:
+                note(origin, "sampled_sources_limit", 1)
                 continue
-            known[source] = last[place]
-            lost += int(dropped[place])
-        origin = int(rows.origin[samples.row[order[sources.first[mine[0]]]]])
-        if lost:
-            note(origin, "samples_dropped", lost)
-        if refused:
-            note(origin, "sampled_sources_limit", refused)
-        sessions.progress[session] = dataclasses.replace(sessions.progress[session], sources=known)
+            known[name] = last
+            if lost:
+                note(origin, "samples_dropped", lost)
+        sessions.progress[session] = dataclasses.replace(progress, sources=known)
 
 
 def _by_source(samples: FlowSamples, rows: Rows) -> tuple[_Sources, Int64s]:
