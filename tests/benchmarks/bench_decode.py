@@ -2,8 +2,9 @@
 
 Generated traffic: 24 records a datagram, a template refresh every 500 datagrams, blocks of 512 KiB
 eight at a time, the whole decoder with duplicates and sequence numbers, one core. Then the stage,
-to rows of flow.minutes; one exporter to 64; one template to 2,000 of 20 layouts; and nfcapd and
-goflow2, where they are installed, on the same datagrams over loopback.
+to rows of flow.minutes; one exporter to 64; one template to 2,000 of 20 layouts; sampled packets of
+eight sFlow agents; and nfcapd and goflow2, where they are installed, on the same datagrams over
+loopback.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from streams.decode import step
 from tests.benchmarks.bench_peers import contestants, cores, run_trial
 from tests.benchmarks.flow_sender import sending
 from tests.benchmarks.flow_traffic import PROTOCOLS, Protocol, Shape, generate
+from tests.benchmarks.sample_traffic import sampled_blocks
 from tests.collectors.netflow.exports import EXPORTED_AT
 
 BLOCKS_PER_BATCH = 8
 """Blocks of 512 KiB that one step takes; the engine takes up to 64 when it is behind."""
 EXPORTERS = (1, 4, 16, 64)
+SAMPLES_MAX = 120_000
+"""Sampled packets that are written: one by one, in Python."""
 TURNS = 4
 """How often the traffic is repeated, with other headers."""
 PEER_RATES = {"nfcapd": 8_000, "goflow2": 1_500}
@@ -116,6 +120,9 @@ def main() -> None:
         count, seconds = measure(blocks_of(Shape(protocol=protocol, flows=flows, exporters=8)))
         print(_line(f"decode {protocol}", count, seconds), flush=True)
         _against_peers(protocol, seconds / count * 1e6, options.seconds)
+    sampled = sampled_blocks(min(flows, SAMPLES_MAX))
+    print(_line("decode sflow", *measure(sampled)), flush=True)
+    print(_line("stage sflow", *measure_stage(sampled)), flush=True)
     print(_line("stage v9", *measure_stage(blocks_of(Shape(flows=flows, exporters=8)))))
     for exporters in EXPORTERS:
         bodies = blocks_of(Shape(flows=flows, exporters=exporters, templates=exporters))

@@ -22,6 +22,7 @@ from tests.benchmarks.flow_traffic import (
     generate,
     source_address,
 )
+from tests.benchmarks.sample_traffic import SAMPLES_PER_DATAGRAM, sampled_blocks
 from tests.collectors.netflow.driver import Run
 from tests.collectors.netflow.exports import EXPORTED_AT
 
@@ -108,3 +109,14 @@ def test_a_storm_that_is_never_answered_ends(tmp_path: Path) -> None:
         pytest.raises(TimeoutError, match="20 sessions are not answered"),
     ):
         storm(at_work.port, requests_of(0, 20), 0.2, 1.0)
+
+
+def test_sampled_traffic_is_read_to_the_last_packet() -> None:
+    run = Run()
+    for body in sampled_blocks(4_000, agents=5):
+        run.take(decode_datagrams(body))
+    datagrams = 4_000 // SAMPLES_PER_DATAGRAM
+    counted = {name: count for name, count in run.counts.items() if count}
+    assert counted == {"datagrams": datagrams, "flow_samples": 4_000}
+    assert run.totals["flows"] == 4_000
+    assert {len(decoded.origins) for decoded in run.flows} == {5}
