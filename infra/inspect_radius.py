@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from collectors.captures import is_capture, read_capture
+from collectors.radius.accounting import unique_session_id
 from collectors.radius.attributes import (
     AttributeKind,
     attribute_name,
@@ -23,6 +24,7 @@ from collectors.radius.attributes import (
 )
 from collectors.radius.dictionary import read_dictionary
 from collectors.radius.packet import (
+    ACCOUNTING_REQUEST,
     CODES,
     HEADER_OCTETS,
     REQUESTS,
@@ -92,6 +94,8 @@ class Inspection:
             "authentic": is_authentic,
             "reason": reason,
         }
+        if packet.code == ACCOUNTING_REQUEST and not packet.fault:
+            shown["unique_session_id"] = unique_session_id(packet)
         self._packets.append(shown)
 
     def skip(self, reason: str, count: int) -> None:
@@ -193,10 +197,11 @@ def inspect(
 
     ``{"packets": [{"source", "destination_port", "code", "name", "identifier", "length",
     "authenticator", "attributes": [{"type", "name", "value" (hex), "text", "vendor",
-    "vendor_attributes"}], "valid", "authentic", "reason"}], "totals": {"packets", "valid",
-    "codes": {name: count}, "refused": {reason: count}, "skipped": {reason: count}}}``. authentic is
-    null without a secret or where the packet alone cannot tell. Of a capture, datagrams from or to
-    one of `ports` are read. Raises OSError where a file cannot be read.
+    "vendor_attributes"}], "valid", "authentic", "reason", "unique_session_id"}], "totals":
+    {"packets", "valid", "codes": {name: count}, "refused": {reason: count}, "skipped": {reason:
+    count}}}``. authentic is null without a secret or where the packet alone cannot tell;
+    unique_session_id is an Accounting-Request's, as FreeRADIUS has it. Of a capture, datagrams from
+    or to one of `ports` are read. Raises OSError where a file cannot be read.
     """
     inspection = Inspection(secret, kinds)
     for path in paths:

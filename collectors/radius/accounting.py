@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 from collections.abc import Callable, Sequence
+from hashlib import md5
 from typing import Any
 
 from collectors.config import NasConfig, RadiusConfig
@@ -167,6 +169,24 @@ def _fields(attributes: Sequence[Attribute]) -> tuple[dict[str, Any], list[str]]
             else:
                 found.setdefault(name, []).append(decoded)
     return found, faults
+
+
+def unique_session_id(packet: Packet) -> str:
+    """Return the Acct-Unique-Session-Id that FreeRADIUS 3.2 gives a packet's session.
+
+    MD5 over User-Name, Acct-Session-Id, NAS-IPv6-Address or else NAS-IP-Address, NAS-Identifier,
+    NAS-Port-Id and NAS-Port as text, with commas between. It finds a session in another server's
+    accounting; nothing of ours is keyed on it, as it is the same for a session id that is used
+    again.
+    """
+    address = _address6(packet.first(95) or b"") or packet.first(4) or b""
+    port = decode_integer(packet.first(5) or b"")
+    texts = [packet.first(kind) or b"" for kind in (1, ACCT_SESSION_ID)]
+    is_address = len(address) in (4, 16)
+    texts.append(str(ipaddress.ip_address(address)).encode() if is_address else b"")
+    texts += [packet.first(kind) or b"" for kind in (NAS_IDENTIFIER, 87)]
+    texts.append(b"" if port is None else str(port).encode())
+    return md5(b",".join(texts), usedforsecurity=False).hexdigest()
 
 
 @functools.lru_cache(maxsize=_JUDGED_PACKETS)

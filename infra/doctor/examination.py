@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from collectors.config import TlsConfig
 from infra.doctor import machine, machine_facts, stored_facts
 from infra.doctor.cluster_facts import cluster_findings
 from infra.doctor.findings import Finding
@@ -30,6 +31,7 @@ from infra.doctor.state import (
     FileFact,
     LagFact,
     OwnClock,
+    check_certificate,
     check_clocks,
     check_lag,
     check_mode,
@@ -98,7 +100,11 @@ def _sockets(case: Case) -> list[Finding]:
     collectors, api = case.settings.collectors, case.settings.api
     udp = [("collectors.flows.listen", each) for each in collectors.flows.listen]
     udp += [("collectors.radius.listen", each) for each in collectors.radius.listen]
-    tcp = [("api.listen_port", _listen(api.listen_address, api.listen_port))]
+    more, radsec = collectors.flows.connections, collectors.radius.radsec
+    tcp = [("collectors.flows.connections.listen", each) for each in more.listen]
+    tcp += [("collectors.flows.connections.tls_listen", each) for each in more.tls_listen]
+    tcp += [("collectors.radius.radsec.listen", each) for each in radsec.listen]
+    tcp += [("api.listen_port", _listen(api.listen_address, api.listen_port))]
     if case.settings.mode == "embedded":
         endpoint = case.settings.warehouse.endpoint
         tcp.append(("warehouse.endpoint.port", _listen(endpoint.host, endpoint.port)))
@@ -157,10 +163,29 @@ def _secrets(case: Case) -> list[Finding]:
         if path is not None and path.exists():
             mode = stat.S_IMODE(path.stat().st_mode)
             findings.append(check_mode(FileFact(str(path), mode, path.is_dir())))
-    secrets = {nas.nas_id: nas.secret for nas in radius.clients}
+    findings += [finding for tls in _tls(settings) for finding in _of_tls(tls)]
+    # Without an address a NAS comes by RadSec alone, where its certificate says who it is.
+    secrets = {nas.nas_id: nas.secret for nas in radius.clients if nas.address}
     if radius.relay.server:
         secrets[f"relay to {radius.relay.server}"] = radius.relay.secret
     return findings + check_nas_secrets(secrets)
+
+
+def _tls(settings: Settings) -> list[TlsConfig]:
+    """Return what servers that take connections by TLS show."""
+    collectors = settings.collectors
+    flows, radsec = collectors.flows.connections, collectors.radius.radsec
+    found = [flows.tls] if flows.tls_listen else []
+    return found + ([radsec.tls] if radsec.listen else [])
+
+
+def _of_tls(tls: TlsConfig) -> list[Finding]:
+    now = time.time_ns() // 1_000_000
+    path, key = Path(tls.certificate_file), Path(tls.key_file or tls.certificate_file)
+    findings = [check_certificate(str(path), machine_facts.certificate_end_at(path), now)]
+    if key.exists():
+        findings.append(check_mode(FileFact(str(key), stat.S_IMODE(key.stat().st_mode))))
+    return findings
 
 
 def _disk(case: Case) -> list[Finding]:

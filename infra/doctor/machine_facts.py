@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import datetime
 import importlib.metadata
 import os
 import re
 import socket
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,7 @@ SYNCED_OCTETS = 4_096
 _LISTEN = "0A"
 _TIME_ERROR = 5
 _TIMEX_OCTETS = 256
+_VERSION, _UTC_TIME = 0xA0, 0x17
 
 
 def port_fact(key: str, listen: str, own_pids: frozenset[int], *, is_tcp: bool) -> PortFact:
@@ -136,6 +139,42 @@ def is_synchronised() -> bool | None:
         return None
     state = int(adjtimex(ctypes.create_string_buffer(_TIMEX_OCTETS)))
     return None if state < 0 else state != _TIME_ERROR
+
+
+def certificate_end_at(path: Path) -> int | None:
+    """Return when (ms) the first certificate of a PEM file ends; None where there is none.
+
+    notAfter is the second time of the fifth element of tbsCertificate, the fourth where no version
+    is written (RFC 5280 §4.1).
+    """
+    try:
+        text = path.read_text(encoding="ascii")
+        begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
+        der = ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)])
+        (_, certificate), *_ = _elements(der)
+        (_, signed), *_ = _elements(certificate)
+        elements = _elements(signed)
+        validity = elements[4 if elements[0][0] == _VERSION else 3][1]
+        kind, moment = _elements(validity)[1]
+        form = "%y%m%d%H%M%S%z" if kind == _UTC_TIME else "%Y%m%d%H%M%S%z"
+        ends = datetime.datetime.strptime(moment.decode(), form).astimezone(datetime.UTC)
+        return int(ends.timestamp()) * 1000
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _elements(der: bytes) -> list[tuple[int, bytes]]:
+    """Return (tag, content) of the elements that stand one behind the other (X.690 §8.1)."""
+    found, at = [], 0
+    while at < len(der):
+        tag, length, behind = der[at], der[at + 1], at + 2
+        if length & 0x80:
+            count = length & 0x7F
+            length = int.from_bytes(der[behind : behind + count], "big")
+            behind += count
+        found.append((tag, der[behind : behind + length]))
+        at = behind + length
+    return found
 
 
 def disk_fact(directory: Path) -> DiskFact:

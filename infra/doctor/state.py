@@ -10,6 +10,7 @@ from infra.doctor.findings import Finding, Level
 
 CLOCK_WARN_MS, CLOCK_FAIL_MS = 5_000, 60_000
 OWN_CLOCK_MS = 10_000
+CERTIFICATE_DAYS = 30
 LAG_WARN_MS, LAG_FAIL_MS = 60_000, 600_000
 
 SECRET_GOOD_LENGTH = 16
@@ -141,6 +142,20 @@ def check_nas_secrets(secrets: Mapping[str, str]) -> list[Finding]:
         if len(names) > 1
     ]
     return findings
+
+
+def check_certificate(path: str, ends_at: int | None, now_at: int) -> Finding:
+    """Return whether a certificate still holds for a month; ends_at (ms) None: unreadable."""
+    if ends_at is None:
+        advice = "expected a certificate in PEM that this user can read"
+        return Finding("secrets", path, "fail", "cannot be read", advice)
+    days = (ends_at - now_at) // 86_400_000
+    if days >= CERTIFICATE_DAYS:
+        return Finding("secrets", path, "ok", f"certificate holds {days} days")
+    if days < 0:
+        return Finding("secrets", path, "fail", "the certificate has ended", "renew it")
+    advice = "renew it: the file is taken up without a restart"
+    return Finding("secrets", path, "warn", f"certificate ends in {days} days", advice)
 
 
 class LagFact(NamedTuple):

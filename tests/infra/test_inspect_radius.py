@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.radius.accounting import unique_session_id
 from collectors.radius.packet import decode_packet, sign_response
 from collectors.radius.vendors import encode_vendor
 from infra.inspect_radius import inspect, main, split_packets
@@ -23,6 +24,9 @@ def test_a_raw_file_may_hold_several_packets(tmp_path: Path) -> None:
     report = inspect([raw], secret="testing123")
     assert [p["name"] for p in report["packets"]] == ["Accounting-Request", "Accounting-Response"]
     assert [p["authentic"] for p in report["packets"]] == [True, True]
+    asked, answer = report["packets"]
+    assert asked["unique_session_id"] == unique_session_id(decode_packet(ASKED))
+    assert "unique_session_id" not in answer
 
 
 def test_an_answer_to_another_request_is_not_authentic(tmp_path: Path) -> None:

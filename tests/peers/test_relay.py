@@ -11,11 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from collectors.radius.accounting import unique_session_id
+from collectors.radius.packet import Packet
 from infra.process import child_command
 from tests.peers.test_coa import free_port, wait_until_ready
 from tests.peers_available import require_peer
 
 OUR_SECRET, THEIR_SECRET = "testing123", "second-secret"
+
+_UNIQUE = ",".join(
+    (
+        *("%{User-Name}", "%{Acct-Session-Id}", "%{%{NAS-IPv6-Address}:-%{NAS-IP-Address}}"),
+        *("%{NAS-Identifier}", "%{NAS-Port-Id}", "%{NAS-Port}"),
+    )
+)
+"""What FreeRADIUS 3.2 takes for a session's Acct-Unique-Session-Id."""
 
 _SERVER = """
 prefix = /usr
@@ -29,7 +39,12 @@ max_request_time = 5
 security {{
     allow_core_dumps = no
 }}
+instantiate {{
+    expr
+}}
 modules {{
+    expr {{
+    }}
     detail {{
         filename = {directory}/accounting
         permissions = 0600
@@ -47,6 +62,9 @@ server second {{
         virtual_server = second
     }}
     preacct {{
+        update request {{
+            &Acct-Unique-Session-Id := "%{{md5:{unique}}}"
+        }}
     }}
     accounting {{
         detail
@@ -62,7 +80,9 @@ def freeradius(directory: Path, port: int) -> Iterator[None]:
     directory.mkdir(exist_ok=True)
     libdir = next(Path("/usr/lib").glob("freeradius*"), Path("/usr/lib/freeradius"))
     (directory / "radiusd.conf").write_text(
-        _SERVER.format(libdir=libdir, directory=directory, secret=THEIR_SECRET, port=port)
+        _SERVER.format(
+            libdir=libdir, directory=directory, secret=THEIR_SECRET, port=port, unique=_UNIQUE
+        )
     )
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -161,6 +181,9 @@ def test_freeradius_gets_what_the_nas_said_and_acknowledges(tmp_path: Path) -> N
     ):
         assert line in text
     assert text.count("Proxy-State") == 2
+    said = [(1, b"karim"), (44, b"s1"), (32, b"bras")]
+    ours_id = unique_session_id(Packet(4, 1, 0, b"", tuple(said), ""))
+    assert f'Acct-Unique-Session-Id = "{ours_id}"' in text
 
 
 @pytest.mark.parametrize("signal_name", ["kill", "terminate"])

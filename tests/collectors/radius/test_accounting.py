@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from ipaddress import IPv6Address
 
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.config import NasConfig, RadiusConfig
-from collectors.radius.accounting import decode_block, decode_record
+from collectors.radius.accounting import decode_block, decode_record, unique_session_id
 from collectors.radius.clients import ClientTable
 from collectors.radius.log_codec import encode_packets
-from collectors.radius.packet import Attribute
+from collectors.radius.packet import Attribute, decode_packet
 from collectors.radius.vendors import encode_vendor
 from rating.accounting import AccountingRecord, Prefix
 from tests.collectors.radius.packets import (
@@ -128,6 +129,21 @@ def test_all_three_times_of_an_event_are_kept() -> None:
     found = record(integer(55, stamped), integer(41, 20))
     assert (found.event_timestamp_at, found.received_at) == (stamped * 1000, RECEIVED_AT)
     assert (found.delay_seconds, found.event_at) == (20, RECEIVED_AT - 20_000)
+
+
+def test_the_unique_session_id_is_freeradius_32s() -> None:
+    known = request((1, b"bob"), (4, bytes((192, 0, 2, 9))), (32, b"bras"), integer(5, 17))
+    text = b"bob,5A001,192.0.2.9,bras,,17"
+    assert unique_session_id(decode_packet(known)) == hashlib.md5(text).hexdigest()
+    by_v6 = request((95, IPv6Address("2001:db8::1").packed), (4, bytes(4)), (87, b"eth1"))
+    text = b",5A001,2001:db8::1,,eth1,"
+    assert unique_session_id(decode_packet(by_v6)) == hashlib.md5(text).hexdigest()
+
+
+@given(st.lists(st.tuples(st.integers(1, 255), st.binary(max_size=20)), max_size=8))
+def test_every_packet_has_a_unique_session_id(attributes: list[Attribute]) -> None:
+    kept = [each for each in attributes if each[0] not in (79, 80)]
+    assert len(unique_session_id(decode_packet(request(*kept)))) == 32
 
 
 def test_a_volume_beyond_63_bits_is_a_fault_not_usage() -> None:

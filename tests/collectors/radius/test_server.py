@@ -59,6 +59,14 @@ def test_the_answer_fits_the_request_and_echoes_proxy_state_in_order() -> None:
     assert verify_response(answer, decoded, decode_packet(datagram), SECRET) == ""
 
 
+@pytest.mark.parametrize("counters", [(), (integer(46, 0), integer(42, 0), integer(43, 0))])
+def test_a_stop_of_zero_length_is_recorded_and_answered(counters: tuple[Attribute, ...]) -> None:
+    judge = server()
+    accepted = accept(judge, request(*counters, integer(49, 2), status=STOP))
+    assert accepted.packet is not None
+    assert decode_packet(judge.release(accepted)).code == 5
+
+
 def test_an_accounting_response_carries_no_message_authenticator() -> None:
     # No RFC says how to compute it there, and FreeRADIUS drops an answer computed as pyrad does.
     judge = server()

@@ -9,6 +9,7 @@ import pytest
 
 from infra import cli
 from infra.doctor.findings import Finding, as_json, as_table, exit_status
+from tests.collectors.adapters.certificates import Authority
 
 OK = Finding("disk", "/data", "ok", "free")
 WARN = Finding("clocks", "NAS a", "warn", "7 s behind", "give it NTP")
@@ -68,3 +69,33 @@ def test_a_cluster_whose_servers_are_away_is_told_in_seconds(
     findings = json.loads(capsys.readouterr().out)["findings"]
     away = {each["subject"] for each in findings if "does not answer" in each["seen"]}
     assert away == {"PostgreSQL", "ClickHouse", "Kafka"}
+
+
+def test_a_nas_that_comes_by_radsec_alone_has_no_weak_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Authority(tmp_path / "ca").sign("radius.example")
+    made.key.chmod(0o600)
+    file = tmp_path / "flowrate.toml"
+    file.write_text(
+        f"""
+        data_dir = "data"
+        [collectors.radius.radsec]
+        listen = ["127.0.0.1:1"]
+        [collectors.radius.radsec.tls]
+        certificate_file = "{made.file}"
+        key_file = "{made.key}"
+        client_ca_file = "{tmp_path / "ca" / "authority.pem"}"
+        [[collectors.radius.clients]]
+        nas_id = "bng-by-tls"
+        address = ""
+        secret = ""
+        certificate = "bng.example"
+        """
+    )
+    cli.main(["doctor", "--config", str(file), "--json"])
+    found = {e["subject"]: e for e in json.loads(capsys.readouterr().out)["findings"]}
+    assert "bng-by-tls" not in found
+    assert found[str(made.file)]["level"] in ("ok", "warn")
+    assert found[str(made.key)]["level"] == "ok"
+    assert "collectors.radius.radsec.listen 127.0.0.1:1" in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,14 @@ from infra.doctor.machine import (
     locked_versions,
 )
 from infra.doctor.machine_facts import (
+    certificate_end_at,
     granted_octets,
     needed_names,
     port_fact,
     synced_seconds,
     sysctls,
 )
+from tests.collectors.adapters.certificates import Authority
 
 GB = 10**9
 DAY_MS = 86_400_000
@@ -153,3 +156,24 @@ def test_synced_writes_are_timed_and_leave_nothing(tmp_path: Path) -> None:
     assert len(synced_seconds(tmp_path)) == 20
     assert list(tmp_path.iterdir()) == []
     assert synced_seconds(tmp_path / "absent") == []
+
+
+def test_a_certificate_is_dated_by_its_own_word(tmp_path: Path) -> None:
+    made = Authority(tmp_path / "ca").sign("radius.example", "DNS:radius.example")
+    now_at = time.time_ns() // 1_000_000
+    ends_at = certificate_end_at(made.file)
+    assert ends_at is not None
+    assert abs(ends_at - now_at - 30 * DAY_MS) < 300_000
+    late = tmp_path / "late.pem"
+    late.write_text("a comment\n" + made.file.read_text())
+    assert certificate_end_at(late) == ends_at
+
+
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nMA==\n"])
+def test_what_is_no_certificate_has_no_end(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text(text)
+    assert certificate_end_at(file) is None
+    file.write_text(f"{text}\n-----END CERTIFICATE-----\n")
+    assert certificate_end_at(file) is None
+    assert certificate_end_at(tmp_path / "absent.pem") is None

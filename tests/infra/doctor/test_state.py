@@ -8,6 +8,7 @@ from infra.doctor.state import (
     FileFact,
     LagFact,
     OwnClock,
+    check_certificate,
     check_clocks,
     check_lag,
     check_mode,
@@ -117,3 +118,14 @@ def test_a_reader_that_is_behind(behind_ms: int | None, is_running: bool, level:
 def test_processes_that_do_not_run_or_start_again_and_again() -> None:
     states = [("engine", "running", 0), ("web", "running", 9), ("radius", "waiting", 2)]
     assert [each.level for each in check_processes(states)] == ["ok", "warn", "fail"]
+
+
+@pytest.mark.parametrize(
+    ("days", "level"), [(400, "ok"), (30, "ok"), (29, "warn"), (0, "warn"), (-1, "fail")]
+)
+def test_a_certificate_that_ends_soon(days: int, level: str) -> None:
+    assert check_certificate("c.pem", NOW + days * 86_400_000, NOW).level == level
+
+
+def test_a_certificate_that_cannot_be_read() -> None:
+    assert check_certificate("c.pem", None, NOW).level == "fail"
