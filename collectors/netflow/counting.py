@@ -87,6 +87,7 @@ class Counting:
             Updates(
                 key=flows.flow_key[place],
                 kind=flows.running[place],
+                began_at=flows.start_at[place],
                 at=flows.end_at[place],
                 received_at=flows.received_at[place],
                 values=np.stack([getattr(flows, name)[place] for name in COUNTERS], axis=1),
@@ -100,11 +101,12 @@ class Counting:
         columns["start_at"][place] = np.maximum(flows.start_at[place], since)
         is_empty = np.zeros(len(flows), np.bool_)
         is_empty[place] = ~added.values.any(axis=1)
-        repeated = int(is_empty.sum())
         settled = dataclasses.replace(flows, **columns)
-        if not repeated:
+        if not is_empty.any():
             return settled
-        self.counters["decode_flows_repeated"] += repeated
+        based = int(added.is_base.sum())
+        self.counters["decode_flows_begun_before"] += based
+        self.counters["decode_flows_repeated"] += int(is_empty.sum()) - based
         return settled.take(~is_empty)
 
 

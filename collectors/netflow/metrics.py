@@ -69,6 +69,7 @@ COUNTERS: Mapping[str, str] = {
     "decode_minutes_implausible": "minutes of flows whose sum for an address cannot be true",
     "decode_flows_uncounted": "flow records of an exporter, direction or interface left out",
     "decode_flows_repeated": "flow records whose totals said nothing that was not counted",
+    "decode_flows_begun_before": "first totals of flows that began long before; later ones count",
     "decode_running_forgotten": "flows with running totals forgotten by the limit of state",
     "decode_flows_by_formula": "ends of flows whose inside address a NAT pool's formula gave",
     "decode_flows_outside": "ends of flows whose inside address a NAT's events have to give",

@@ -52,12 +52,14 @@ _NEVER = -(1 << 62)
 class Updates:
     """Records of flows whose counters go on, in order of arrival, n entries.
 
-    key tells the flow; kind is COUNTER_BITS, KIND_BITS and ENDED; at is the end of what the record
-    covers and received_at its receipt, ms; values are the counters as sent, int64 [n, 4].
+    key tells the flow; kind is COUNTER_BITS, KIND_BITS and ENDED; began_at and at are start and end
+    of what the record covers and received_at its receipt, ms; values are the counters as sent,
+    int64 [n, 4].
     """
 
     key: UInt64s
     kind: NDArray[np.uint8]
+    began_at: Int64s
     at: Int64s
     received_at: Int64s
     values: Int64s
@@ -67,6 +69,7 @@ class Updates:
         return Updates(
             self.key[place],
             self.kind[place],
+            self.began_at[place],
             self.at[place],
             self.received_at[place],
             self.values[place],
@@ -77,11 +80,13 @@ class Updates:
 class Added:
     """What each record adds: counters int64 [n, 4], never negative, and since when, ms [n].
 
-    since is when the flow's record before ended, far in the past where there was none.
+    since is when the flow's record before ended, far in the past where there was none. is_base says
+    that a record is the first seen of a flow that began long before, bool [n]: it adds nothing.
     """
 
     values: Int64s
     since: Int64s
+    is_base: Bools
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,9 +135,9 @@ class Running:
             entry = before[flow] if is_known[flow] else None
             after[flow] = _one_by_one(sorted_updates, place, entry, life, added)
         self._fresh = _merged(_Run(keys, after), self._fresh, _NEVER)
-        values, since = np.empty_like(added.values), np.empty_like(added.since)
-        values[by_flow], since[by_flow] = added.values, added.since
-        return Added(values, since)
+        back = np.empty_like(by_flow)
+        back[by_flow] = np.arange(len(by_flow))
+        return Added(added.values[back], added.since[back], added.is_base[back])
 
     def changes(self, watermark_at: int) -> list[Put | Delete]:
         """Return the changes of the state; what no record from now on can meet is dropped."""
@@ -241,9 +246,14 @@ def _at_once(
     since = np.where(place > 0, np.roll(latest, 1), earlier)
     counts = (updates.kind[:, None] >> np.arange(4, dtype=np.uint8)) & 1 != 0
     start = np.where(of_entry[:, None], before[flow, COUNTED], 0)
+    kind = updates.kind & KIND_BITS
+    is_base = (place == 0) & ~of_entry & (kind == TOTAL) & ~ended
+    is_base &= updates.at - updates.began_at > life[0]
+    if is_base.any():
+        opening = begin[part]
+        start = np.where(counts & is_base[opening][:, None], updates.values[opening], start)
     total = _counted(updates, counts, ended_before, place, start)
     held = np.where(place[:, None] > 0, np.roll(total, 1, axis=0), start)
-    kind = updates.kind & KIND_BITS
     anew = (
         (kind == TOTAL)
         & ((place > 0) | of_entry)
@@ -259,7 +269,7 @@ def _at_once(
     after[:, COUNTED] = total[last]
     after[:, IS_ENDED] = ended_after[last]
     values = np.where(counts, total - held, updates.values)
-    return Added(values, since), after, np.unique(flow[anew])
+    return Added(values, since, is_base), after, np.unique(flow[anew])
 
 
 def _counted(
@@ -308,7 +318,9 @@ def _one_by_one(
     """Write what the records of one flow add, and return its entry; what each record means is here.
 
     A total that is lower than what is counted, and later, is a new flow of the same key; lower and
-    not later, it was overtaken on the way. A final total adds what no interval brought; intervals
+    not later, it was overtaken on the way. The first total seen of a flow that goes on, and began
+    longer ago than a silent flow is known, was billed before an outage or is older than the
+    collector: what comes after it counts. A final total adds what no interval brought; intervals
     that come behind it were in it.
     """
     forget_at, latest, counted, is_ended = _NEVER, _NEVER, [0, 0, 0, 0], False
@@ -319,11 +331,18 @@ def _one_by_one(
         received_at, at = int(updates.received_at[index]), int(updates.at[index])
         kind, values = int(updates.kind[index]), updates.values[index].tolist()
         going = [bool(kind >> number & 1) for number in range(4)]
-        told = sum(value for value, is_going in zip(values, going, strict=True) if is_going)
-        held = sum(value for value, is_going in zip(counted, going, strict=True) if is_going)
-        is_anew = kind & KIND_BITS == TOTAL and latest != _NEVER and at > latest and told < held
-        if received_at > forget_at or is_anew:
+        told = [value if is_going else 0 for value, is_going in zip(values, going, strict=True)]
+        is_total = kind & KIND_BITS == TOTAL
+        if received_at > forget_at:
             latest, counted, is_ended = _NEVER, [0, 0, 0, 0], False
+        held = sum(value for value, is_going in zip(counted, going, strict=True) if is_going)
+        lasts = at - int(updates.began_at[index])
+        is_base = latest == _NEVER and is_total and not kind & ENDED and lasts > life[0]
+        if is_base:
+            counted = told
+        elif is_total and latest != _NEVER and at > latest and sum(told) < held:
+            latest, counted, is_ended = _NEVER, [0, 0, 0, 0], False
+        added.is_base[index] = is_base
         added.since[index] = latest
         for number, value in enumerate(values):
             if not going[number]:

@@ -91,6 +91,26 @@ def test_after_a_long_silence_it_is_another_flow() -> None:
     assert _run(updates, config, gap_seconds=601).counted["octets"] == 2_500
 
 
+def test_the_first_total_of_a_flow_that_began_long_before_is_what_the_next_add_to() -> None:
+    # After an outage, or on the first day: most of it is billed already, or older than we are.
+    hours = 3_600
+    run = _run([_update(9 * hours, 90_000), _update(10 * hours, 95_000)])
+    assert run.counted["octets"] == 5_000
+    assert run.rules["decode_flows_begun_before"] == 1
+    assert run.rules["decode_flows_repeated"] == 0
+
+
+def test_a_long_flow_that_is_told_once_at_its_end_counts_whole() -> None:
+    run = _run([_update(36_000, 90_000, reason=IDLE)])
+    assert run.counted["octets"] == 90_000
+
+
+def test_a_wrong_clock_makes_no_flow_old() -> None:
+    begin = 86_400_000  # the exporter believes in 1970
+    run = _run([_update(60, 1_000, begin=begin), _update(120, 1_500, begin=begin)])
+    assert run.counted["octets"] == 1_500
+
+
 def test_an_ended_flow_is_forgotten_earlier() -> None:
     config = dataclasses.replace(PATIENT, running_idle_seconds=600, running_ended_seconds=60)
     updates = [_update(120, 1_500, reason=IDLE), _update(60, 1_000)]
@@ -204,16 +224,19 @@ class _Oracle:
     def __init__(self) -> None:
         self.flows: dict[int, dict[str, int]] = {}
 
-    def add(self, key: int, kind: int, at: int, received_at: int, octets: int) -> int:
+    def add(self, key: int, kind: int, at: int, received_at: int, octets: int, length: int) -> int:
         flow = self.flows.get(key)
+        is_reset = False
         if flow is not None and received_at - flow["seen"] > (
             ENDED_MS if flow["ended"] else IDLE_MS
         ):
             flow = None
         if flow is not None and kind & FINAL == TOTAL and octets < flow["sum"] and at > flow["at"]:
-            flow = None
+            flow, is_reset = None, True
         if flow is None:
-            flow = self.flows[key] = {"sum": 0, "at": at, "ended": 0, "seen": 0}
+            is_old = kind & FINAL == TOTAL and not kind & ENDED and length > IDLE_MS
+            held = octets if is_old and not is_reset else 0
+            flow = self.flows[key] = {"sum": held, "at": at, "ended": 0, "seen": 0}
         if kind & FINAL == INTERVAL:
             more = 0 if flow["ended"] else octets
         else:
@@ -228,17 +251,19 @@ class _Oracle:
 _KINDS = [TOTAL | 1, TOTAL | 1 | ENDED, INTERVAL | 1, FINAL | 1 | ENDED]
 _RECORD = st.tuples(
     st.integers(1, 4), st.sampled_from(_KINDS), st.integers(0, 9), st.integers(0, 4_000),
-    st.integers(0, 20),
+    st.integers(0, 20), st.sampled_from([0, IDLE_MS, IDLE_MS + 1]),
 )  # fmt: skip
 
 
-def _updates(records: Sequence[tuple[int, int, int, int, int]]) -> Updates:
+def _updates(records: Sequence[tuple[int, int, int, int, int, int]]) -> Updates:
     columns = list(zip(*records, strict=True))
     values = np.zeros((len(records), 4), np.int64)
     values[:, 0] = columns[4]
+    assert len(columns) == 6
     return Updates(
         key=np.array(columns[0], np.uint64),
         kind=np.array(columns[1], np.uint8),
+        began_at=np.array(columns[2], np.int64) - np.array(columns[5], np.int64),
         at=np.array(columns[2], np.int64),
         received_at=np.array(columns[3], np.int64),
         values=values,
@@ -248,12 +273,12 @@ def _updates(records: Sequence[tuple[int, int, int, int, int]]) -> Updates:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_RECORD, min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_any_records_in_any_batches_add_what_the_oracle_says(
-    records: list[tuple[int, int, int, int, int]], chance: random.Random
+    records: list[tuple[int, int, int, int, int, int]], chance: random.Random
 ) -> None:
     clock, timed = 10_000, []
-    for key, kind, at, waited, octets in records:
+    for key, kind, at, waited, octets, length in records:
         clock += waited
-        timed.append((key, kind, at, clock, octets))
+        timed.append((key, kind, at, clock, octets, length))
     oracle = _Oracle()
     expected = [oracle.add(*record) for record in timed]
     config = FlowDecodeConfig(
