@@ -21,6 +21,11 @@ class BillingConfig:
     """How far behind the newest closing a run looks again: a partition may lag, a clerk wait."""
     posting_overlap_hours: int = 24
     """How far behind the newest usage day a run looks again for days not posted yet."""
+    flow_hours_kept_days: int = 7
+    """How long hours of flows and of loss stay in the business database behind the newest; the
+    warehouse keeps them by `warehouse.retention`."""
+    flow_hours_interval_seconds: float = 3_600.0
+    """How often those that are older are looked for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ COUNTERS: Mapping[str, str] = {
     "periods_waiting": "Looks at a period of which a rating key has not closed yet",
     "usage_days_posted": "Meter days posted to the ledger",
     "topups_reversed": "Top-ups taken off the ledger because rating refused them",
+    "flow_hours_deleted": "Hours of flows and of loss that went, long after the warehouse got them",
     "commands_written": "Command rows written or changed",
     "commands_sent": "CoA and Disconnect requests that left",
     "commands_unsent": "Requests that could not leave now and will be offered again",

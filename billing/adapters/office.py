@@ -17,6 +17,7 @@ from billing.adapters.billing_run import move_cursor, post_usage, read_cursor, r
 from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliveryError
 from billing.adapters.coa import CoaTransport
 from billing.adapters.databases import reading, writing
+from billing.adapters.flow_trimming import trim_flow_hours
 from billing.adapters.situations import FindTarget
 from billing.adapters.topups import reverse_refused_topups
 from billing.config import BillingConfig, OfficeConfig
@@ -47,7 +48,10 @@ class _Intervals:
 
 
 class BillingLoop:
-    """Posts usage, takes back refused top-ups, makes invoices. It alone writes invoices."""
+    """Posts usage, takes back refused top-ups, makes invoices; lets old hours of flows go.
+
+    It alone writes invoices.
+    """
 
     def __init__(self, engine: Engine, config: BillingConfig) -> None:
         """Remember the parts; nothing is read yet."""
@@ -59,6 +63,9 @@ class BillingLoop:
         """Do what is due at now_ms; return counts by metric name (billing.metrics)."""
         counts: Counter[str] = Counter()
         config = self._config
+        if self._intervals.is_due("flow hours", config.flow_hours_interval_seconds, now_ms):
+            deleted = trim_flow_hours(self._engine, config.flow_hours_kept_days)
+            counts["flow_hours_deleted"] += deleted
         if not self._intervals.is_due("billing", config.interval_seconds, now_ms):
             return counts
         counts["usage_days_posted"] += post_usage(self._engine, config, now_ms)

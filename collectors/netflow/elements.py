@@ -59,10 +59,13 @@ FIRST: Mapping[str, tuple[Element, ...]] = {
     "port_step": _iana(363),
     "port_count": _iana(364),
     "selector": _iana(302, 48),
+    "scope_interface": ((SCOPE_V9, 2), (0, 10)),
     "interval": _iana(34),
     "random_interval": _iana(50),
     "packet_interval": _iana(305),
     "packet_space": _iana(306),
+    "time_interval": _iana(307),
+    "time_space": _iana(308),
     "sample_size": _iana(309),
     "sample_population": _iana(310),
     "sample_probability": _iana(311),
@@ -164,8 +167,9 @@ ADDRESSES = ("source", "destination", "nat_source", "nat_destination")
 """Ends of a flow that have an address column: ``<end>_v4`` of 4 octets, ``<end>_v6`` of 16."""
 
 OPTIONS = (
-    "selector", "interval", "random_interval", "packet_interval", "packet_space",
-    "sample_size", "sample_population", "sample_probability", "boot_at",
+    "selector", "scope_interface", "interval", "random_interval", "packet_interval",
+    "packet_space", "time_interval", "time_space", "sample_size", "sample_population",
+    "sample_probability", "boot_at",
 )  # fmt: skip
 """Columns that an option record is read for: sampling (RFC 5477 §8) and the boot time."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.connections import share_rates
 from collectors.netflow.gathering import Group
 from collectors.netflow.headers import Rows
+from collectors.netflow.layouts import Layout
 from collectors.netflow.sampling import (
     NOTHING_ANNOUNCED,
     Announcement,
@@ -22,7 +23,7 @@ from collectors.netflow.sampling import (
     read_announcements,
 )
 from collectors.netflow.sessions import Sessions
-from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
+from collectors.netflow.state import BOOT_AT, DOMAIN_RATE, INTERFACE_RATE
 
 Int64s = NDArray[np.int64]
 Note = Callable[[int, str, int], None]
@@ -142,30 +143,51 @@ def fill_rates(
 def _announced_rates(
     group: Group, session: Int64s, timelines: Mapping[int, Timeline]
 ) -> tuple[Int64s, Int64s]:
-    """Return the rate that options announced for each record, by its sampler or its domain."""
+    """Return the rate that options announced for each record.
+
+    It is that of its sampler, else of the interface where it entered, else of its domain.
+    """
     numbers = sorted(timelines)
     place = _places(numbers, session)
-    if not group.layout.has("selector"):
-        return _looked_up([timelines[n].unnamed() for n in numbers], place, group.order)
-    selectors, which = np.unique(
-        group.layout.read(group.records, "selector").astype(np.uint64), return_inverse=True
+    lines = [timelines[number] for number in numbers]
+    if group.layout.has("selector"):
+        rate = _looked_up([line.own(DOMAIN_RATE) for line in lines], place, group.order)
+    else:
+        rate = _looked_up([line.unnamed() for line in lines], place, group.order)
+    if group.layout.has("ingress_interface") and any(line.has_interfaces for line in lines):
+        rate = _better(_named_rates(group, "ingress_interface", (place, lines)), rate)
+    if group.layout.has("selector"):
+        rate = _better(_named_rates(group, "selector", (place, lines)), rate)
+    return rate
+
+
+def _better(one: tuple[Int64s, Int64s], other: tuple[Int64s, Int64s]) -> tuple[Int64s, Int64s]:
+    """Return one rate where it is known, else the other."""
+    is_known = one[0] > 0
+    return np.where(is_known, one[0], other[0]), np.where(is_known, one[1], other[1])
+
+
+def _named_rates(
+    group: Group, column: str, context: tuple[Int64s, Sequence[Timeline]]
+) -> tuple[Int64s, Int64s]:
+    """Return the rate that was announced for what each record names: selector or interface.
+
+    context is each record's place among the timelines (-1: in none), and the timelines.
+    """
+    place, lines = context
+    names, which = np.unique(
+        group.layout.read(group.records, column).astype(np.uint64), return_inverse=True
     )
-    named = selectors.tolist()
-    pairs, inverse = np.unique(place * len(named) + which, return_inverse=True)
+    keys = [INTERFACE_RATE - n if column == "ingress_interface" else n for n in names.tolist()]
+    pairs, inverse = np.unique(place * len(keys) + which, return_inverse=True)
     traces: dict[int, tuple[int, Trace]] = {}
     where = []
     for pair in pairs.tolist():
-        number, selector = divmod(pair, len(named))
-        trace = NOTHING_ANNOUNCED
-        if number >= 0:
-            trace = timelines[numbers[number]].own(int(named[selector]))
+        number, key = divmod(pair, len(keys))
+        trace = lines[number].own(keys[key]) if number >= 0 else NOTHING_ANNOUNCED
         where.append(traces.setdefault(id(trace), (len(traces), trace))[0])
     chosen = np.array(where, np.int64)[inverse]
-    own = _looked_up([trace for _, trace in traces.values()], chosen, group.order)
-    domain = [timelines[n].own(DOMAIN_RATE) for n in numbers]
-    fallback = _looked_up(domain, place, group.order)
-    is_own = own[0] > 0
-    return np.where(is_own, own[0], fallback[0]), np.where(is_own, own[1], fallback[1])
+    return _looked_up([trace for _, trace in traces.values()], chosen, group.order)
 
 
 def _places(numbers: list[int], session: Int64s) -> Int64s:
@@ -200,21 +222,29 @@ def _looked_up(found: Sequence[Trace], which: Int64s, order: Int64s) -> tuple[In
 
 def _own_rates(group: Group, rate_limit: int) -> tuple[Int64s, Int64s] | None:
     """Return numerator and denominator that records carry themselves (0: not known), or None."""
-    layout, records = group.layout, group.records
+    found: tuple[Int64s, Int64s] | None = None
+    for numerator, denominator in _carried(group.layout, group.records):
+        believed = (numerator >= denominator) & (numerator <= rate_limit * denominator)
+        rate = np.where(believed, numerator, 0), np.maximum(denominator, 1)
+        found = rate if found is None else _better(found, rate)
+    return found
+
+
+def _carried(layout: Layout, records: NDArray[np.void]) -> Iterator[tuple[Int64s, Int64s]]:
+    """Yield the rates that a layout's records carry, the most trusted kind first."""
     one = np.ones(len(records), np.int64)
-    if layout.has("interval"):
-        numerator, denominator = _sane(layout.read(records, "interval")), one
-    elif layout.has("packet_interval"):
-        denominator = _sane(layout.read(records, "packet_interval"))
-        space = _sane(layout.read(records, "packet_space")) if layout.has("packet_space") else 0
-        numerator = np.where(denominator > 0, denominator + space, 0)
-    elif layout.has("sample_size") and layout.has("sample_population"):
-        denominator = _sane(layout.read(records, "sample_size"))
-        numerator = np.where(denominator > 0, _sane(layout.read(records, "sample_population")), 0)
-    else:
-        return None
-    believed = (numerator >= denominator) & (numerator <= rate_limit * denominator)
-    return np.where(believed, numerator, 0), np.maximum(denominator, 1)
+    for column in ("interval", "random_interval"):
+        if layout.has(column):
+            yield _sane(layout.read(records, column)), one
+    for taken, left in (("packet_interval", "packet_space"), ("time_interval", "time_space")):
+        if layout.has(taken):
+            size = _sane(layout.read(records, taken))
+            space = _sane(layout.read(records, left)) if layout.has(left) else 0
+            yield np.where(size > 0, size + space, 0), size
+    if layout.has("sample_size") and layout.has("sample_population"):
+        size = _sane(layout.read(records, "sample_size"))
+        population = _sane(layout.read(records, "sample_population"))
+        yield np.where(size > 0, population, 0), size
 
 
 def _sane(values: NDArray[Any]) -> Int64s:

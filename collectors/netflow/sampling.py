@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from collectors.netflow.elements import OPTIONS
 from collectors.netflow.layouts import Layout
-from collectors.netflow.state import BOOT_AT, DOMAIN_RATE
+from collectors.netflow.state import BOOT_AT, DOMAIN_RATE, INTERFACE_RATE
 
 Rate = tuple[int, int]
 UNKNOWN: Rate = (0, 1)
@@ -36,7 +36,8 @@ class Announcement:
 
 def is_relevant(layout: Layout) -> bool:
     """Return whether option records of this layout may announce a rate or the boot time."""
-    return any(layout.has(column) for column in OPTIONS if column != "selector")
+    whose = ("selector", "scope_interface")
+    return any(layout.has(column) for column in OPTIONS if column not in whose)
 
 
 def read_announcements(
@@ -62,9 +63,16 @@ def read_announcements(
         if not rate[1] <= rate[0] <= min(rate_limit * rate[1], _NUMERATOR_MAX):
             absurd.append(order)
             continue
-        selector = record.get("selector", DOMAIN_RATE)
+        selector = _selector_of(record)
         found[order, selector] = Announcement(order, selector, rate)
     return list(found.values()), absurd
+
+
+def _selector_of(record: Mapping[str, int]) -> int:
+    """Return whose rate an option record tells: a selector's, an interface's or the domain's."""
+    interface = record.get("scope_interface", 0)
+    rest = INTERFACE_RATE - interface if 0 < interface < 1 << 32 else DOMAIN_RATE
+    return record.get("selector", rest)
 
 
 def _as_floats(bits: NDArray[Any]) -> list[float]:
@@ -84,6 +92,9 @@ def rate_of(record: Mapping[str, int | float]) -> Rate:
     sampled = int(record.get("packet_interval", 0))
     if sampled:
         return sampled + int(record.get("packet_space", 0)), sampled
+    sampled = int(record.get("time_interval", 0))
+    if sampled:
+        return sampled + int(record.get("time_space", 0)), sampled
     size, population = int(record.get("sample_size", 0)), int(record.get("sample_population", 0))
     if size and population:
         return population, size
@@ -119,8 +130,13 @@ class Timeline:
         self._unnamed: Trace | None = None
 
     def own(self, selector: int) -> Trace:
-        """Return what was announced for this selector itself (or DOMAIN_RATE, BOOT_AT)."""
+        """Return what was announced for this selector itself (or DOMAIN_RATE, …)."""
         return self._own.get(selector, NOTHING_ANNOUNCED)
+
+    @property
+    def has_interfaces(self) -> bool:
+        """Return whether some rate was announced for an interface."""
+        return any(key < INTERFACE_RATE for key in self._own)
 
     def unnamed(self) -> Trace:
         """Return the rate of records that name no sampler: the domain's, else the only one.
@@ -134,7 +150,7 @@ class Timeline:
 
     def _trace_unnamed(self) -> Trace:
         samplers = dict(self._samplers)
-        in_use = Counter(rate for key, rate in samplers.items() if key >= 0)
+        in_use = Counter(rate for key, rate in samplers.items() if _is_part(key))
 
         def effective() -> Rate:
             if DOMAIN_RATE in samplers:
@@ -145,7 +161,7 @@ class Timeline:
         for event in self._announced:
             before = samplers.get(event.selector)
             samplers[event.selector] = event.rate
-            if event.selector >= 0:
+            if _is_part(event.selector):
                 in_use[event.rate] += 1
                 if before is not None:
                     in_use[before] -= 1
@@ -154,3 +170,8 @@ class Timeline:
             orders.append(event.order)
             rates.append(effective())
         return orders, rates
+
+
+def _is_part(selector: int) -> bool:
+    """Return whether a rate is of a sampler or an interface: of a part of the domain."""
+    return selector >= 0 or selector < INTERFACE_RATE

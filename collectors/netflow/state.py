@@ -29,6 +29,9 @@ DOMAIN_RATE = -1
 BOOT_AT = -2
 """Key of the exporter's boot time (element 160 in an option), as (ms, 1)."""
 
+INTERFACE_RATE = -(1 << 33)
+"""Less the index of an interface: key of the rate that an option gave for what enters there."""
+
 HELD_SET_OCTETS = 256
 """What a waiting data set is charged above its body: its key, times and row, however small."""
 TEMPLATE_OCTETS = 128
@@ -52,8 +55,8 @@ class Template:
 class Session:
     """What one exporter's observation domain announced.
 
-    templates by id; samplers by selector id (or DOMAIN_RATE, BOOT_AT) as numerator, denominator;
-    applications are names by id, ``13:480``.
+    templates by id; samplers by selector id (or DOMAIN_RATE, BOOT_AT, INTERFACE_RATE) as numerator,
+    denominator; applications are names by id, ``13:480``.
     """
 
     templates: dict[int, Template] = dataclasses.field(default_factory=dict)
