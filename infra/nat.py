@@ -97,7 +97,7 @@ def _told(lookup: NatLookup, lent: Lent, at_ms: int) -> dict[str, Any]:
         "has_end": lent.seen_at is not None and lent.until_at != lent.seen_at + lookup.retention_ms,
         "is_certain": lent.is_certain,
         "subscriber_id": who,
-        "rating_key": lookup.rating_key(who, at_ms) if who else "",
+        "rating_key": lookup.rating_key(who, at_ms // 60_000) if who else "",
         "by": holder.by if holder else "",
         "session_id": holder.session_id if holder else "",
     }

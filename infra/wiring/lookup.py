@@ -75,7 +75,11 @@ class Lookup:
 
     def book(self, minute: int) -> Rulebook:
         """Return the rules that hold in a minute."""
-        (epoch,) = self._rules.epochs(pl.Series([minute * MINUTE_MS]).to_numpy()).tolist()
+        return self.book_at(minute * MINUTE_MS)
+
+    def book_at(self, at_ms: int) -> Rulebook:
+        """Return the rules that hold at an instant (ms)."""
+        (epoch,) = self._rules.epochs(pl.Series([at_ms]).to_numpy()).tolist()
         return self._rules.book(epoch)
 
     def holders(self, address: bytes, minute: int) -> list[Holder]:
@@ -154,12 +158,22 @@ def open_lookup(settings: Settings) -> Iterator[Lookup]:
 
     LookupError says why there is none to look into.
     """
+    with looking(settings, "classify") as connection:
+        yield Lookup(settings, connection)
+
+
+@contextlib.contextmanager
+def looking(settings: Settings, role: str) -> Iterator[Connection]:
+    """Open a read transaction on an installation's database for a tool of that name.
+
+    LookupError says why there is none to look into.
+    """
     if settings.mode == "embedded" and not database_path(settings).exists():
         raise LookupError(f"nothing has run on {settings.data_dir} yet")
-    database = business_database(settings, "classify")
+    database = business_database(settings, role)
     try:
         with reading(database) as connection:
-            yield Lookup(settings, connection)
+            yield connection
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise LookupError(f"the database cannot be read: {reason}") from error
