@@ -149,6 +149,7 @@ TEXTS: Mapping[str, tuple[Element, ...]] = {
     "user_name": ((0, 371), (0, 40_000), (0, 56_702), (0, 57_714), (35_632, 242), (5951, 205),
                   (15_397, 28), (637, 93)),
     "local_end": ((PROCERA, 15),),
+    "nat_subscriber": ((637, 93),),
     "application": _iana(95),
     "application_name": ((0, 96), (0, 56_701), (0, 57_591), (35_632, 119)),
 }  # fmt: skip

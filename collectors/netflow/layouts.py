@@ -132,7 +132,8 @@ class Layout:
         has_event = "nat_event" in self.pieces or "event" in self.pieces
         ends = ("nat_source_v4", "nat_source_v6", "nat_destination_v4", "nat_destination_v6")
         is_about = "nat_event" in self.pieces or any(end in self.pieces for end in ends)
-        return not self.is_options and has_event and is_about
+        is_told = (has_event and is_about) or "nat_subscriber" in self.texts
+        return not self.is_options and is_told
 
     def read(self, records: NDArray[np.void], column: str) -> NDArray[Any]:
         """Return a column of the records as unsigned integers: big-endian view or uint64.

@@ -2,12 +2,15 @@
 
 Read are RFC 8158's events (element 230 with addresses and ports, port blocks 361 to 364), the same
 of Cisco's NEL, and NSEL (elements 233 and 40005) of firewalls, which tells of sessions. Such
-records have no counters, or count a flow besides. Which element means what is decision 0123.
+records have no counters, or count a flow besides. Nokia's tell neither event nor inside address by
+an element of its own: a template of starts and one of ends, the address behind the subscriber's
+name. Which element means what is decision 0123.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +21,9 @@ from collectors.netflow.flows import V4_MAPPED
 from collectors.netflow.gathering import Group
 from collectors.netflow.headers import Rows
 from collectors.netflow.layouts import Layout
+from collectors.netflow.texts import Texts
 from collectors.netflow.times import flow_times
+from rating.addresses import pack_address
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
@@ -43,6 +48,9 @@ _FIREWALL_DELETES = (2,)
 _PUBLIC_REALM = 2
 """natOriginatingAddressRealm of a session that began outside: its destination is translated."""
 _PORT_MAX = 65_535
+_LOW = (1 << 64) - 1
+NAME_OCTETS_MAX = 255
+"""Longest subscriber's name of a NAT that is read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +119,8 @@ class _Reader:
         self._origin = rows.origin[group.row]
         self._note = note
         self._code = self.column("nat_event")
+        has_event = self.layout.has("nat_event") or self.layout.has("event")
+        self._is_named = "nat_subscriber" in self.layout.texts and not has_event
 
     @property
     def layout(self) -> Layout:
@@ -163,6 +173,10 @@ class _Reader:
 
     def _kinds(self) -> tuple[Bools, Bools]:
         """Return which records give ports, and which take them back; others are counted."""
+        if self._is_named:
+            begins, ends = (self.layout.has(f"{which}_ms") for which in ("start", "end"))
+            count = len(self._group.records)
+            return np.full(count, begins and not ends), np.full(count, ends and not begins)
         if not self.layout.has("nat_event"):
             event = self.column("event")
             return np.isin(event, _FIREWALL_CREATES), np.isin(event, _FIREWALL_DELETES)
@@ -187,6 +201,12 @@ class _Reader:
         is: then what the packet was sent to is the outside.
         """
         source, after = self._address("source"), self._address("nat_source")
+        if self._is_named:
+            # Without 225 the source is the outside address, and no element has its port.
+            is_told = (after[0] | after[1]) != 0
+            high, low = (np.where(is_told, a, s) for a, s in zip(after, source, strict=True))
+            port = np.where(is_told, self.column("nat_source_port"), 0)
+            return (high, low), self._named_inside(), port
         target, behind = self._address("destination"), self._address("nat_destination")
         port, port_after = self.column("source_port"), self.column("nat_source_port")
         target_port, port_behind = (
@@ -207,6 +227,15 @@ class _Reader:
         inside = tuple(np.where(backwards, b, a) for a, b in zip(source, behind, strict=True))
         outside_port = np.where(backwards, target_port, port_after)
         return (outside[0], outside[1]), (inside[0], inside[1]), outside_port
+
+    def _named_inside(self) -> Pair:
+        """Return the inside addresses behind the subscribers' names, 0 where there is none."""
+        names = Texts(_address_behind, NAME_OCTETS_MAX)
+        numbers = names.numbers(self._group, "nat_subscriber")
+        known = [int.from_bytes(pack_address(t) if t else b"", "big") for t in names.known]
+        high = np.array([address >> 64 for address in known], np.uint64)
+        low = np.array([address & _LOW for address in known], np.uint64)
+        return high[numbers], low[numbers]
 
     def _address(self, end: str) -> Pair:
         """Return an end's address as halves, 0 where there is none."""
@@ -241,6 +270,15 @@ class _Reader:
         is_sound = ~unsaid & (first <= last) & (last <= _PORT_MAX)
         step = np.where(in_range & (step <= last - first), step, 1)
         return first, last, step, is_sound
+
+
+def _address_behind(name: bytes) -> str:
+    """Return the address behind the last @ of a name, as text; "" where there is none."""
+    text = name.strip(b" \0").rpartition(b"@")[2].decode("ascii", "replace")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
 
 
 def _differs(before: Pair, after: Pair, port: Int64s, port_after: Int64s) -> Bools:

@@ -214,6 +214,42 @@ def test_the_elements_that_firewalls_used_before_the_registry() -> None:
     assert (event["address"], event["first_port"]) == ("198.51.100.7", 5000)
 
 
+NOKIA: tuple[x.Field, ...] = (
+    (148, 8), (225, 4), (12, 4), (7, 2), (227, 2), (11, 2), (152, 8), (4, 1), (93, 65_535, 637),
+)  # fmt: skip
+NOKIA_END = tuple((153, 8) if field[0] == 152 else field for field in NOKIA)
+
+
+def nokia(fields: tuple[x.Field, ...], name: bytes, at: int = NOW) -> bytes:
+    return x.record(fields, (7, OUTSIDE, FAR, 40_000, 5000, 443, at, 6, name))
+
+
+def test_a_nat_that_names_the_subscriber_has_the_inside_address_behind_his_name() -> None:
+    decode = Decode(POOL)
+    decode.take(
+        message(NOKIA, nokia(NOKIA, b"LSN-Host@100.64.0.1", NOW - 5000)),
+        x.ipfix(
+            [
+                x.template(257, NOKIA_END, version=10),
+                x.data(257, [nokia(NOKIA_END, b"LSN-Host@100.64.0.1\0\0")]),
+            ],
+            sequence=1,
+        ),
+    )
+    given, taken = decode.events()
+    assert (given["address"], given["inside_address"]) == ("198.51.100.7", "100.64.0.1")
+    assert (given["first_port"], given["last_port"], given["protocol"]) == (5000, 5000, 6)
+    assert (given["is_release"], given["event_at"]) == (False, NOW - 5000)
+    assert taken == {**given, "is_release": True, "event_at": NOW}
+
+
+@pytest.mark.parametrize("name", [b"alice", b"alice@example.net", b"", b"\xff@\xfe", b"x" * 300])
+def test_a_name_without_an_address_translates_nothing(name: bytes) -> None:
+    decode = decoded(NOKIA, nokia(NOKIA, name))
+    assert not decode.events()
+    assert decode.counters["decode_refused_nat_event_unusable"] == 1
+
+
 def test_the_same_events_in_other_datagrams_are_the_same() -> None:
     records = [block(16), block(17), block(16, 1536, 2047)]
     apart = Decode(POOL)
