@@ -383,9 +383,16 @@ def _own_address(
     first: tuple[NDArray[np.uint64], NDArray[np.uint64]],
     second: tuple[NDArray[np.uint64], NDArray[np.uint64]],
 ) -> _Owned:
-    """Return which flows have an own address at this end, and that address: the first that is."""
+    """Return which flows have an own address at this end, and that address: the first that is.
+
+    An outside address of a NAT pool comes after an inside one, wherever the exporter puts it: some
+    (FortiGate) tell the outside as what the destination of an answer is translated to.
+    """
     own_first = _is_own(book, first)
     own_second = _is_own(book, second)
+    if book.pools and own_first.any() and own_second.any():
+        outside, inside = book.pool_of(*first) >= 0, book.pool_of(*second) < 0
+        own_first &= ~(outside & own_second & inside)
     if not own_second.any():
         return _Owned(own_first, *first, own_first)
     if not own_first.any():

@@ -95,6 +95,25 @@ def test_a_release_of_less_than_the_block_ends_nothing() -> None:
     assert stage.totals() == {ALICE: 1}
 
 
+def test_a_session_logged_beside_its_block_neither_ends_nor_hides_it() -> None:
+    stage = Translation()
+    events = [
+        told(ALICE, 1024, 1535, "10:00:00"),
+        told(ALICE, 1100, 1100, "10:02:00", protocol=6),
+        freed(ALICE, 1100, 1100, "10:03:00", protocol=6),
+    ]
+    rows = [seen(clock, 1024, 512, 1) for clock in ("10:02", "10:05")]
+    stage.feed(rows, events, watermark="10:10:00")
+    assert stage.totals() == {ALICE: 2}
+
+
+def test_an_event_is_taken_to_be_no_older_than_the_lateness_bound() -> None:
+    stage = Translation()
+    stage.feed([], [told(ALICE, 1024, 1535, "07:00:00", arrives="10:00:00")], watermark="10:01:00")
+    [body] = stage.state.collections["translations"].values()
+    assert translations.read_rows(body)["at"].tolist() == [at("08:00:00")]
+
+
 def test_a_cell_across_two_holders_is_nobodys() -> None:
     stage = Translation()
     events = [told(ALICE, 1024, 1279, "10:00:00"), told(BOB, 1280, 1535, "10:00:00")]

@@ -84,6 +84,15 @@ def test_a_nat_that_exports_both_sides_is_counted_under_the_inside_address() -> 
     assert not decode.outside()
 
 
+def test_an_outside_address_behind_the_translation_yields_to_the_inside_one() -> None:
+    decode = Decode(pool_entry(DYNAMIC), INSIDE)
+    ends = (x.v4("192.0.2.9"), x.v4("198.51.100.7"), 443, 1600)
+    down = flow("192.0.2.9", 443, "100.64.0.1", 40_000, 1000) + x.record(WITH_NAT[-4:], ends)
+    decode.take(x.ipfix([x.template(256, WITH_NAT, version=10), x.data(256, [down])]))
+    assert decode.inside() == {"100.64.0.1": (0, 1000)}
+    assert not decode.outside()
+
+
 def test_where_only_the_outside_is_own_the_translated_port_decides() -> None:
     decode = Decode(pool_entry(DYNAMIC))
     ends = (x.v4("198.51.100.7"), x.v4("192.0.2.9"), 1600, 443)
