@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tests.benchmarks.process_usage import wait_until_bound
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 SOCKET_BUFFER_OCTETS = 33_554_432
 """What the collectors ask for; the system's limit (net.core.rmem_max) may be far below."""
 
@@ -66,7 +66,11 @@ class PeerCollector:
 
 def free_udp_port() -> int:
     """Return a UDP port of loopback that nobody has."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+    return _free_port(socket.SOCK_DGRAM)
+
+
+def _free_port(kind: socket.SocketKind) -> int:
+    with contextlib.closing(socket.socket(socket.AF_INET, kind)) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
@@ -76,6 +80,17 @@ def _start(command: Sequence[str], directory: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory
         )
+
+
+def _until_bound(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
+    """Return when the collector listens; end it and say what it said where it does not."""
+    try:
+        wait_until_bound(port, PATIENCE_SECONDS)
+    except TimeoutError as error:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+        said = (directory / "output").read_text(errors="replace")[-2_000:]
+        raise TimeoutError(f"{error}; the collector said: {said}") from error
 
 
 def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -97,7 +112,7 @@ def start_nfcapd(program: str, nfdump: str, directory: Path) -> PeerCollector:
         _end(process, signal.SIGTERM)
         return read_nfcapd(nfdump, flows)
 
-    wait_until_bound(port)
+    _until_bound(process, port, directory)
     return PeerCollector(process, port, ask)
 
 
@@ -152,7 +167,7 @@ def start_nfacctd(
 
     # Its plugin is a process of its own, and what comes before it has made its cache may be lost.
     _wait_until_says(directory / "output", "base cache memory=")
-    wait_until_bound(port)
+    _until_bound(process, port, directory)
     return PeerCollector(process, port, ask)
 
 
@@ -190,7 +205,7 @@ def start_goflow2(program: str, directory: Path, kind: str = "bin") -> PeerColle
 
     kind is its output format; "json" goes into the file `flows.json`, anything else nowhere.
     """
-    port, metrics = free_udp_port(), free_udp_port()
+    port, metrics = free_udp_port(), _free_port(socket.SOCK_STREAM)
     listen = f"netflow://127.0.0.1:{port}?count=1&workers=1&blocking=true"
     target = str(directory / "flows.json") if kind == "json" else "/dev/null"
     output = ("-transport", "file", "-transport.file", target, "-format", kind)
@@ -205,7 +220,7 @@ def start_goflow2(program: str, directory: Path, kind: str = "bin") -> PeerColle
         _end(process, signal.SIGTERM)
         return Taken(flows)
 
-    wait_until_bound(port)
+    _until_bound(process, port, directory)
     return PeerCollector(process, port, ask)
 
 
@@ -260,7 +275,7 @@ def start_netflow(python: str, directory: Path) -> PeerCollector:
         found = re.search(r"^flows (\d+)", (directory / "output").read_text(), re.MULTILINE)
         return Taken(int(found.group(1)) if found else 0)
 
-    wait_until_bound(port)
+    _until_bound(process, port, directory)
     return PeerCollector(process, port, ask)
 
 
