@@ -19,6 +19,7 @@ import pytest
 
 from collectors.adapters.segments import SegmentReader
 from collectors.datagrams import decode_datagrams
+from collectors.drops import split_reports
 from collectors.radius.log_codec import decode_packets
 from infra.simulation.accounting_packets import NasIdentity, encode_accounting
 from infra.simulation.network import AccountingEvent
@@ -189,16 +190,20 @@ def test_flows_wait_bounded_and_are_appended_when_there_is_room(tmp_path: Path, 
 def check_flow_log(log: list[Block], counted: dict[str, int], sent: int) -> None:
     """Nothing is there twice or out of order; what is missing was counted; markers keep their word.
 
-    A marker of T says that what was received before T stands before it.
+    A marker of T says that what was received before T stands before it. What was dropped is told in
+    the log itself.
     """
     numbers: list[int] = []
+    told = 0
     marked_at = 0
     for block in log:
         if block.kind == "marker":
             marked_at = block.received_at
             continue
-        datagrams = decode_datagrams(block.body)
-        assert int(datagrams.received_at.min()) >= marked_at
+        whole = decode_datagrams(block.body)
+        assert int(whole.received_at.min()) >= marked_at
+        datagrams, reports = split_reports(whole)
+        told += sum(report.kernel + report.queue for report in reports)
         for index in range(len(datagrams)):
             numbers.append(struct.unpack(">I", datagrams.datagram(index).payload[:4])[0])
     assert numbers == sorted(set(numbers))
@@ -206,3 +211,4 @@ def check_flow_log(log: list[Block], counted: dict[str, int], sent: int) -> None
     assert len(numbers) == counted["flow_appended_datagrams"]
     missing = sent - len(numbers)
     assert missing == counted["flow_overflow_datagrams"] + counted.get("flow_kernel_drops", 0)
+    assert told == missing
