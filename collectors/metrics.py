@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 
 METRICS: Mapping[str, str] = {
-    "flow_received_datagrams": "Flow datagrams read from the sockets.",
-    "flow_received_octets": "Octets of those datagrams' payloads.",
+    "flow_received_datagrams": "Flow datagrams, and messages of connections, that were read.",
+    "flow_received_octets": "Octets of their payloads.",
     "flow_appended_datagrams": "Flow datagrams made durable.",
     "flow_appended_blocks": "Blocks of flow datagrams made durable.",
     "flow_append_failures": "Appends that failed (full disk) and were or will be tried again.",

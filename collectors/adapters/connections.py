@@ -155,7 +155,6 @@ class Connections:
         self._counters, self._prefix = counted
         self._all: set[Connection] = set()
         self._by_address: dict[bytes, int] = {}
-        self._unread: set[Connection] = set()
         self._last_number = 0
         self.ended: list[Connection] = []
         for each in listening:
@@ -164,11 +163,6 @@ class Connections:
     def __len__(self) -> int:
         """Return how many connections there are, those in their handshake among them."""
         return len(self._all)
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether octets wait of which the selector does not know: do not wait for it."""
-        return bool(self._unread)
 
     def serve(
         self, ready: Sequence[tuple[selectors.SelectorKey, int]], now: float, now_ms: int
@@ -179,26 +173,21 @@ class Connections:
         connections.
         """
         messages: list[tuple[Connection, bytes]] = []
-        turns = dict.fromkeys(self._unread, _READ)
-        self._unread.clear()
+        octets = taken = 0
         for key, events in ready:
             if isinstance(key.data, Listening):
                 self._accept(key.data, now, now_ms)
-            elif isinstance(key.data, Connection):
-                turns[key.data] = turns.get(key.data, 0) | events
-        octets = taken = 0
-        for connection, events in turns.items():
-            if connection not in self._all:
                 continue
-            if octets >= TURN_OCTETS_MAX and connection.is_open:
-                self._unread.add(connection)  # It is among the first the next time.
+            connection = key.data
+            if not isinstance(connection, Connection) or connection not in self._all:
                 continue
             if not connection.is_open:
                 self._shake_hands(connection, now)
                 continue
             if events & _WRITE:
                 self._flush(connection)
-            if events & _READ and connection in self._all:
+            # What is not read now the selector tells again, behind those that were read.
+            if octets < TURN_OCTETS_MAX and connection.events & _READ:
                 self._read(connection, now, messages)
                 octets += sum(len(message) for _, message in messages[taken:])
                 taken = len(messages)
@@ -313,6 +302,7 @@ class Connections:
             elif self._by_address.get(address, 0) >= self._limits.connections_per_address_max:
                 reason = "connections_per_address_max"
             if reason:
+                log.warning("a connection from %s is not let in: %s", source[0], reason)
                 self._count("refused", reason)
                 accepted.close()
                 continue
@@ -381,7 +371,6 @@ class Connections:
             return
         self._watch(connection, _READ)
         self._open(connection, now)
-        self._unread.add(connection)  # Messages may have come along with the handshake's end.
 
     def _watch(self, connection: Connection, events: int) -> None:
         if events == connection.events:
@@ -395,17 +384,14 @@ class Connections:
     def _read(
         self, connection: Connection, now: float, messages: list[tuple[Connection, bytes]]
     ) -> None:
-        """Read what waits, within bounds, and append the whole messages in it."""
+        """Read what waits, within bounds, and append the whole messages in it.
+
+        TLS holds nothing back of which the selector does not know: a read has room for a record.
+        """
         reason = ""
         for _ in range(READS_MAX):
-            if len(connection.to_send) > WAITING_ANSWERS_OCTETS_MAX:
+            if reason := self._read_once(connection, now, messages):
                 break
-            reason = self._read_once(connection, now, messages)
-            if reason:
-                break
-        else:
-            # TLS may hold octets that the selector does not see.
-            self._unread.add(connection)
         if reason and reason != "nothing":
             self.close(connection, reason)
 
@@ -449,8 +435,6 @@ class Connections:
             self.close(connection, "broken")
             return
         is_behind = len(connection.to_send) > WAITING_ANSWERS_OCTETS_MAX
-        if not is_behind and not connection.events & _READ:
-            self._unread.add(connection)
         events = (0 if is_behind else _READ) | (_WRITE if connection.to_send else 0)
         self._watch(connection, events)
 

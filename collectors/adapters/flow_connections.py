@@ -122,7 +122,7 @@ class ConnectionReceiver(threading.Thread):
     def _turn(self) -> None:
         """Wait a little for something to come, and take what does."""
         wait_seconds = max(self._config.block_milliseconds // 2, 1) / 1000
-        ready = self._selector.select(0 if self._connections.has_unread else wait_seconds)
+        ready = self._selector.select(wait_seconds)
         self._take(self._connections.serve(ready, time.monotonic(), self._now()))
         self._note_ends()
 

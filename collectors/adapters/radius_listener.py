@@ -167,7 +167,7 @@ class _Listener:
         if (wait_seconds := self._pace.wait_seconds(time.monotonic())) > 0:
             time.sleep(wait_seconds)
         group: list[_Waiting] = []
-        ready = self._selector.select(0 if self._connections.has_unread else _WAIT_SECONDS)
+        ready = self._selector.select(_WAIT_SECONDS)
         began = time.monotonic()
         counts = [
             self._read(key.data.socket, group)

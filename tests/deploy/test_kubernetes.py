@@ -146,7 +146,8 @@ def test_collectors_see_source_addresses_and_keep_name_and_spool(overlay: str) -
     for each in sets:
         service = services[each["metadata"]["name"]]
         assert service["externalTrafficPolicy"] == "Local"
-        assert {port["protocol"] for port in service["ports"]} == {"UDP"}
+        assert {port["protocol"] for port in service["ports"]} == {"UDP", "TCP"}
+        assert "metrics" not in {port["name"] for port in service["ports"]}
         kept = each["spec"]["persistentVolumeClaimRetentionPolicy"]
         assert set(kept.values()) == {"Retain"}
         (claim,) = each["spec"]["volumeClaimTemplates"]

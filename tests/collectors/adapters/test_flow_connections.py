@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from collectors.datagrams import Datagram
 from tests.collectors.adapters.certificates import Authority, Certificate
 from tests.collectors.adapters.running import Running, eventually, now_ms, running
 from tests.collectors.netflow import exports as x
+from tests.peers_available import require_peer
 
 QUICK = FlowReceiverConfig(
     listen=("127.0.0.1:0",),
@@ -271,16 +273,52 @@ def test_a_stop_while_the_disk_is_full_ends_and_counts_what_is_lost() -> None:
     assert messages(shell) == []
 
 
-def test_a_connection_after_another_has_another_number() -> None:
+def test_a_message_larger_than_the_queue_goes_alone() -> None:
+    config = dataclasses.replace(QUICK, block_octets=2_000, queue_octets=5_000)
+    with running(flow_receiver.run, config) as shell, exporter(shell) as opened:
+        opened.sendall(b"".join(message(number, 9_000) for number in range(20)))
+        assert eventually(lambda: len(messages(shell)) == 20)
+
+
+def test_a_connection_from_the_same_port_in_the_same_millisecond_has_another_number() -> None:
     with running(flow_receiver.run, QUICK, lambda: 1_700_000_000_000) as shell:
+        port = 0
         for number in range(5):
-            with exporter(shell) as opened:
+            with socket.socket() as opened:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                opened.bind(("127.0.0.1", port))
+                port = opened.getsockname()[1]
+                opened.connect(("127.0.0.1", shell.ports[1]))
                 opened.sendall(message(number))
-                # The clock stands still: only the receiver's drain hands these over.
-                assert eventually(
-                    lambda: shell.counters.get("flow_connections_accepted") > number  # noqa: B023
-                )
+                counters = shell.counters
+                assert eventually(lambda: counters.get("flow_connections_accepted") > number)  # noqa: B023
+                time.sleep(0.1)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The clock stands still: only the end of the receiver hands these over.
+    assert {d.source_port for d in messages(shell)} == {port}
     assert len({d.connection for d in messages(shell)}) == 5
+
+
+def test_openssls_client_is_understood(authority: Authority) -> None:
+    router = authority.sign("router5.example", "DNS:router5.example")
+    config = secured(
+        authority, client_ca_file=str(authority.file), client_names=("router5.example",)
+    )
+    sent = [message(number) for number in range(50)]
+    with running(flow_receiver.run, config) as shell:
+        subprocess.run(
+            [
+                *(require_peer("openssl"), "s_client", "-quiet", "-no_ign_eof"),
+                *("-connect", f"127.0.0.1:{shell.ports[1]}", "-CAfile", str(authority.file)),
+                *("-cert", str(router.file), "-key", str(router.key), "-verify_return_error"),
+            ],
+            input=b"".join(sent),
+            capture_output=True,
+            timeout=20,
+            check=True,
+        )
+        assert eventually(lambda: len(ends(shell)) == 1)
+    assert [d.payload for d in messages(shell)] == sent
 
 
 @pytest.fixture(scope="module")
