@@ -97,9 +97,9 @@ class _Tree:
             numbers[id(node)] = len(nodes)
             nodes.append(node)
             todo += [child for child in node.children if isinstance(child, _Node)]
-        data = b""
+        data = bytearray()
         offsets: dict[str, int] = {}
-        tree = b""
+        tree = bytearray()
         for node in nodes:
             pair = []
             for child in node.children:
@@ -121,7 +121,7 @@ class _Tree:
             "build_epoch": _Long(1_700_000_000),
             "description": {"en": "a test"},
         }  # fmt: skip
-        return tree + b"\0" * 16 + data + MARKER + encode(metadata)
+        return bytes(tree) + b"\0" * 16 + bytes(data) + MARKER + encode(metadata)
 
 
 def _packed(left: int, right: int, record_size: int) -> bytes:
