@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from infra.clock import preparing_clock
+from infra.instants import instant, milliseconds
 from infra.settings import Settings, find_file, load_settings
 from infra.wiring.lookup import MINUTE_MS, Lookup, open_lookup
 from rating.addresses import format_address, pack_address
@@ -199,15 +200,7 @@ def _address(text: str) -> bytes:
 
 
 def _instant(text: str) -> int:
-    try:
-        at = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no instant such as 2026-11-29T13:05+05:45"
-        ) from None
-    if at.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no offset, such as {text}+05:45")
-    return int(at.timestamp()) * 1000
+    return milliseconds(instant(text))
 
 
 def _protocol(text: str) -> int:

@@ -9,21 +9,24 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection
+from sqlalchemy import Connection, or_, select
 from sqlalchemy.exc import DBAPIError
 
+from billing.adapters import tables
 from billing.adapters.databases import reading
 from collectors.netflow.state import SESSION
 from infra.settings import Settings
 from infra.wiring.databases import business_database
 from infra.wiring.engine import asn_tables, stage_configs
 from infra.wiring.paths import database_path
+from rating.addresses import format_address
 from rating.attribution import Evidence, owners_of, statics_of
 from rating.binding_table import BindingTable
 from rating.classes import Rulebook, RuleEntry, Rules
 from rating.directory import MEMBERSHIP, STATIC_PREFIX, Directory
 from rating.ports import MemoryState, StateView
 from rating.records import DirectoryEntry, schema_of
+from rating.session_config import RADIUS
 from streams.adapters import asn_store, postgres_topics, sqlite_topics
 from streams.adapters.postgres_state import PostgresState, StateWrites
 from streams.adapters.postgres_tables import current_generation
@@ -107,10 +110,33 @@ class Lookup:
         found = []
         for kind in self._settings.rating.attribution.who_order:
             evidence = Evidence(bindings, statics, nobody, (kind,))
-            for row in owners_of(holder, minute, evidence).iter_rows(named=True):
-                if row["subscriber_id"]:
-                    found.append(Holder(kind, row["subscriber_id"], row["session_id"]))
+            (row,) = owners_of(holder, minute, evidence).iter_rows(named=True)
+            who = (row["subscriber_id"], row["session_id"])
+            if not who[0] and kind == RADIUS:
+                who = self.session_of(address, minute * MINUTE_MS) or who
+            if who[0]:
+                found.append(Holder(kind, *who))
         return found
+
+    def session_of(self, address: bytes, at_ms: int) -> tuple[str, str] | None:
+        """Return (subscriber_id, session_id) of who had an address at an instant (ms).
+
+        From the record of sessions, which remembers what the stages have forgotten; None where no
+        session of a known subscriber had it last.
+        """
+        session = tables.live_session.c
+        asked = (
+            select(session.subscriber_id, session.session_id)
+            .where(
+                session.framed_address == format_address(address),
+                session.started_at <= at_ms,
+                or_(session.ended_at.is_(None), session.ended_at > at_ms),
+            )
+            .order_by(session.started_at.desc(), session.session_id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(asked).first()
+        return (str(row[0]), str(row[1])) if row and row[0] else None
 
     def rating_key(self, subscriber_id: str, minute: int) -> str:
         """Return whose counters a subscriber's usage of a minute adds to."""

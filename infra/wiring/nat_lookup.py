@@ -7,13 +7,11 @@ import dataclasses
 from collections.abc import Iterator
 
 import polars as pl
-from sqlalchemy import or_, select
 
-from billing.adapters import tables
 from infra.settings import Settings
 from infra.wiring.lookup import Lookup, looking
 from rating.address_columns import halves
-from rating.addresses import format_address, format_prefix
+from rating.addresses import format_prefix
 from rating.directory import STATIC_PREFIX
 from rating.nat_evidence import (
     Lent,
@@ -104,19 +102,8 @@ class NatLookup(Lookup):
 
     def _session(self, inside: bytes, at_ms: int) -> NatHolder | None:
         """Return the session that had an address, from the record of past sessions."""
-        session = tables.live_session.c
-        asked = (
-            select(session.subscriber_id, session.session_id)
-            .where(
-                session.framed_address == format_address(inside),
-                session.started_at <= at_ms,
-                or_(session.ended_at.is_(None), session.ended_at > at_ms),
-            )
-            .order_by(session.started_at.desc(), session.session_id.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(asked).first()
-        return NatHolder(str(row[0]), RADIUS, str(row[1])) if row and row[0] else None
+        found = self.session_of(inside, at_ms)
+        return NatHolder(found[0], RADIUS, found[1]) if found else None
 
 
 @contextlib.contextmanager
