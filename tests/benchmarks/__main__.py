@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 BENCHMARKS = (
-    "receive", "decode", "radius", "sessions", "attribute", "rate", "sink", "pipeline", "engine",
-    "peers", "accounting",
+    "receive", "decode", "radius", "sessions", "translate", "attribute", "rate", "sink",
+    "pipeline", "engine", "peers", "accounting",
 )  # fmt: skip
 """In the order in which data flows; at last what others need for the same."""
 
