@@ -95,6 +95,7 @@ class Nat:
                 "rate_known": np.ones(count, dtype=bool),
                 "exporter": ["edge"] * count,
                 "received_at": ones * (minute + 1) * 60_000,
+                "user_name": [""] * count,
             },
             schema=schema_of(FlowMinute),
         )
