@@ -24,6 +24,7 @@ from collectors.adapters.kafka_publisher import RawTopic
 from collectors.adapters.spool import SpoolingWriter
 from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig, SpoolConfig
 from collectors.datagrams import decode_datagrams
+from collectors.drops import split_reports
 from collectors.leases import producer_of
 from collectors.metrics import Counters
 from collectors.partitioning import split_flows, split_packets
@@ -183,7 +184,7 @@ def test_numbers_stay_dense_over_kills_of_a_flow_collector(
     for received in reader.partitions.values():
         last_of: dict[bytes, int] = {}
         for envelope in received.envelopes:
-            block = decode_datagrams(envelope.body)
+            block, _ = split_reports(decode_datagrams(envelope.body))
             for datagram in map(block.datagram, range(len(block))):
                 number = int(datagram.payload[:8])
                 assert number > last_of.get(datagram.source_address, -1)
@@ -311,7 +312,7 @@ def test_a_collector_turns_to_topics_that_have_grown_without_a_pause(
     payloads: list[list[int]] = []
     for reader in readers:
         reader.until(lambda: False, 2.0)
-        blocks = [decode_datagrams(body) for body in reader.bodies()]
+        blocks = [split_reports(decode_datagrams(body))[0] for body in reader.bodies()]
         payloads.append(
             [int(block.datagram(n).payload[:8]) for block in blocks for n in range(len(block))]
         )
@@ -389,7 +390,7 @@ def test_a_collector_that_was_away_while_topics_grew_brings_exactly_what_was_not
 
 
 def payloads_of(bodies: Sequence[bytes]) -> list[int]:
-    blocks = [decode_datagrams(body) for body in bodies]
+    blocks = [split_reports(decode_datagrams(body))[0] for body in bodies]
     return [int(block.datagram(n).payload[:8]) for block in blocks for n in range(len(block))]
 
 
