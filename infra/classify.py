@@ -60,9 +60,10 @@ def classify(
 ) -> dict[str, Any]:
     """Return what is known of an address (16 octets) at an instant (ms), as `--json` prints it.
 
-    ``{"address", "at", "is_own", "holders": [{"by", "subscriber_id", "session_id",
-    "rating_key"}], "asn": {"number", "name", "source"}, "rules": [{"traffic_class", "priority",
-    "prefix", "matches", "unmet", "open"}], "traffic_class", "because"}``. options has port,
+    ``{"address", "at", "is_own", "who_order", "holders": [{"by", "subscriber_id", "session_id",
+    "rating_key"}], "asn": {"number", "name", "source"}, "application": {"id", "name"} or null,
+    "rules": [{"traffic_class", "priority", "prefix", "matches", "unmet", "open"}],
+    "traffic_class", "because"}``; numbers that nobody told are null. options has port,
     protocol, dscp, application, asn, exporter. LookupError where an AS file is missing.
     """
     minute = at_ms // MINUTE_MS
