@@ -51,7 +51,9 @@ def learn_sampling(
             continue
         session = rows.session[group.row]
         for number in np.unique(session).tolist():
-            mine = session == number
+            mine = np.flatnonzero(session == number)
+            # Several that waited for one template count at once: what was received last stands.
+            mine = mine[np.argsort(rows.received_at[group.row[mine]], kind="stable")]
             found, absurd = read_announcements(
                 group.layout,
                 group.records[mine],

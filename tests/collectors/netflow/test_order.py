@@ -67,3 +67,26 @@ def test_order_batches_duplicates_and_restarts_change_nothing(
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     assert run_of(shuffled).result() == plain
     assert _in_batches(shuffled, cuts).result() == plain
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 1_000), min_size=2, max_size=5), st.lists(st.integers(0, 3)))
+def test_of_rates_that_waited_for_one_template_the_last_received_stands(
+    rates: list[int], cuts: list[int]
+) -> None:
+    def sent(number: int, sets: list[bytes]) -> Datagram:
+        received_at = x.EXPORTED_AT * 1000 + number
+        payload = x.ipfix(sets, sequence=number)
+        return Datagram(received_at, x.mapped("192.0.2.1"), 50_000, 4739, payload)
+
+    datagrams = [
+        sent(number, [x.data(300, [rate.to_bytes(8, "big")])]) for number, rate in enumerate(rates)
+    ]
+    templates = [
+        x.options_template(300, ((149, 4),), ((34, 4),), version=10),
+        x.template(256, x.BASIC, version=10),
+    ]
+    flow = x.data(256, [x.basic("10.0.0.1", "192.0.2.9", 1)])
+    datagrams += [sent(len(rates), templates), sent(len(rates) + 1, [flow])]
+    run = _in_batches(datagrams, cuts)
+    assert run.totals["octets_scaled"] == rates[-1]
