@@ -33,6 +33,9 @@ MINUTE_MS = 60_000
 PIECES_PER_PASS = 2_000_000
 """Most flow minutes that are in memory at once."""
 
+_V4_UNFILLED = np.uint64(0xFFFF_0000_0000)
+"""Low half of 0.0.0.0, mapped: an element that the exporter left at zero."""
+
 WHOLE_ADDRESS = 0
 """port_block of a flow that belongs to all ports of its address."""
 
@@ -439,12 +442,12 @@ def _by_cell(at: Int64s, pieces: _Pieces, sides: _Sides) -> tuple[Int64s, ...]:
 
 
 def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) -> Bools:
-    """Return which addresses are own; all zero, what no template fills, never is."""
+    """Return which addresses are own; what no template or no exporter fills never is."""
     high, low = end
     if not low.any() and not high.any():
         return np.zeros(len(low), np.bool_)
     own: Bools = book.is_own(high, low)
-    return own if low.all() else own & ((high | low) != 0)
+    return own & ((high != 0) | ((low != 0) & (low != _V4_UNFILLED)))
 
 
 def _total(values: Int64s) -> int:

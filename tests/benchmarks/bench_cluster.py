@@ -38,7 +38,7 @@ from tests.benchmarks.cluster_load import (
 from tests.benchmarks.cluster_machine import Cluster, Servers, Spent
 from tests.benchmarks.cluster_sums import FLOWS_PER_SECOND, Cost, Figures, table
 
-STAGES = ("decode", "sessions", "attribute", "rate")
+STAGES = ("decode", "translate", "sessions", "attribute", "rate")
 PARTS = {
     "step": ("step",),
     "frames": ("frames",),

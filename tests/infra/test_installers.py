@@ -15,7 +15,9 @@ import pytest
 from tests.cluster.servers import KAFKA_VERSION, kafka_jars
 
 ROOT = Path(__file__).parent.parent.parent
-TOOLS = ("bash", "env", "dirname", "awk", "mktemp", "mkdir", "mv", "rm", "cat")
+TOOLS = ("bash", "env", "dirname", "awk", "mktemp", "mkdir", "mv", "rm", "cat", "chmod")
+VENV = 'mkdir -p "$3/bin"; echo "#!/usr/bin/env bash" > "$3/bin/python"; chmod +x "$3/bin/python"'
+"""A python3 that makes an environment whose Python does nothing."""
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def tools(tmp_path: Path) -> Path:
         path = shutil.which(name)
         assert path is not None
         (folder / name).symlink_to(path)
+    stand_in(folder, "python3", VENV)
     return folder
 
 
@@ -106,8 +109,31 @@ def test_kafkas_jars_are_fetched_once_into_the_users_cache(tools: Path) -> None:
     assert "infra/peers/kafka/pom.xml" in call
     assert f"-Dkafka.version={KAFKA_VERSION} " in call
     cache = tools / ".cache/flowrate"
-    assert [folder.name for folder in cache.iterdir()] == [kafka_jars().name]
+    assert [folder.name for folder in cache.glob("kafka*")] == [kafka_jars().name]
     assert (cache / kafka_jars().name / "kafka.jar").exists()
+
+
+@pytest.mark.parametrize(("version", "is_built"), [("go1.23.9", False), ("go1.24.0", True)])
+def test_goflow2_is_built_once_where_go_can(tools: Path, version: str, is_built: bool) -> None:
+    stand_in(tools, "dpkg-query", "echo installed")
+    have_kafka(tools)
+    building = 'echo "$*" >> $CALLS; echo > "$GOBIN/goflow2"; chmod +x "$GOBIN/goflow2"'
+    stand_in(tools, "go", f"[[ $1 == env ]] && echo {version} && exit; {building}")
+    said = [run(tools, "infra/peers/install").stdout for _ in range(2)]
+    calls = tools.parent / "calls"
+    assert len(calls.read_text().splitlines() if calls.exists() else ()) == is_built
+    assert all(("goflow2 is left out" in text) != is_built for text in said)
+    assert len(list((tools / ".cache/flowrate").glob("goflow2-v*"))) == is_built
+
+
+def test_the_package_netflow_gets_an_environment_of_its_own_once(tools: Path) -> None:
+    stand_in(tools, "dpkg-query", "echo installed")
+    have_kafka(tools)
+    for is_first in (True, False):
+        ended = run(tools, "infra/peers/install")
+        assert ended.returncode == 0, ended.stderr
+        assert ("installing the package netflow" in ended.stdout) == is_first
+    assert len(list((tools / ".cache/flowrate").glob("netflow-*/bin/python"))) == 1
 
 
 def test_an_interrupted_fetch_leaves_nothing_that_looks_complete(tools: Path) -> None:

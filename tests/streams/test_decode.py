@@ -176,6 +176,12 @@ def test_translated_addresses_of_a_nat_exporter() -> None:
     assert stage.totals("address") == {("10.0.0.1",): (50, 50, 1, 1, 100)}
 
 
+def test_an_address_that_the_exporter_left_at_zero_is_nobodys() -> None:
+    stage = Stage(DirectoryEntry("all", 1, "own_prefix", "0.0.0.0/0", "", 0, 0, None))
+    stage.take(datagram(message(("0.0.0.0", "192.0.2.9", 7, 1, at(0), at(0, 5)))))
+    assert stage.totals("address") == {("192.0.2.9",): (0, 7, 0, 1, 7)}
+
+
 def test_a_long_flow_is_spread_over_its_minutes_to_the_octet() -> None:
     stage = Stage(OWN)
     start, end = at(-3, 30_000), at(0, 0)
