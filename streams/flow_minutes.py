@@ -446,8 +446,8 @@ def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) 
     high, low = end
     if not low.any() and not high.any():
         return np.zeros(len(low), np.bool_)
-    own: Bools = book.is_own(high, low)
-    return own & ((high != 0) | ((low != 0) & (low != _V4_UNFILLED)))
+    own: Bools = book.is_own(high, low) & ((high != 0) | ((low != 0) & (low != _V4_UNFILLED)))
+    return own
 
 
 def _total(values: Int64s) -> int:
