@@ -7,6 +7,7 @@ the state, so a replay from any saved state gives the same rows (docs/decisions/
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,13 @@ _SCALED = ("octets", "packets", "octets_reverse", "packets_reverse")
 
 
 class Reached(msgspec.Struct, array_like=True):
-    """How far a partition's collectors were read; known are those whose next number is certain."""
+    """How far a partition's collectors were read; known are those whose next number is certain.
+
+    They are sorted: equal states are equal octets.
+    """
 
     standing: Standing = msgspec.field(default_factory=Standing)
-    known: set[str] = set()
+    known: list[str] = []
 
 
 class RawFlowDecoder:
@@ -116,7 +120,7 @@ class RawFlowDecoder:
             seen = standing.seen_of(LOG_TOPIC, producer)
             if envelope.number > seen.number:
                 seen.number = envelope.number - 1
-                self._reached.known.add(producer)
+                bisect.insort(self._reached.known, producer)
         return standing.take(LOG_TOPIC, envelope)
 
     def _take_marks(self, marks: Sequence[Mark]) -> bool:
@@ -126,7 +130,7 @@ class RawFlowDecoder:
                 seen = standing.seen_of(LOG_TOPIC, mark.producer)
                 if mark.number > seen.number:
                     seen.number = mark.number
-                    self._reached.known.add(mark.producer)
+                    bisect.insort(self._reached.known, mark.producer)
             standing.mark(LOG_TOPIC, mark)
         return True
 
