@@ -26,8 +26,8 @@ from collectors.netflow.sessions import Origin
 from rating.address_columns import packed
 from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
-from rating.plausible import without_excess
 from rating.records import FlowMinute, empty_frame, schema_of
+from streams.sums import Columns, add_up
 
 MINUTE_MS = 60_000
 PIECES_PER_PASS = 2_000_000
@@ -43,21 +43,21 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _VALUES = ("octets_up", "octets_down", "packets_up", "packets_down", "octets_exported")
-_KEYS = ("high", "low", "when", "tag")
-_NAMED = (*_KEYS, "user")
-"""Keys of rows, and of those of a batch in which some flow names its user."""
 _CELL = "cell"
 """A further key of rows of cells of ports."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Pieces:
-    """Flow minutes: the flow's index, the minute, and the flow's elapsed ms before and after it."""
+    """Flow minutes, those of a flow one after another: the flow's index and the minute.
+
+    further are the pieces that are not their flow's first; elapsed is how long it had lasted, ms.
+    """
 
     flow: Int64s
     minute: Int64s
-    elapsed_before: Int64s
-    elapsed_after: Int64s
+    further: Int64s
+    elapsed: Int64s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,37 +101,45 @@ def flow_minutes(
     exporters = sorted({origin.address for origin in origins})
     exporter_of = np.array([exporters.index(origin.address) for origin in origins], np.int64)
     limit = config.octets_per_minute_limit
-    keys = _NAMED if flows.user_name.any() else _KEYS
-    parts: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
+    parts: tuple[list[Columns], list[Columns]] = ([], [])
     for first, last in _passes(start, end):
         chosen = slice(first, last)
-        frames = _Pass(flows, chosen, exporter_of).frames(
+        halves = _Pass(flows, chosen, exporter_of).halves(
             start[chosen], end[chosen], rules, names, counters
         )
-        for part, some in zip(parts, _parted(frames), strict=True):
-            part.append(_aggregate(some, keys, limit, counters))
+        for part, some in zip(parts, _parted(halves), strict=True):
+            part += _added(some, limit, counters)
     texts = [format_address(address) for address in exporters]
     made = (
-        _as_records(_joined(part, keys, limit, counters), names.known, texts, flows.user_names)
+        _as_records(
+            part if len(part) == 1 else _added(part, limit, counters),
+            names.known,
+            texts,
+            flows.user_names,
+        )
         for part in parts
     )
     return Minutes(*made), counters
 
 
-def _parted(frames: Iterator[pl.DataFrame]) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-    """Return the frames of whole addresses, and those of cells of ports."""
-    parts: tuple[list[pl.DataFrame], list[pl.DataFrame]] = ([], [])
-    for frame in frames:
-        parts[_CELL in frame.columns].append(frame)
+def _parted(halves: Iterator[Columns]) -> tuple[list[Columns], list[Columns]]:
+    """Return the rows of whole addresses, and those of cells of ports."""
+    parts: tuple[list[Columns], list[Columns]] = ([], [])
+    for half in halves:
+        parts[_CELL in half].append(half)
     return parts
 
 
-def _joined(
-    parts: list[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
-) -> pl.DataFrame:
-    """Return the aggregated rows of all passes as one frame, added up where there are several."""
-    filled = [part for part in parts if part.height]
-    return filled[0] if len(filled) == 1 else _aggregate(filled, keys, limit, counters)
+def _added(parts: list[Columns], limit: int, counters: Counter[str]) -> list[Columns]:
+    """Return the parts as one with equal keys added up; none where there are no rows."""
+    if not parts:
+        return []
+    names = list(parts[0])
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    keys = {name: column for name, column in joined.items() if name not in _VALUES}
+    rows, refused = add_up(keys, {name: joined[name] for name in _VALUES}, limit)
+    counters["decode_minutes_implausible"] += refused
+    return [rows] if len(rows[_VALUES[0]]) else []
 
 
 class _Names:
@@ -193,27 +201,30 @@ def _cut(start: Int64s, end: Int64s) -> _Pieces:
     last = np.maximum(first, (end - 1) // MINUTE_MS)
     count = last - first + 1
     if int(count.max(initial=1)) == 1:
-        zero = np.zeros(len(start), np.int64)
-        return _Pieces(np.arange(len(start)), first, zero, end - start)
+        none = np.zeros(0, np.int64)
+        return _Pieces(np.arange(len(start)), first, none, none)
     flow = np.repeat(np.arange(len(start)), count)
     nth = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
     minute = first[flow] + nth
-    begun = start[flow]
-    before = np.maximum(minute * MINUTE_MS - begun, 0)
-    after = np.minimum((minute + 1) * MINUTE_MS, end[flow]) - begun
-    return _Pieces(flow, minute, before, after)
+    further = np.flatnonzero(nth)
+    return _Pieces(flow, minute, further, minute[further] * MINUTE_MS - start[flow[further]])
 
 
-def _share(total: Int64s, pieces: _Pieces, duration: Int64s, is_whole: bool) -> Int64s:
+def _share(total: Int64s, pieces: _Pieces, duration: Int64s) -> Int64s:
     """Return each piece's part of its flow's total, whole numbers that add up to it."""
-    if is_whole or not total.any():
-        return total[pieces.flow]
-    value, length = total[pieces.flow], duration[pieces.flow]
+    share = total[pieces.flow]
+    further, elapsed = pieces.further, pieces.elapsed
+    if not len(further) or not total.any():
+        return share
+    value, length = share[further], duration[pieces.flow[further]]
     # floor(value * elapsed / length) without leaving 64 bits: value = quotient * length + rest.
     quotient, rest = np.divmod(value, length)
-    after = quotient * pieces.elapsed_after + rest * pieces.elapsed_after // length
-    before = quotient * pieces.elapsed_before + rest * pieces.elapsed_before // length
-    return after - before
+    before = quotient * elapsed + rest * elapsed // length
+    # A piece has what lies before its end less what lies before its beginning.
+    share[further - 1] = 0
+    share[further - 1] += before
+    share[further] -= before
+    return share
 
 
 class _Pass:
@@ -228,23 +239,24 @@ class _Pass:
         self._known = flows.rate_known[chosen]
         self._user = flows.user_name[chosen] if flows.user_name.any() else None
 
-    def frames(
+    def halves(
         self,
         start: Int64s,
         end: Int64s,
         rules: Rules,
         names: _Names,
         counters: Counter[str],
-    ) -> Iterator[pl.DataFrame]:
-        """Yield unaggregated frames, one per end of the flows and epoch of the rules."""
+    ) -> Iterator[Columns]:
+        """Yield rows that are not added up, of each end of the flows and epoch of the rules."""
         pieces = _cut(start, end)
         values = self._values(pieces, end - start, counters)
         epochs = rules.epochs(pieces.minute * MINUTE_MS)
-        for epoch in np.unique(epochs).tolist():
+        is_one = bool((epochs == epochs[0]).all())
+        for epoch in epochs[:1].tolist() if is_one else np.unique(epochs).tolist():
             book = rules.book(epoch)
             numbers = names.numbers(book)
             mine: Any = slice(None)
-            if epochs[0] != epoch or (epochs != epoch).any():
+            if not is_one:
                 mine = np.flatnonzero(epochs == epoch)
             source, destination = self._sides(book, counters)
             flow = pieces.flow[mine]
@@ -264,14 +276,13 @@ class _Pass:
                         if sides is destination:
                             user = np.where(source.is_own[pieces.flow[some]], 0, user)
                         columns["user"] = user
-                    yield self._frame(pieces, some, sides, numbers, columns)
+                    yield self._half(pieces, some, sides, numbers, columns)
 
     def _values(
         self, pieces: _Pieces, duration: Int64s, counters: Counter[str]
     ) -> dict[str, Int64s]:
         """Return octets and packets of the pieces in both directions, scaled, and unscaled."""
         flows, chosen = self._flows, self._chosen
-        is_whole = len(pieces.flow) == len(duration)
         scaled = {
             "octets": flows.scaled(flows.octets)[chosen],
             "reverse": flows.scaled(flows.octets_reverse)[chosen],
@@ -281,7 +292,7 @@ class _Pass:
         }
         counters["decode_octets"] += _total(scaled["octets"]) + _total(scaled["reverse"])
         counters["decode_flows_rate_unknown"] += int((~self._known).sum())
-        return {k: _share(total, pieces, duration, is_whole) for k, total in scaled.items()}
+        return {name: _share(total, pieces, duration) for name, total in scaled.items()}
 
     def _sides(self, book: Rulebook, counters: Counter[str]) -> tuple[_Sides, _Sides]:
         """Return what the rulebook says of the flows, from the source's and the destination's end.
@@ -328,33 +339,32 @@ class _Pass:
             for owned, traffic_class in zip((source, destination), classes, strict=True)
         )
 
-    def _frame(
+    def _half(
         self,
         pieces: _Pieces,
         at: Int64s,
         sides: _Sides,
         numbers: Int64s,
-        values: dict[str, Any],
-    ) -> pl.DataFrame:
-        """Return rows of one end: keys packed into four columns, and the others as given.
-
-        when is minute * 2^33 + second of receipt; tag is class * 2^33 + exporter * 2 + rate known.
-        Rows of cells of ports have a fifth.
-        """
+        values: Columns,
+    ) -> Columns:
+        """Return rows of one end: their keys, those with the fewest values first, and the others
+        as given. Rows of cells of ports have a further key."""
         flow = pieces.flow[at]
-        when = pieces.minute[at] << 33 | self._second[flow]
-        tag = (
-            numbers[sides.traffic_class[flow]] << 33
-            | self._exporter[flow] << 1
-            | self._known[flow].astype(np.int64)
-        )
-        keys = {"high": sides.high[flow], "low": sides.low[flow], "when": when, "tag": tag}
+        keys: Columns = {
+            "rate_known": self._known[flow].view(np.uint8),
+            "minute": pieces.minute[at],
+            "second": self._second[flow],
+            "traffic_class": numbers[sides.traffic_class[flow]],
+            "exporter": self._exporter[flow],
+            "low": sides.low[flow],
+            "high": sides.high[flow],
+        }
         if sides.cell is not None and len(flow) and sides.cell[flow[0]]:
             keys[_CELL] = sides.cell[flow]
-        return pl.DataFrame({**keys, **values})
+        return {**keys, **values}
 
 
-def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> dict[str, Any]:
+def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> Columns:
     """Return the value columns as seen from an own address; "" is the flow's own direction."""
     octets = {"": "octets", "reverse": "reverse"}
     packets = {"": "packets", "reverse": "packets_reverse"}
@@ -460,51 +470,27 @@ def _total(values: Int64s) -> int:
     return (int((values >> 32).sum()) << 32) + int(low.sum())
 
 
-def _aggregate(
-    frames: list[pl.DataFrame], keys: tuple[str, ...], limit: int, counters: Counter[str]
-) -> pl.DataFrame:
-    """Return the frames' rows with equal keys added up; rows of nothing are left out."""
-    if not frames:
-        return pl.DataFrame()
-    if _CELL in frames[0].columns:
-        keys = (*keys, _CELL)
-    rows, refused = without_excess(pl.concat(frames), keys, _VALUES, limit)
-    counters["decode_minutes_implausible"] += refused
-    return (
-        rows.group_by(keys)
-        .agg(pl.col(*_VALUES).sum())
-        .filter(pl.any_horizontal(pl.col(*_VALUES) != 0))
-    )
-
-
 def _as_records(
-    rows: pl.DataFrame, classes: list[str], exporters: list[str], users: Sequence[str]
+    parts: list[Columns], classes: list[str], exporters: list[str], users: Sequence[str]
 ) -> pl.DataFrame:
-    """Return aggregated rows as FlowMinute records."""
-    if not rows.height:
+    """Return added up rows, at most one part, as FlowMinute records."""
+    if not parts:
         return empty_frame(FlowMinute)
-    whole = pl.repeat(WHOLE_ADDRESS, rows.height, dtype=pl.Int64, eager=True)
-    when, tag = pl.col("when"), pl.col("tag")
-    index = rows.select(
-        minute=when // (1 << 33),
-        second=when % (1 << 33),
-        traffic_class=tag // (1 << 33),
-        exporter=(tag % (1 << 33)) // 2,
-        rate_known=(tag % 2) == 1,
-    )
-    user = pl.repeat("", rows.height, dtype=pl.String, eager=True)
-    if "user" in rows.columns:
+    [rows] = parts
+    count = len(rows["minute"])
+    user = pl.repeat("", count, dtype=pl.String, eager=True)
+    if "user" in rows:
         user = pl.Series(users, dtype=pl.String).gather(rows["user"])
     return pl.DataFrame(
         {
-            "address": packed(rows["high"].to_numpy(), rows["low"].to_numpy()),
-            "port_block": rows[_CELL] if _CELL in rows.columns else whole,
-            "minute": index["minute"],
-            "traffic_class": pl.Series(classes, dtype=pl.String).gather(index["traffic_class"]),
+            "address": packed(rows["high"], rows["low"]),
+            "port_block": rows.get(_CELL, np.full(count, WHOLE_ADDRESS)),
+            "minute": rows["minute"],
+            "traffic_class": pl.Series(classes, dtype=pl.String).gather(rows["traffic_class"]),
             **{name: rows[name] for name in _VALUES},
-            "rate_known": index["rate_known"],
-            "exporter": pl.Series(exporters, dtype=pl.String).gather(index["exporter"]),
-            "received_at": index["second"] * 1000 + 999,
+            "rate_known": rows["rate_known"].view(np.bool_),
+            "exporter": pl.Series(exporters, dtype=pl.String).gather(rows["exporter"]),
+            "received_at": rows["second"] * 1000 + 999,
             "user_name": user,
         },
         schema=schema_of(FlowMinute),

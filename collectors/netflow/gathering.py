@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from collectors.datagrams import DatagramBlock
@@ -173,11 +174,7 @@ def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
         else:
             counts[place] = data.length[place] // layout.record_octets
             ends = data.start[place] + counts[place] * layout.record_octets
-            payload = data.payload
-            starts = data.start[place].tolist()
-            body = b"".join(
-                [payload[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
-            )
+            body = _cut_out(data.payload, data.start[place], ends)
         groups.append(
             Group(
                 layout=layout,
@@ -188,6 +185,18 @@ def gather(data: DataSets, note: Note) -> tuple[list[Group], Int64s]:
             )
         )
     return groups, counts
+
+
+def _cut_out(payload: bytes | memoryview, starts: Int64s, ends: Int64s) -> pa.Buffer | bytes:
+    """Return stretches of a payload one after another; they lie in it in order.
+
+    To Arrow they are every second value of one array, whose others lie between them.
+    """
+    bounds = np.stack([starts, ends], axis=1).ravel()
+    values = pa.Array.from_buffers(
+        pa.large_binary(), len(bounds) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(payload)]
+    )
+    return values.take(pa.array(np.arange(0, len(bounds), 2))).buffers()[2] or b""
 
 
 def _normalised(data: DataSets, layout: Layout, place: Int64s, note: Note) -> tuple[bytes, Int64s]:
