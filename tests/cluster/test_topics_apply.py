@@ -82,10 +82,10 @@ def test_the_topics_of_the_generation_in_use_are_shown_and_created(
     assert apply("cluster.topics.stage_retention_hours=24") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"+ create flow.datagrams.g{generation}: 3 partitions, 1 replica, ")
-    assert lines[-1] == "created 7 topics, changed 0 configs"
-    assert len(lines) == 8
+    assert lines[-1] == "created 9 topics, changed 0 configs"
+    assert len(lines) == 10
     assert set(partitions(kafka, generation).values()) == {3}
-    assert len(partitions(kafka, generation)) == 7
+    assert len(partitions(kafka, generation)) == 9
     made = configs(kafka, f"flow.minutes.g{generation}")
     assert made["retention.ms"] == "86400000"
     assert made["cleanup.policy"] == "delete"
@@ -99,7 +99,7 @@ def test_a_second_apply_has_nothing_to_do(
     apply()
     capsys.readouterr()
     assert apply() == 0
-    assert capsys.readouterr().out == f"nothing to do: 7 topics of generation {generation}\n"
+    assert capsys.readouterr().out == f"nothing to do: 9 topics of generation {generation}\n"
 
 
 def test_a_dry_run_shows_and_changes_nothing(
@@ -120,7 +120,7 @@ def test_changed_settings_are_shown_and_applied(
     lines = capsys.readouterr().out.splitlines()
     assert f"~ flow.minutes.g{generation} retention.ms 259200000 -> 3600000" in lines
     assert f"~ usage.rated.g{generation} compression.type producer -> zstd" in lines
-    assert lines[-1] == "created 0 topics, changed 10 configs"
+    assert lines[-1] == "created 0 topics, changed 14 configs"
     now = configs(kafka, f"flow.minutes.g{generation}")
     assert (now["retention.ms"], now["compression.type"]) == ("3600000", "zstd")
     assert apply(*changed) == 0

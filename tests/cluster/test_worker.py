@@ -14,12 +14,14 @@ from billing.adapters.databases import reading, writing
 from rating.envelopes import Envelope, encode_envelope
 from streams.adapters.postgres_tables import read_watermarks
 from streams.topics import physical_topic
+from streams.topology import build_stages
 from tests.cluster.machine import GENERATION, ClusterMachine
 from tests.cluster.servers import Kafka
 from tests.infra.waiting import wait_until
 from tests.simulation.test_same_invoice import plan
 
 PARTITIONS = 2
+STAGES = len(build_stages(plan().world.stages))
 AT = 1_772_301_600_000
 
 
@@ -51,7 +53,7 @@ def mark(machine: ClusterMachine, at: int) -> None:
 def has_passed(database: Engine, at: int) -> bool:
     with reading(database) as connection:
         watermarks = read_watermarks(connection)
-    return len(watermarks) == 4 * PARTITIONS and min(watermarks.values()) >= at
+    return len(watermarks) == STAGES * PARTITIONS and min(watermarks.values()) >= at
 
 
 def started(machine: ClusterMachine, count: int = 1) -> list[subprocess.Popen[bytes]]:
