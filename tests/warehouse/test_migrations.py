@@ -52,7 +52,7 @@ def test_new_rollups_are_filled_exactly_though_an_insert_was_cut_short(
         writer.command(ROLLUPS[1].fill(OLD))
 
         opened = intents.open_intents(OLD)
-        assert migrate(writer, OLD, 1, open_intents=opened, is_current=False) == (1, 2)
+        assert migrate(writer, OLD, 1, open_intents=opened, is_current=False) == (1, 2, 3)
         assert migrate(writer, OLD, 1, open_intents=opened, is_current=False) == ()
         sink_all(writer, intents, topic, OLD)
         report = check(writer, intents, OLD)
