@@ -172,6 +172,17 @@ def _totals(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
         yield partition, collection, "", encode_value(totals)
 
 
+def _runs(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
+    """Flows whose counters go on do not tell their exporter: every heir gets all of them.
+
+    Each old task numbered its runs from 1; here those of several differ, in their order.
+    """
+    for old, key, value in read(collection):
+        number = int(key[:12]) * growth.before + old
+        for partition in growth.heirs(old):
+            yield partition, collection, f"{number:012d}{key[12:]}", value
+
+
 def _markers(growth: Growth, collection: str, read: Read) -> Iterator[Placed]:
     """Every partition got every marker: all get what any has, so that nothing depends on one."""
     for nas_id, same in itertools.groupby(read(collection), key=lambda row: row[1]):
@@ -289,8 +300,7 @@ RULES_OF: Mapping[str, Mapping[str, Moves]] = {
         # A digest does not tell its exporter. Where the new number is a multiple of the old one,
         # this is the digests of one old partition, none of them twice.
         flow_state.SEEN: _moved(_heirs),
-        # Likewise the key of a flow whose counters go on.
-        flow_state.RUNNING: _moved(_heirs),
+        flow_state.RUNNING: _runs,
         flow_state.TOTALS: _totals,
         RULES: _moved(_everyone),
     },

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from rating import flow_hours
 from streams import growth, rekeying
 from streams.adapters.postgres_state import copy_rows
 from streams.adapters.postgres_tables import GENERATION_LOCK, current_generation
@@ -30,7 +31,9 @@ from streams.topics import STORED, TOPICS
 _READ_ROWS = 2_000
 _WRITTEN_OCTETS = 8_388_608
 """State is read and written in pieces of about this size."""
-_BY_KEY = frozenset({"plans", "events", "markers", "minutes", "pages", "bindings"})
+_BY_KEY = frozenset(
+    {"plans", "events", "markers", "minutes", "pages", "bindings", flow_hours.FLOW_HOURS}
+)
 """Collections of which the values of one key, of all tasks, must be read behind one another."""
 _LOCK_WAIT = "20s"
 

@@ -22,22 +22,19 @@ from sqlalchemy import Engine
 from billing.adapters.databases import open_database, reading, writing
 from collectors.partitioning import split_flows, split_packets
 from infra.migrate import migrate
-from infra.settings import Settings
-from infra.wiring.engine import stage_configs
 from rating.envelopes import Envelope, Mark, decode_message, encode_envelope, encode_marks
 from rating.records import AccountEvent, DirectoryEntry, RatedUsage, frame_of
 from streams.adapters import postgres_tables, postgres_topics
 from streams.codec import decode_frame
 from streams.topics import KAFKA_TOPICS, physical_topic
-from streams.topology import build_stages
 from tests.benchmarks import cluster_load
 from tests.benchmarks.cluster_load import Load, Log
 from tests.cluster.processes import children
 from tests.cluster.servers import Kafka, Postgres
+from tests.cluster.tasks import STAGES
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 900.0
-STAGES = len(build_stages(stage_configs(Settings())))
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 _SPLIT = {"flow.datagrams": split_flows, "radius.accounting": split_packets}
 _OCTETS_MAX = 8_000_000

@@ -25,10 +25,11 @@ from streams.adapters.kafka_admin import open_topics
 from streams.progress import Standing
 from streams.topic_plan import wanted_topics
 from streams.topics import KAFKA_TOPICS, physical_topic
-from streams.topology import StageConfigs, build_stages
+from streams.topology import StageConfigs
 from tests.cluster.collector import Collector
 from tests.cluster.faults import Faults
 from tests.cluster.rated_topic import read_rated
+from tests.cluster.tasks import STAGES
 from tests.cluster.workers import Workers
 from tests.infra.waiting import wait_until
 from tests.simulation.machine import Machine
@@ -65,7 +66,6 @@ class ClusterMachine(Machine):
         self._is_collector_to_die = False
         self.bootstrap = bootstrap
         self._partitions = partitions
-        self._tasks = len(build_stages(stages)) * partitions
         url = database_url.replace("postgresql://", "postgresql+psycopg://")
         migrate(url)
         self.database: Engine = open_database(url)
@@ -135,7 +135,7 @@ class ClusterMachine(Machine):
             newest = postgres_topics.newest_numbers(connection)
         if newest and not self._has_read_stored(newest):
             return False
-        return len(at) == self._tasks and min(at.values()) >= self._marked_at
+        return len(at) == STAGES * self._partitions and min(at.values()) >= self._marked_at
 
     def _has_read_stored(self, newest: dict[tuple[str, int], int]) -> bool:
         reads = {

@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 
 from collectors.datagrams import Datagram, encode_datagrams
-from collectors.netflow.state import HeldSet, Totals, split_session_key
+from collectors.netflow.state import RUNNING, HeldSet, Totals, split_session_key
 from collectors.partitioning import packet_partition, split_flows
 from rating.attribution import BINDING_SCHEMA, PAGE_SCHEMA, decode_page
 from rating.pages import Page
 from rating.rate_state import WaitingCell
 from rating.records import SessionBinding, Usage, frame_of
 from streams.codec import decode_value
-from streams.rekeying import Growth, collections_of
+from streams.rekeying import RULES_OF, Growth, collections_of
 from streams.topics import TOPICS, route
 from streams.topology import build_stages
 from tests.cluster.local_cluster import MESSAGE_OCTETS_MAX, LocalCluster, State
@@ -260,3 +260,27 @@ def test_the_heirs_of_a_partition_are_those_that_may_get_its_keys(before: int, a
         assert number % after in heirs[number % before]
     share = sum(map(len, heirs)) / after
     assert share == (1 if after % before == 0 else share), "a multiple has each heir once"
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 6), (4, 6), (3, 4)])
+def test_runs_of_several_tasks_with_equal_keys_stay_apart_and_in_order(
+    before: int, after: int
+) -> None:
+    former = [
+        (old, f"{number:012d}:{77:015d}", b"%d of %d" % (number, old))
+        for old in range(before)
+        for number in (1, 2)
+    ]
+    placed: dict[tuple[int, str], bytes] = {}
+    for partition, collection, key, value in RULES_OF["decode"][RUNNING](
+        Growth(before, after), RUNNING, lambda name: former
+    ):
+        assert collection == RUNNING
+        assert (partition, key) not in placed
+        placed[partition, key] = value
+    for partition in range(after):
+        held = [value for (where, _), value in sorted(placed.items()) if where == partition]
+        heirs = [old for old in range(before) if partition in Growth(before, after).heirs(old)]
+        assert sorted(held) == sorted(b"%d of %d" % (n, old) for old in heirs for n in (1, 2))
+        for old in heirs:
+            assert held.index(b"1 of %d" % old) < held.index(b"2 of %d" % old)

@@ -14,14 +14,13 @@ from billing.adapters.databases import reading, writing
 from rating.envelopes import Envelope, encode_envelope
 from streams.adapters.postgres_tables import read_watermarks
 from streams.topics import physical_topic
-from streams.topology import build_stages
 from tests.cluster.machine import GENERATION, ClusterMachine
 from tests.cluster.servers import Kafka
+from tests.cluster.tasks import STAGES
 from tests.infra.waiting import wait_until
 from tests.simulation.test_same_invoice import plan
 
 PARTITIONS = 2
-STAGES = len(build_stages(plan().world.stages))
 AT = 1_772_301_600_000
 
 

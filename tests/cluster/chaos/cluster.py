@@ -22,6 +22,7 @@ from tests.cluster.chaos.paths import Paths
 from tests.cluster.chaos.supervision import Supervised
 from tests.cluster.processes import free_port
 from tests.cluster.servers import Kafka, Postgres
+from tests.cluster.tasks import STAGES
 from tests.infra.waiting import wait_until
 from tests.simulation.installation import free_ports
 from warehouse.connect import WarehouseClient, client
@@ -272,7 +273,7 @@ class Cluster:
     def watermark_at(self) -> int:
         """Return the least watermark of every task of every stage, in ms; 0 before all have one."""
         [(count, at)] = self.rows("select count(*), min(watermark_at) from stage_task")
-        return int(at) if count == 4 * PARTITIONS else 0
+        return int(at) if count == STAGES * PARTITIONS else 0
 
     def warehouse(self, *, may_write: bool = False) -> WarehouseClient:
         """Return a client of the store; its caller closes it."""

@@ -12,6 +12,7 @@ import httpx
 import psycopg
 
 from tests.cluster.chaos.cluster import PARTITIONS, Cluster
+from tests.cluster.tasks import STAGES
 
 WATERMARK, API, RADIUS, WAREHOUSE = "watermark", "API", "RADIUS", "warehouse"
 SIGNS = (WATERMARK, API, RADIUS, WAREHOUSE)
@@ -100,7 +101,7 @@ class Probes:
             except psycopg.Error:
                 connection = None
                 continue
-            if count == 4 * PARTITIONS:
+            if count == STAGES * PARTITIONS:
                 self._back(WATERMARK, lambda wound: wound.clock_at, watermark_at)
             self._has_grown(WAREHOUSE, before, int(sunk))
             before = (looked_at, int(sunk))
