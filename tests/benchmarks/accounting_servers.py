@@ -31,6 +31,7 @@ from infra.simulation.accounting_packets import DICTIONARY
 from rating.ports import TopicWriter
 from tests.benchmarks.process_usage import wait_until_bound
 from tests.peers.peer_collectors import PATIENCE_SECONDS, free_udp_port
+from tests.peers.peer_freeradius import configure
 
 SECRET = "testing123"
 CONFIG = RadiusConfig(listen=("127.0.0.1:0",), clients=(NasConfig("bng1", "127.0.0.1", SECRET),))
@@ -165,13 +166,6 @@ def of_python(target: Callable[..., None]) -> Start:
 
 
 _FREERADIUS = """
-prefix = /usr
-libdir = {libdir}
-raddbdir = {directory}
-logdir = {directory}
-run_dir = {directory}
-pidfile = {directory}/radiusd.pid
-modconfdir = {directory}
 max_requests = 65536
 cleanup_delay = 0
 thread pool {{
@@ -220,13 +214,10 @@ def freeradius(program: str, module: str) -> Start:
 
     @contextlib.contextmanager
     def start(directory: Path) -> Iterator[AtWork]:
-        libdir = next(Path("/usr/lib").glob("freeradius*"), Path("/usr/lib/freeradius"))
         port = free_udp_port()
-        text = _FREERADIUS.format(
-            libdir=libdir, directory=directory, secret=SECRET, port=port, module=module,
-            buffer=_BUFFER_OCTETS,
-        )  # fmt: skip
-        (directory / "radiusd.conf").write_text(text)
+        configure(
+            directory, _FREERADIUS, secret=SECRET, port=port, module=module, buffer=_BUFFER_OCTETS
+        )
         command = [program, "-f", "-d", str(directory), "-n", "radiusd", "-l", "stdout"]
         with (directory / "output").open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output)

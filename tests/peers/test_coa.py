@@ -7,9 +7,7 @@ Message-Authenticator is dropped without a word, so an ACK proves both.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,18 +24,11 @@ from billing.acting.profiles import (
 )
 from billing.adapters.coa import UdpCoaTransport
 from rating.rows import LiveSession
-from tests.peers_available import require_peer
+from tests.peers.peer_freeradius import freeradius
 
 SECRET = "testing-coa-123"
 
 _SERVER = """
-prefix = /usr
-libdir = {libdir}
-raddbdir = {directory}
-logdir = {directory}
-run_dir = {directory}
-pidfile = {directory}/radiusd.pid
-modconfdir = {directory}
 max_request_time = 5
 security {{
     allow_core_dumps = no
@@ -86,43 +77,16 @@ server coa {{
 @pytest.fixture(scope="module")
 def nas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CoaTarget, Path]]:
     """Run FreeRADIUS as a NAS on a free loopback port; yield its target and request log."""
-    program = require_peer("freeradius")
     directory = tmp_path_factory.mktemp("freeradius")
-    libdir = next(Path("/usr/lib").glob("freeradius*"), Path("/usr/lib/freeradius"))
     port = free_port()
-    configuration = _SERVER.format(libdir=libdir, directory=directory, secret=SECRET, port=port)
-    (directory / "radiusd.conf").write_text(configuration)
-    output = (directory / "output").open("wb")
-    process = subprocess.Popen(
-        [program, "-f", "-X", "-d", str(directory), "-n", "radiusd"],
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"LC_ALL": "C"},
-    )
-    try:
-        wait_until_ready(process, directory / "output")
+    with freeradius(directory, _SERVER, secret=SECRET, port=port):
         yield CoaTarget("nas-1", "127.0.0.1", port, SECRET, "mikrotik"), directory / "requests"
-    finally:
-        process.terminate()
-        process.wait(10)
-        output.close()
 
 
 def free_port() -> int:
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], output: Path) -> None:
-    for _ in range(200):
-        text = output.read_text(errors="replace")
-        if "Ready to process requests" in text:
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    pytest.fail(f"FreeRADIUS did not start:\n{output.read_text(errors='replace')[-3000:]}")
 
 
 def ask(target: CoaTarget, kind: str, profile: VendorProfile, user_name: str) -> CoaAnswer:

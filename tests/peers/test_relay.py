@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ import pytest
 from collectors.radius.accounting import unique_session_id
 from collectors.radius.packet import Packet
 from infra.process import child_command
-from tests.peers.test_coa import free_port, wait_until_ready
+from tests.peers.peer_freeradius import freeradius
+from tests.peers.test_coa import free_port
 from tests.peers_available import require_peer
 
 OUR_SECRET, THEIR_SECRET = "testing123", "second-secret"
@@ -28,13 +29,6 @@ _UNIQUE = ",".join(
 """What FreeRADIUS 3.2 takes for a session's Acct-Unique-Session-Id."""
 
 _SERVER = """
-prefix = /usr
-libdir = {libdir}
-raddbdir = {directory}
-logdir = {directory}
-run_dir = {directory}
-pidfile = {directory}/radiusd.pid
-modconfdir = {directory}
 max_request_time = 5
 security {{
     allow_core_dumps = no
@@ -73,30 +67,9 @@ server second {{
 """
 
 
-@contextlib.contextmanager
-def freeradius(directory: Path, port: int) -> Iterator[None]:
+def second_server(directory: Path, port: int) -> AbstractContextManager[None]:
     """Run FreeRADIUS as the second server."""
-    program = require_peer("freeradius")
-    directory.mkdir(exist_ok=True)
-    libdir = next(Path("/usr/lib").glob("freeradius*"), Path("/usr/lib/freeradius"))
-    (directory / "radiusd.conf").write_text(
-        _SERVER.format(
-            libdir=libdir, directory=directory, secret=THEIR_SECRET, port=port, unique=_UNIQUE
-        )
-    )
-    with (directory / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-f", "-X", "-d", str(directory), "-n", "radiusd"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"LC_ALL": "C"},
-        )
-        try:
-            wait_until_ready(process, directory / "output")
-            yield
-        finally:
-            process.terminate()
-            process.wait(10)
+    return freeradius(directory, _SERVER, secret=THEIR_SECRET, port=port, unique=_UNIQUE)
 
 
 @contextlib.contextmanager
@@ -168,7 +141,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def test_freeradius_gets_what_the_nas_said_and_acknowledges(tmp_path: Path) -> None:
     ours, theirs = free_port(), free_port()
     logged = tmp_path / "second" / "accounting"
-    with freeradius(logged.parent, theirs), radius_process(tmp_path, ours, theirs):
+    with second_server(logged.parent, theirs), radius_process(tmp_path, ours, theirs):
         account(ours, "s1")
         assert eventually(lambda: logged.exists() and "Timestamp" in logged.read_text())
     text = logged.read_text()
@@ -201,7 +174,7 @@ def test_nothing_is_lost_while_freeradius_is_down_and_we_are_restarted(
         process.wait(30)
     with radius_process(tmp_path, ours, theirs):
         account(ours, "s4")
-        with freeradius(logged.parent, theirs):
+        with second_server(logged.parent, theirs):
             names = [f'Acct-Session-Id = "s{n}"' for n in range(5)]
             assert eventually(
                 lambda: logged.exists() and all(name in logged.read_text() for name in names)
