@@ -21,6 +21,8 @@ Int64s = NDArray[np.int64]
 _V4_FIRST = 0xFFFF_0000_0000
 _V4_LENGTH = 96
 _MASK64 = (1 << 64) - 1
+_COMPARED_MAX = 16
+"""Up to so many pieces, comparing with each start is faster than a binary search."""
 
 _Span = tuple[int, int, int, int]
 """First and last address as numbers, prefix length, index of the prefix."""
@@ -114,7 +116,13 @@ class AddressCuts:
 
     def _find_v4(self, low: UInt64s) -> Int64s:
         """Return the pieces of IPv4 addresses."""
-        return np.searchsorted(self._v4_starts, low.astype(np.uint32), side="right") - 1
+        address = low.astype(np.uint32)
+        if len(self._v4_starts) > _COMPARED_MAX:
+            return np.searchsorted(self._v4_starts, address, side="right") - 1
+        found = np.zeros(len(address), np.uint8)
+        for start in self._v4_starts[1:]:
+            found += address >= start
+        return found.astype(np.int64)
 
     def _find_v6(self, high: UInt64s, low: UInt64s) -> Int64s:
         """Return the pieces of IPv6 addresses: by the high half, where that is enough."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from rating.address_columns import packed
 from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.records import FlowMinute, empty_frame, schema_of
-from streams.sums import Columns, add_up
+from streams.sums import FLOATS_EXACT, Columns, Groups, add_up, combined, sum_up
 
 MINUTE_MS = 60_000
 PIECES_PER_PASS = 2_000_000
@@ -51,13 +51,15 @@ _CELL = "cell"
 class _Pieces:
     """Flow minutes, those of a flow one after another: the flow's index and the minute.
 
-    further are the pieces that are not their flow's first; elapsed is how long it had lasted, ms.
+    further are the pieces that are not their flow's first; elapsed is how long it had lasted, and
+    length how long it lasts in all, ms.
     """
 
     flow: Int64s
     minute: Int64s
     further: Int64s
     elapsed: Int64s
+    length: Int64s
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +74,19 @@ class _Sides:
     low: NDArray[np.uint64]
     cell: Int64s | None
     traffic_class: Int64s
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OwnEnds:
+    """One own end of the flows that have one: where it is, and what it gives their rows.
+
+    mine: which flows are meant. is_source: at which of them that end is the source. keys: columns
+    of all flows, which rows are told apart by.
+    """
+
+    mine: Bools
+    is_source: Bools
+    keys: Columns
 
 
 class Minutes(NamedTuple):
@@ -104,15 +119,13 @@ def flow_minutes(
     parts: tuple[list[Columns], list[Columns]] = ([], [])
     for first, last in _passes(start, end):
         chosen = slice(first, last)
-        halves = _Pass(flows, chosen, exporter_of).halves(
-            start[chosen], end[chosen], rules, names, counters
-        )
-        for part, some in zip(parts, _parted(halves), strict=True):
-            part += _added(some, limit, counters)
+        taken = _Pass(flows, chosen, exporter_of, limit, counters)
+        for rows in taken.rows(start[chosen], end[chosen], rules, names):
+            parts[_CELL in rows].append(rows)
     texts = [format_address(address) for address in exporters]
     made = (
         _as_records(
-            part if len(part) == 1 else _added(part, limit, counters),
+            part if len(part) < 2 else _added(part, limit, counters),
             names.known,
             texts,
             flows.user_names,
@@ -122,18 +135,8 @@ def flow_minutes(
     return Minutes(*made), counters
 
 
-def _parted(halves: Iterator[Columns]) -> tuple[list[Columns], list[Columns]]:
-    """Return the rows of whole addresses, and those of cells of ports."""
-    parts: tuple[list[Columns], list[Columns]] = ([], [])
-    for half in halves:
-        parts[_CELL in half].append(half)
-    return parts
-
-
 def _added(parts: list[Columns], limit: int, counters: Counter[str]) -> list[Columns]:
-    """Return the parts as one with equal keys added up; none where there are no rows."""
-    if not parts:
-        return []
+    """Return the parts, at least one, as one with equal keys added up; none without rows."""
     names = list(parts[0])
     joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
     keys = {name: column for name, column in joined.items() if name not in _VALUES}
@@ -202,24 +205,33 @@ def _cut(start: Int64s, end: Int64s) -> _Pieces:
     count = last - first + 1
     if int(count.max(initial=1)) == 1:
         none = np.zeros(0, np.int64)
-        return _Pieces(np.arange(len(start)), first, none, none)
+        return _Pieces(np.arange(len(start)), first, none, none, none)
     flow = np.repeat(np.arange(len(start)), count)
     nth = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
     minute = first[flow] + nth
     further = np.flatnonzero(nth)
-    return _Pieces(flow, minute, further, minute[further] * MINUTE_MS - start[flow[further]])
+    cut = flow[further]
+    elapsed = minute[further] * MINUTE_MS - start[cut]
+    return _Pieces(flow, minute, further, elapsed, (end - start)[cut])
 
 
-def _share(total: Int64s, pieces: _Pieces, duration: Int64s) -> Int64s:
+def _share(total: Int64s, pieces: _Pieces) -> Int64s:
     """Return each piece's part of its flow's total, whole numbers that add up to it."""
+    if not total.any():
+        return np.zeros(len(pieces.flow), np.int64)
     share = total[pieces.flow]
-    further, elapsed = pieces.further, pieces.elapsed
-    if not len(further) or not total.any():
+    further, elapsed, length = pieces.further, pieces.elapsed, pieces.length
+    if not len(further):
         return share
-    value, length = share[further], duration[pieces.flow[further]]
-    # floor(value * elapsed / length) without leaving 64 bits: value = quotient * length + rest.
-    quotient, rest = np.divmod(value, length)
-    before = quotient * elapsed + rest * elapsed // length
+    value = share[further]
+    # floor(value * elapsed / length)
+    if float(value.max()) * float(elapsed.max()) < FLOATS_EXACT:
+        # The quotient of such numbers is a float below the next whole number, if it is below it.
+        before = (value * elapsed / length).astype(np.int64)
+    else:
+        # Without leaving 64 bits: value = quotient * length + rest.
+        quotient, rest = np.divmod(value, length)
+        before = quotient * elapsed + rest * elapsed // length
     # A piece has what lies before its end less what lies before its beginning.
     share[further - 1] = 0
     share[further - 1] += before
@@ -230,57 +242,63 @@ def _share(total: Int64s, pieces: _Pieces, duration: Int64s) -> Int64s:
 class _Pass:
     """A range of the flows, on its way to rows of own addresses."""
 
-    def __init__(self, flows: Flows, chosen: slice, exporter_of: Int64s) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        chosen: slice,
+        exporter_of: Int64s,
+        limit: int,
+        counters: Counter[str],
+    ) -> None:
         self._flows = flows
         self._chosen = chosen
-        row = flows.row[chosen]
-        self._exporter = exporter_of[flows.rows.origin[row]]
-        self._second = flows.rows.received_at[row] // 1000
-        self._known = flows.rate_known[chosen]
+        self._limit = limit
+        self._counters = counters
+        row, datagrams = flows.row[chosen], flows.rows
+        self._keys: Columns = {
+            "rate_known": flows.rate_known[chosen].view(np.uint8),
+            "second": (datagrams.received_at // 1000)[row],
+            "exporter": exporter_of[datagrams.origin][row],
+        }
         self._user = flows.user_name[chosen] if flows.user_name.any() else None
 
-    def halves(
-        self,
-        start: Int64s,
-        end: Int64s,
-        rules: Rules,
-        names: _Names,
-        counters: Counter[str],
-    ) -> Iterator[Columns]:
-        """Yield rows that are not added up, of each end of the flows and epoch of the rules."""
-        pieces = _cut(start, end)
-        values = self._values(pieces, end - start, counters)
-        epochs = rules.epochs(pieces.minute * MINUTE_MS)
-        is_one = bool((epochs == epochs[0]).all())
-        for epoch in epochs[:1].tolist() if is_one else np.unique(epochs).tolist():
-            book = rules.book(epoch)
-            numbers = names.numbers(book)
-            mine: Any = slice(None)
-            if not is_one:
-                mine = np.flatnonzero(epochs == epoch)
-            source, destination = self._sides(book, counters)
-            flow = pieces.flow[mine]
-            transit = ~(source.is_own | destination.is_own)[flow]
-            if transit.any():
-                for name in ("octets", "reverse"):
-                    counters["decode_octets_transit"] += _total(values[name][mine][transit])
-            for sides, up, down in ((source, "", "reverse"), (destination, "reverse", "")):
-                own = sides.is_own[flow]
-                at = np.flatnonzero(own) if isinstance(mine, slice) else mine[own]
-                for some in _by_cell(at, pieces, sides):
-                    if not len(some):
-                        continue
-                    columns = _oriented(values, some, up, down)
-                    if self._user is not None:
-                        user = self._user[pieces.flow[some]]
-                        if sides is destination:
-                            user = np.where(source.is_own[pieces.flow[some]], 0, user)
-                        columns["user"] = user
-                    yield self._half(pieces, some, sides, numbers, columns)
+    def rows(self, start: Int64s, end: Int64s, rules: Rules, names: _Names) -> Iterator[Columns]:
+        """Yield rows, added up by their keys, of each epoch of the rules and each kind of end.
 
-    def _values(
-        self, pieces: _Pieces, duration: Int64s, counters: Counter[str]
-    ) -> dict[str, Int64s]:
+        Rows of cells of ports have a further key.
+        """
+        pieces = _cut(start, end)
+        values = self._values(pieces)
+        ends_at = np.array([pieces.minute.min(), pieces.minute.max()]) * MINUTE_MS
+        first, last = rules.epochs(ends_at).tolist()
+        if first == last:
+            yield from self._rows(rules.book(first), names, pieces, values)
+            return
+        epochs = rules.epochs(pieces.minute * MINUTE_MS)
+        for epoch in np.unique(epochs).tolist():
+            mine = np.flatnonzero(epochs == epoch)
+            none = np.zeros(0, np.int64)
+            held = _Pieces(pieces.flow[mine], pieces.minute[mine], none, none, none)
+            their = {name: column[mine] for name, column in values.items()}
+            yield from self._rows(rules.book(epoch), names, held, their)
+
+    def _rows(
+        self, book: Rulebook, names: _Names, pieces: _Pieces, values: Columns
+    ) -> Iterator[Columns]:
+        source, destination = self._sides(book, self._counters)
+        transit = ~(source.is_own | destination.is_own)
+        if transit.any():
+            passed = transit[pieces.flow]
+            for name in ("octets", "reverse"):
+                self._counters["decode_octets_transit"] += _total(values[name][passed])
+        numbers = names.numbers(book)
+        for ends in self._own_ends(source, destination):
+            for some in _by_cell(ends):
+                rows = self._added_up(some, pieces, values)
+                if len(rows["minute"]):
+                    yield {**rows, "traffic_class": numbers[rows["traffic_class"]]}
+
+    def _values(self, pieces: _Pieces) -> dict[str, Int64s]:
         """Return octets and packets of the pieces in both directions, scaled, and unscaled."""
         flows, chosen = self._flows, self._chosen
         scaled = {
@@ -288,11 +306,65 @@ class _Pass:
             "reverse": flows.scaled(flows.octets_reverse)[chosen],
             "packets": flows.scaled(flows.packets)[chosen],
             "packets_reverse": flows.scaled(flows.packets_reverse)[chosen],
-            "exported": (flows.octets + flows.octets_reverse)[chosen],
         }
-        counters["decode_octets"] += _total(scaled["octets"]) + _total(scaled["reverse"])
-        counters["decode_flows_rate_unknown"] += int((~self._known).sum())
-        return {name: _share(total, pieces, duration) for name, total in scaled.items()}
+        exported = (flows.octets + flows.octets_reverse)[chosen]
+        self._counters["decode_octets"] += _total(scaled["octets"]) + _total(scaled["reverse"])
+        self._counters["decode_flows_rate_unknown"] += int((self._keys["rate_known"] == 0).sum())
+        shares = {name: _share(total, pieces) for name, total in scaled.items()}
+        is_same = np.array_equal(exported, scaled["octets"])
+        shares["exported"] = shares["octets"] if is_same else _share(exported, pieces)
+        return shares
+
+    def _own_ends(self, source: _Sides, destination: _Sides) -> Iterator[_OwnEnds]:
+        """Yield the own ends of the flows: all at once, or where some have two, each end."""
+        is_source = source.is_own
+        if not (is_source & destination.is_own).any():
+            keys = {
+                name: np.where(is_source, getattr(source, name), getattr(destination, name))
+                for name in ("low", "high", "traffic_class")
+            }
+            if source.cell is not None or destination.cell is not None:
+                cells = [0 if side.cell is None else side.cell for side in (source, destination)]
+                keys[_CELL] = np.where(is_source, *cells)
+            if self._user is not None:
+                keys["user"] = self._user
+            yield _OwnEnds(is_source | destination.is_own, is_source, {**self._keys, **keys})
+            return
+        for side in (source, destination):
+            keys = {name: getattr(side, name) for name in ("low", "high", "traffic_class")}
+            if side.cell is not None:
+                keys[_CELL] = side.cell
+            if self._user is not None:
+                of_other = is_source & (side is destination)
+                keys["user"] = np.where(of_other, 0, self._user)
+            all_alike = np.full(len(is_source), side is source)
+            yield _OwnEnds(side.is_own, all_alike, {**self._keys, **keys})
+
+    def _added_up(self, ends: _OwnEnds, pieces: _Pieces, values: Columns) -> Columns:
+        """Return the pieces of one end, added up by its keys and the minute."""
+        mine, keys = ends.mine, ends.keys
+        flow, minute = pieces.flow, pieces.minute
+        if not mine.all():
+            at = np.flatnonzero(mine[flow])
+            if not len(at):
+                return {name: column[:0] for name, column in (("minute", minute), *keys.items())}
+            flow, minute = flow[at], minute[at]
+            values = {name: column[at] for name, column in values.items()}
+            line_of = np.zeros(len(mine), np.int64)
+            line_of[mine], _ = combined(column[mine] for column in keys.values())
+        else:
+            line_of, _ = combined(keys.values())
+        groups = Groups((line_of[flow], minute))
+        oriented = _oriented(values, ends.is_source[flow])
+        sums, kept, refused = sum_up(groups, oriented, self._limit)
+        self._counters["decode_minutes_implausible"] += refused
+        row = groups.some_row()[kept]
+        their = flow[row]
+        return {
+            **{name: column[their] for name, column in keys.items()},
+            "minute": minute[row],
+            **sums,
+        }
 
     def _sides(self, book: Rulebook, counters: Counter[str]) -> tuple[_Sides, _Sides]:
         """Return what the rulebook says of the flows, from the source's and the destination's end.
@@ -339,42 +411,22 @@ class _Pass:
             for owned, traffic_class in zip((source, destination), classes, strict=True)
         )
 
-    def _half(
-        self,
-        pieces: _Pieces,
-        at: Int64s,
-        sides: _Sides,
-        numbers: Int64s,
-        values: Columns,
-    ) -> Columns:
-        """Return rows of one end: their keys, those with the fewest values first, and the others
-        as given. Rows of cells of ports have a further key."""
-        flow = pieces.flow[at]
-        keys: Columns = {
-            "rate_known": self._known[flow].view(np.uint8),
-            "minute": pieces.minute[at],
-            "second": self._second[flow],
-            "traffic_class": numbers[sides.traffic_class[flow]],
-            "exporter": self._exporter[flow],
-            "low": sides.low[flow],
-            "high": sides.high[flow],
-        }
-        if sides.cell is not None and len(flow) and sides.cell[flow[0]]:
-            keys[_CELL] = sides.cell[flow]
-        return {**keys, **values}
 
-
-def _oriented(values: dict[str, Int64s], at: Int64s, up: str, down: str) -> Columns:
-    """Return the value columns as seen from an own address; "" is the flow's own direction."""
-    octets = {"": "octets", "reverse": "reverse"}
-    packets = {"": "packets", "reverse": "packets_reverse"}
-    return {
-        "octets_up": values[octets[up]][at],
-        "octets_down": values[octets[down]][at],
-        "packets_up": values[packets[up]][at],
-        "packets_down": values[packets[down]][at],
-        "octets_exported": values["exported"][at],
-    }
+def _oriented(values: Columns, is_source: Bools) -> Columns:
+    """Return the value columns as seen from own ends, which are the sources or else not."""
+    oriented = {}
+    for name, back, told in (
+        ("octets", "reverse", "octets"), ("packets", "packets_reverse", "packets"),
+    ):  # fmt: skip
+        there, back_again = values[name], values[back]
+        if back_again.any():
+            oriented[f"{told}_up"] = np.where(is_source, there, back_again)
+            oriented[f"{told}_down"] = np.where(is_source, back_again, there)
+        else:
+            oriented[f"{told}_up"] = there * is_source
+            oriented[f"{told}_down"] = there - oriented[f"{told}_up"]
+    oriented["octets_exported"] = values["exported"]
+    return {name: oriented[name] for name in _VALUES}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -443,12 +495,16 @@ def _behind_nat(
     return _Owned(owned.is_own, high, low, owned.is_first, cell)
 
 
-def _by_cell(at: Int64s, pieces: _Pieces, sides: _Sides) -> tuple[Int64s, ...]:
-    """Return the pieces of whole addresses, and those of cells of ports."""
-    if sides.cell is None:
-        return (at,)
-    in_cell = sides.cell[pieces.flow[at]] != 0
-    return at[~in_cell], at[in_cell]
+def _by_cell(ends: _OwnEnds) -> Iterator[_OwnEnds]:
+    """Yield the ends of whole addresses, and those of cells of ports."""
+    cell = ends.keys.get(_CELL)
+    if cell is None:
+        yield ends
+        return
+    whole = {name: column for name, column in ends.keys.items() if name != _CELL}
+    in_cell = ends.mine & (cell != 0)
+    yield _OwnEnds(ends.mine & ~in_cell, ends.is_source, whole)
+    yield _OwnEnds(in_cell, ends.is_source, ends.keys)
 
 
 def _is_own(book: Rulebook, end: tuple[NDArray[np.uint64], NDArray[np.uint64]]) -> Bools:

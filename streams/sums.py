@@ -7,6 +7,7 @@ what a group-by over several columns takes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,14 +15,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 
 _ROOM_MAX = 1 << 62
 _TABLE_ROWS = 16
 """A table of what there is may have so many places for each row."""
-_FLOATS_EXACT = 1 << 53
+FLOATS_EXACT = 1 << 53
+_INT32_MAX = (1 << 31) - 1
 _LOW_BITS = 30
 """Of a sum that a float does not hold, the parts above and below so many bits are added apart."""
+
+
+class Groups:
+    """Rows by the group that they are in: all with equal keys."""
+
+    def __init__(self, columns: Iterable[NDArray[Any]]) -> None:
+        """Number the groups. columns: keys, integers of one length, at least 1."""
+        self.number, self.count = _numbered(columns)
+        """int64 [n], the group of each row, from 0; and how many groups there are."""
+
+    def some_row(self) -> Int64s:
+        """Return a row of each group."""
+        row = np.zeros(self.count, np.int64)
+        row[self.number] = np.arange(len(self.number))
+        return row
+
+    def sizes(self) -> Int64s:
+        """Return how many rows each group has."""
+        return np.bincount(self.number, minlength=self.count)
+
+    def sum(self, column: Int64s) -> tuple[Int64s, NDArray[np.float64]]:
+        """Return the sum of each group, and the same as floats, which cannot wrap."""
+        weigh = functools.partial(np.bincount, self.number, minlength=self.count)
+        rough: NDArray[np.float64] = weigh(weights=column).astype(float)
+        if float(rough.sum()) < FLOATS_EXACT / 2:
+            return rough.astype(np.int64), rough
+        high = weigh(weights=column >> _LOW_BITS).astype(np.int64)
+        low = weigh(weights=column & ((1 << _LOW_BITS) - 1))
+        return (high << _LOW_BITS) + low.astype(np.int64), rough
 
 
 def add_up(
@@ -33,51 +65,63 @@ def add_up(
     2^60. Refused are the rows of a key of which some sum passes the limit (at most 2^60), which
     cannot be true and might not fit 64 bits. Keys whose sums are all 0 are left out.
     """
-    row, count = _numbered(keys.values())
-    sums, rough = {}, np.zeros(count)
+    groups = Groups(keys.values())
+    sums, kept, refused = sum_up(groups, values, limit)
+    row = groups.some_row()[kept]
+    return {**{name: column[row] for name, column in keys.items()}, **sums}, refused
+
+
+def sum_up(groups: Groups, values: Mapping[str, Int64s], limit: int) -> tuple[Columns, Bools, int]:
+    """Return the sums of the groups that are kept, which those are, and how many rows were refused.
+
+    As `add_up` says it.
+    """
+    sums, rough = {}, np.zeros(groups.count)
     for name, column in values.items():
-        sums[name], size = _sum(row, count, column)
+        sums[name], size = groups.sum(column)
         np.maximum(rough, size, out=rough)
     kept = (rough > 0) & (rough <= limit)
-    refused = 0
-    if (rough > limit).any():
-        refused = int(np.bincount(row, minlength=count)[rough > limit].sum())
-    some_row = np.zeros(count, np.int64)
-    some_row[row] = np.arange(len(row))
+    beyond = rough > limit
+    refused = int(groups.sizes()[beyond].sum()) if beyond.any() else 0
     if not kept.all():
-        some_row, sums = some_row[kept], {name: column[kept] for name, column in sums.items()}
-    return {**{name: column[some_row] for name, column in keys.items()}, **sums}, refused
-
-
-def _sum(row: Int64s, count: int, column: Int64s) -> tuple[Int64s, NDArray[np.float64]]:
-    """Return the sum of each number of a row, and the same as floats, which cannot wrap."""
-    rough: NDArray[np.float64] = np.bincount(row, weights=column, minlength=count).astype(float)
-    if float(column.sum(dtype=np.float64)) < _FLOATS_EXACT:
-        return rough.astype(np.int64), rough
-    high = np.bincount(row, weights=column >> _LOW_BITS, minlength=count).astype(np.int64)
-    low = np.bincount(row, weights=column & ((1 << _LOW_BITS) - 1), minlength=count)
-    return (high << _LOW_BITS) + low.astype(np.int64), rough
+        sums = {name: column[kept] for name, column in sums.items()}
+    return sums, kept, refused
 
 
 def _numbered(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
     """Return a number from 0 for each row, equal where all columns are, and how many there are."""
+    key, room = combined(columns)
+    return _narrowed(key, room) if _is_narrow(key, room) else _sorted(key)
+
+
+def combined(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
+    """Return a number below so many for each row, equal where all columns are; few are left out.
+
+    columns are integers of one length, at least 1.
+    """
     key: Int64s = np.zeros(0, np.int64)
     room = 1
     for column in columns:
         offset = column - column.min()
         span = int(offset.max()) + 1
-        if span == 1:
-            key = key if len(key) else np.zeros(len(column), np.int64)
+        if span > _ROOM_MAX:
+            offset, span = _sorted(offset)
+        if not len(key):
+            key, room = offset.astype(np.int64), span
             continue
-        if span > _TABLE_ROWS:
+        if span == 1:
+            continue
+        if not _is_narrow(key, room * span):
+            key, room = _narrowed(key, room)
+        if not _is_narrow(key, room * span):
             offset, span = _narrowed(offset, span)
-        if len(key) and room * span > _ROOM_MAX:
+        if room * span > _ROOM_MAX:
             key, room = _sorted(key)
         if room * span > _ROOM_MAX:
             offset, span = _sorted(offset)
-        here = offset.astype(np.int64)
-        key, room = _narrowed(key * span + here if len(key) else here, room * span)
-    return (key, room) if _is_narrow(key, room) else _sorted(key)
+        key = key * span + offset.astype(np.int64)
+        room *= span
+    return key, room
 
 
 def _is_narrow(key: NDArray[Any], room: int) -> bool:
@@ -90,8 +134,9 @@ def _narrowed(key: NDArray[Any], room: int) -> tuple[NDArray[Any], int]:
         return key, room
     is_there = np.zeros(room, np.bool_)
     is_there[key] = True
-    number = np.cumsum(is_there) - 1
-    return number[key], int(number[-1]) + 1
+    dtype = np.int64 if room > _INT32_MAX else np.int32
+    number = np.cumsum(is_there, dtype=dtype) - 1
+    return number[key].astype(np.int64), int(number[-1]) + 1
 
 
 def _sorted(key: NDArray[Any]) -> tuple[Int64s, int]:

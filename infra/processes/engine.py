@@ -6,6 +6,7 @@ import threading
 
 import polars as pl
 
+from infra.allocator import keep_freed_memory
 from infra.garbage import collect_garbage_rarely
 from infra.process import Context, run_process
 from infra.wiring import engine as wiring
@@ -17,6 +18,7 @@ from streams.stage_metrics import STAGE_COUNTERS
 
 def main(context: Context) -> None:
     """Run passes until told to stop; what is in the logs then waits for the next start."""
+    keep_freed_memory()
     collect_garbage_rarely()
     config = context.settings.streams
     has_begun = threading.Event()

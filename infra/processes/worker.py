@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from infra.allocator import keep_freed_memory
 from infra.garbage import collect_garbage_rarely
 from infra.process import Context, run_process
 from infra.wiring.worker import worker_parts
@@ -14,6 +15,7 @@ from streams.stage_metrics import STAGE_COUNTERS
 
 def main(context: Context) -> None:
     """Work until told to stop; the partitions then go to the other workers."""
+    keep_freed_memory()
     collect_garbage_rarely()
     parts = worker_parts(context.settings, context.clock.now_ms, context.traces.spans)
     watch, metrics = parts.observation, context.metrics

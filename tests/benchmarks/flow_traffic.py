@@ -1,7 +1,8 @@
 """Generated export traffic: v5, v9 and IPFIX of an ISP's lines, the same for every collector.
 
 Each record has one end among the lines (100.64.0.0/10) and the other among servers elsewhere, so
-that a collector that aggregates per address has as many addresses as it would have in the field.
+that a collector that aggregates per address has as many addresses as it would have in the field. A
+line is behind one exporter, and each exporter has its share of the lines.
 Nothing here is of `collectors.netflow`: headers, sets and records are written by hand.
 """
 
@@ -59,7 +60,7 @@ _EXPORT_TIME_AT = {"v5": 8, "v9": 8, "ipfix": 4}
 class Shape:
     """What the traffic looks like: who sends it, by how many templates of how many layouts.
 
-    templates are those of all exporters; burst is how many datagrams of one exporter stand in a
+    templates are those of all exporters, lines too, at least one each; burst is how many datagrams of one exporter stand in a
     row; each template comes again after `refresh` datagrams of its exporter.
     """
 
@@ -149,10 +150,11 @@ def _write(payload: NDArray[np.uint8], at: Int64s, values: Int64s, octets: int) 
     payload[at[:, None] + np.arange(octets)] = wide[:, 8 - octets :]
 
 
-def _values(shape: Shape, count: int, chance: np.random.Generator) -> dict[int, Int64s]:
-    """Return element -> values of `count` flows, plausible in octets, packets and times."""
-    now = exports.EXPORTED_AT * 1000
-    lines = OWN_FIRST + chance.integers(0, shape.lines, count)
+def _values(shape: Shape, exporters: Int64s, chance: np.random.Generator) -> dict[int, Int64s]:
+    """Return element -> values of the flows of these exporters, plausible in size and time."""
+    now, count = exports.EXPORTED_AT * 1000, len(exporters)
+    nth = chance.integers(0, shape.lines // shape.exporters, count)
+    lines = OWN_FIRST + nth * shape.exporters + exporters
     servers = SERVERS_FIRST + chance.integers(0, shape.servers, count)
     is_down = chance.random(count) < 0.7
     limits = {
@@ -177,11 +179,10 @@ def layout(protocol: Protocol, number: int) -> tuple[Field, ...]:
 
 
 def _records(
-    shape: Shape, layouts: Int64s, chance: np.random.Generator
+    shape: Shape, layouts: Int64s, exporters: Int64s, chance: np.random.Generator
 ) -> tuple[NDArray[np.uint8], dict[int, Int64s]]:
     """Return each datagram's records (uint8 [n, octets]), laid out as told, and their values."""
-    count = len(layouts) * RECORDS_PER_DATAGRAM
-    values = _values(shape, count, chance)
+    values = _values(shape, np.repeat(exporters, RECORDS_PER_DATAGRAM), chance)
     size = sum(octets for _, octets, *_ in FIELDS[shape.protocol])
     records = np.empty((len(layouts), RECORDS_PER_DATAGRAM, size), np.uint8)
     for number in np.unique(layouts).tolist():
@@ -229,7 +230,7 @@ def generate(shape: Shape) -> Traffic:
     )
     every = max(1, shape.refresh // per_exporter)
     is_announced = (turns // per_exporter) % every == 0
-    records, values = _records(shape, layouts, chance)
+    records, values = _records(shape, layouts, exporters, chance)
     datagrams = []
     for number in range(count):
         fields = layout(shape.protocol, int(layouts[number])) if is_announced[number] else None

@@ -30,6 +30,8 @@ from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig
 from collectors.metrics import Counters
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.radius.log_codec import AccountingPacket, encode_packets
+from infra.allocator import keep_freed_memory
+from infra.garbage import collect_garbage_rarely
 from infra.migrate import migrate
 from infra.simulation.accounting_packets import NasIdentity, encode_accounting
 from infra.simulation.network import AccountingEvent
@@ -261,6 +263,8 @@ def engine(
     pipe: Connection,
 ) -> None:
     """Run the engine until told to stop, then settle everything and send flows and octets."""
+    keep_freed_memory()
+    collect_garbage_rarely()
     config = StreamsConfig()
     made = Engine(directory, clock, lines, stages)
     pipe.send("ready")

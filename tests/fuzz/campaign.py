@@ -69,6 +69,7 @@ def fuzz(
         found = next((p for p in Path(folder).glob("found-*")), None)
         octets = found.read_bytes() if found else b""
     if keep is not None and octets:
+        keep.mkdir(parents=True, exist_ok=True)
         (keep / f"{target}.input").write_bytes(octets)
     numbers = dict(_STATISTIC.findall(said))
     covered = [int(number) for number in _COVERED.findall(said)]
