@@ -27,7 +27,7 @@ from rating.address_columns import packed
 from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.records import FlowMinute, empty_frame, schema_of
-from streams.sums import FLOATS_EXACT, Columns, Groups, add_up, combined, sum_up
+from streams.sums import FLOATS_EXACT, Columns, Groups, add_up, combined
 
 MINUTE_MS = 60_000
 PIECES_PER_PASS = 2_000_000
@@ -354,17 +354,13 @@ class _Pass:
             line_of[mine], _ = combined(column[mine] for column in keys.values())
         else:
             line_of, _ = combined(keys.values())
-        groups = Groups((line_of[flow], minute))
-        oriented = _oriented(values, ends.is_source[flow])
-        sums, kept, refused = sum_up(groups, oriented, self._limit)
-        self._counters["decode_minutes_implausible"] += refused
+        groups = Groups.of((line_of[flow], minute))
+        sums, rough = _summed(groups.parted(ends.is_source[flow]), values)
+        self._counters["decode_minutes_implausible"] += groups.rows_in(rough > self._limit)
+        kept = np.flatnonzero((rough > 0) & (rough <= self._limit))
         row = groups.some_row()[kept]
-        their = flow[row]
-        return {
-            **{name: column[their] for name, column in keys.items()},
-            "minute": minute[row],
-            **sums,
-        }
+        told = {name: column[flow[row]] for name, column in keys.items()}
+        return {**told, "minute": minute[row], **{n: column[kept] for n, column in sums.items()}}
 
     def _sides(self, book: Rulebook, counters: Counter[str]) -> tuple[_Sides, _Sides]:
         """Return what the rulebook says of the flows, from the source's and the destination's end.
@@ -412,21 +408,40 @@ class _Pass:
         )
 
 
-def _oriented(values: Columns, is_source: Bools) -> Columns:
-    """Return the value columns as seen from own ends, which are the sources or else not."""
-    oriented = {}
-    for name, back, told in (
-        ("octets", "reverse", "octets"), ("packets", "packets_reverse", "packets"),
-    ):  # fmt: skip
-        there, back_again = values[name], values[back]
-        if back_again.any():
-            oriented[f"{told}_up"] = np.where(is_source, there, back_again)
-            oriented[f"{told}_down"] = np.where(is_source, back_again, there)
-        else:
-            oriented[f"{told}_up"] = there * is_source
-            oriented[f"{told}_down"] = there - oriented[f"{told}_up"]
-    oriented["octets_exported"] = values["exported"]
-    return {name: oriented[name] for name in _VALUES}
+def _summed(ends: Groups, values: Columns) -> tuple[Columns, NDArray[np.float64]]:
+    """Return the sums of each line and minute as seen from its own end, and the greatest as float.
+
+    ends are the groups of lines and minutes parted: of destinations, and of sources.
+    """
+    sums: Columns = {}
+    octets, octets_rough = _by_end(ends, values["octets"], values["reverse"])
+    packets, packets_rough = _by_end(ends, values["packets"], values["packets_reverse"])
+    sums["octets_down"], sums["octets_up"] = octets.T
+    sums["packets_down"], sums["packets_up"] = packets.T
+    exported, exported_rough = octets, octets_rough
+    if values["exported"] is not values["octets"]:
+        exported, exported_rough = _by_end(ends, values["exported"])
+    sums["octets_exported"] = exported[:, 0] + exported[:, 1]
+    greater = np.maximum(octets_rough, packets_rough)
+    rough = np.maximum(
+        np.maximum(greater[:, 0], greater[:, 1]), exported_rough[:, 0] + exported_rough[:, 1]
+    )
+    return {name: sums[name] for name in _VALUES}, rough
+
+
+def _by_end(
+    ends: Groups, there: Int64s, back: Int64s | None = None
+) -> tuple[Int64s, NDArray[np.float64]]:
+    """Return the sums of each line and minute [n, 2], at destinations and at sources, and rough.
+
+    What goes back to a source is counted as if it came to a destination.
+    """
+    exact, rough = ends.sum(there)
+    if back is not None and back.any():
+        exact_back, rough_back = ends.sum(back)
+        exact = exact + exact_back.reshape(-1, 2)[:, ::-1].ravel()
+        rough = rough + rough_back.reshape(-1, 2)[:, ::-1].ravel()
+    return exact.reshape(-1, 2), rough.reshape(-1, 2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

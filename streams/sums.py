@@ -22,18 +22,35 @@ _ROOM_MAX = 1 << 62
 _TABLE_ROWS = 16
 """A table of what there is may have so many places for each row."""
 FLOATS_EXACT = 1 << 53
+_FLOATS_SURE = 1 << 52
+"""A float sum below it has met no whole number that a float does not hold."""
 _INT32_MAX = (1 << 31) - 1
 _LOW_BITS = 30
 """Of a sum that a float does not hold, the parts above and below so many bits are added apart."""
 
 
 class Groups:
-    """Rows by the group that they are in: all with equal keys."""
+    """Rows by the group that they are in: all with equal keys.
 
-    def __init__(self, columns: Iterable[NDArray[Any]]) -> None:
-        """Number the groups. columns: keys, integers of one length, at least 1."""
-        self.number, self.count = _numbered(columns)
-        """int64 [n], the group of each row, from 0; and how many groups there are."""
+    number: int64 [n], the group of each row, from 0; count: how many groups there are.
+    """
+
+    def __init__(self, number: Int64s, count: int) -> None:
+        """Take over numbers below count."""
+        self.number = number
+        self.count = count
+
+    @classmethod
+    def of(cls, columns: Iterable[NDArray[Any]]) -> Groups:
+        """Return rows grouped by columns: integers of one length, at least 1."""
+        return cls(*_numbered(columns))
+
+    def parted(self, is_second: Bools) -> Groups:
+        """Return twice as many groups: of each the rows that are not second, then those that are.
+
+        Some of them may have no row.
+        """
+        return Groups(2 * self.number + is_second, 2 * self.count)
 
     def some_row(self) -> Int64s:
         """Return a row of each group."""
@@ -41,15 +58,17 @@ class Groups:
         row[self.number] = np.arange(len(self.number))
         return row
 
-    def sizes(self) -> Int64s:
-        """Return how many rows each group has."""
-        return np.bincount(self.number, minlength=self.count)
+    def rows_in(self, chosen: Bools) -> int:
+        """Return how many rows the chosen groups have."""
+        if not chosen.any():
+            return 0
+        return int(np.bincount(self.number, minlength=self.count)[chosen].sum())
 
     def sum(self, column: Int64s) -> tuple[Int64s, NDArray[np.float64]]:
         """Return the sum of each group, and the same as floats, which cannot wrap."""
         weigh = functools.partial(np.bincount, self.number, minlength=self.count)
         rough: NDArray[np.float64] = weigh(weights=column).astype(float)
-        if float(rough.sum()) < FLOATS_EXACT / 2:
+        if float(rough.sum()) < _FLOATS_SURE:
             return rough.astype(np.int64), rough
         high = weigh(weights=column >> _LOW_BITS).astype(np.int64)
         low = weigh(weights=column & ((1 << _LOW_BITS) - 1))
@@ -65,27 +84,17 @@ def add_up(
     2^60. Refused are the rows of a key of which some sum passes the limit (at most 2^60), which
     cannot be true and might not fit 64 bits. Keys whose sums are all 0 are left out.
     """
-    groups = Groups(keys.values())
-    sums, kept, refused = sum_up(groups, values, limit)
-    row = groups.some_row()[kept]
-    return {**{name: column[row] for name, column in keys.items()}, **sums}, refused
-
-
-def sum_up(groups: Groups, values: Mapping[str, Int64s], limit: int) -> tuple[Columns, Bools, int]:
-    """Return the sums of the groups that are kept, which those are, and how many rows were refused.
-
-    As `add_up` says it.
-    """
+    groups = Groups.of(keys.values())
     sums, rough = {}, np.zeros(groups.count)
     for name, column in values.items():
         sums[name], size = groups.sum(column)
         np.maximum(rough, size, out=rough)
     kept = (rough > 0) & (rough <= limit)
-    beyond = rough > limit
-    refused = int(groups.sizes()[beyond].sum()) if beyond.any() else 0
+    row = groups.some_row()
     if not kept.all():
-        sums = {name: column[kept] for name, column in sums.items()}
-    return sums, kept, refused
+        row, sums = row[kept], {name: column[kept] for name, column in sums.items()}
+    rows = {**{name: column[row] for name, column in keys.items()}, **sums}
+    return rows, groups.rows_in(rough > limit)
 
 
 def _numbered(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:

@@ -129,7 +129,8 @@ class Flows:
     def scaled(self, values: Int64s) -> Int64s:
         """Return a column of octets or packets times the sampling rate, rounded half up."""
         if (self.rate_denominator == 1).all():
-            return values * self.rate_numerator
+            is_whole = (self.rate_numerator == 1).all()
+            return values if is_whole else values * self.rate_numerator
         # In two parts: the product of all three can pass 64 bits where their result does not.
         quotient, rest = np.divmod(values, self.rate_denominator)
         rounded = 2 * rest * self.rate_numerator + self.rate_denominator

@@ -74,13 +74,14 @@ class TemplateReader:
         """Return what the sets teach; origin and received_at are columns of the datagrams."""
         sessions = np.array([sender.session for sender in self._origins], np.int64)
         self._arrivals = _Arrivals(sessions[origin[sets.row]], received_at[sets.row])
-        for order in np.flatnonzero(sets.set_id < 256).tolist():
+        versions = np.array([sender.version for sender in self._origins], np.int64)
+        # A datagram without templates is one set, whose id says something else.
+        is_fixed = np.isin(versions, FIXED)[origin[sets.row]]
+        for order in np.flatnonzero((sets.set_id < 256) & ~is_fixed).tolist():
             row = int(sets.row[order])
             number = int(origin[row])
-            version = self._origins[number].version
+            version = int(versions[number])
             set_id = int(sets.set_id[order])
-            if version in FIXED:
-                continue  # the records of a datagram without templates
             if not is_template_set(version, set_id):
                 self._note(number, "set_id_reserved", 1)
                 continue

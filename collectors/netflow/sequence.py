@@ -32,8 +32,9 @@ def advance(
     base = progress.highest if progress.is_started else int(sequence[0])
     distance = (sequence - base + _HALF) % _MODULUS - _HALF
     back, ahead = config.sequence_reorder_limit, config.sequence_gap_limit
+    # One that begins so far behind the end of another could be a restart, when it comes.
     steady = (units >= 0).all() and (
-        int(distance.max()) - int(distance.min()) <= back or _is_unbroken(distance, units)
+        int((distance + units).max()) - int(distance.min()) <= back or _is_unbroken(distance, units)
     )
     if not steady or int(distance.min()) < -back or int(distance.max()) > ahead:
         return _advance_singly(progress, sequence, units, config)

@@ -118,9 +118,12 @@ def _from_uptime(
     """
     export_at, uptime, boot_at = clock
     counter = layout.read(records, f"{which}_uptime").astype(np.uint32)
-    reference = np.where(uptime == NO_UPTIME, export_at - boot_at, uptime)
+    is_told = uptime != NO_UPTIME
+    if is_told.all():
+        return export_at + (counter - uptime.astype(np.uint32)).view(np.int32)
+    reference = np.where(is_told, uptime, export_at - boot_at)
     age = (counter - reference.astype(np.uint32)).view(np.int32)
-    known = (uptime != NO_UPTIME) | (boot_at > 0)
+    known = is_told | (boot_at > 0)
     if known.all():
         return export_at + age
     ahead = np.zeros(len(records), np.int64)

@@ -1,7 +1,7 @@
 """How fast datagrams become columns: `python -m tests.benchmarks.bench_decode`.
 
 Generated traffic: 24 records a datagram, a template refresh every 500 datagrams, blocks of 512 KiB
-eight at a time, the whole decoder with duplicates and sequence numbers, one core. Then the stage,
+sixteen at a time, the whole decoder with duplicates and sequence numbers, one core. Then the stage,
 to rows of flow.minutes; one exporter to 64; one template to 2,000 of 20 layouts; sampled packets of
 eight sFlow agents; and nfcapd and goflow2, where they are installed, on the same datagrams over
 loopback. Everything runs once before it is measured: a collector runs for months.
@@ -22,15 +22,16 @@ from infra.allocator import keep_freed_memory
 from infra.garbage import collect_garbage_rarely
 from rating.ports import Batch, Block, MemoryState, StepResult
 from rating.records import DirectoryEntry, frame_of
+from streams.config import StreamsConfig
 from streams.decode import step
 from tests.benchmarks.bench_peers import contestants, cores, run_trial
 from tests.benchmarks.flow_sender import sending
-from tests.benchmarks.flow_traffic import PROTOCOLS, Protocol, Shape, generate
+from tests.benchmarks.flow_traffic import BLOCK_OCTETS, PROTOCOLS, Protocol, Shape, generate
 from tests.benchmarks.sample_traffic import sampled_blocks
 from tests.collectors.netflow.exports import EXPORTED_AT
 
-BLOCKS_PER_BATCH = 8
-"""Blocks of 512 KiB that one step takes; the engine takes up to 64 when it is behind."""
+BLOCKS_PER_BATCH = StreamsConfig().batch_octets_max // BLOCK_OCTETS
+"""Blocks that one step of the engine takes when it is behind."""
 EXPORTERS = (1, 4, 16, 64)
 SAMPLES_MAX = 120_000
 """Sampled packets that are written: one by one, in Python."""

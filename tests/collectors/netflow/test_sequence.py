@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collectors.netflow import sequence
@@ -39,6 +39,7 @@ def one_by_one(progress: Progress, numbers: np.ndarray, units: np.ndarray) -> Pr
     st.integers(-80, 80),
     st.booleans(),
 )
+@example(first=0, datagrams=[(1, -24), (0, -24), (21, -24), (3, 0)], late=0, is_started=False)
 def test_a_block_counts_as_its_datagrams(
     first: int, datagrams: list[tuple[int, int]], late: int, is_started: bool
 ) -> None:
