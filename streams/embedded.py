@@ -1,8 +1,9 @@
 """The runner of one machine: every task's state, outputs and positions in one transaction.
 
 One pass takes each stage in topology order, so a datagram that came in leaves as rated usage in
-the same commit. Any exception ends the process (crash-only): the transaction is gone, and the
-supervisor starts again from what was committed.
+the same commit; what stages hand to one another is written only where some of it has to wait. Any
+exception ends the process (crash-only): the transaction is gone, and the supervisor starts again
+from what was committed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streams.adapters import sqlite_topics
 from streams.adapters.sqlite_state import TaskState
 from streams.adapters.sqlite_state import create_tables as create_state_tables
 from streams.config import StreamsConfig
+from streams.handover import Handover
 from streams.stage import Stage, consumers_of, producers_of
 from streams.topics import STORED
 
@@ -29,10 +31,9 @@ _OWNER_DDL = (
     " only integer primary key check(only = 1), epoch integer not null)"
 )
 
-TRIMMED = (
-    *("flow.minutes", "nat.minutes", "nat.events", "session.bindings"),
-    *("usage.measured", "usage.rated"),
-)
+_HANDED = ("flow.minutes", "nat.minutes", "nat.events", "session.bindings", "usage.measured")
+"""Topics that only stages read."""
+TRIMMED = (*_HANDED, "usage.rated")
 """Topics whose records go once every reader has taken them."""
 _BLOCKS_PER_READ = 8
 
@@ -63,10 +64,12 @@ class _Input:
     positions: dict[str, int] = dataclasses.field(default_factory=dict)
     watermarks: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
     rows: int = 0
+    is_handed: bool = False
+    """Whether something came from an earlier task of the pass."""
 
     @property
     def is_empty(self) -> bool:
-        return not self.positions
+        return not (self.positions or self.is_handed)
 
 
 class EmbeddedRunner:
@@ -107,6 +110,19 @@ class EmbeddedRunner:
             for stage in stages
             for partition, name in enumerate(stage.tasks(config.partitions))
         ]
+        self._handover = Handover(
+            {
+                (topic, partition): [
+                    task.name
+                    for task in self._tasks
+                    if topic in task.stage.topics and task.partition == partition
+                ]
+                for topic in _HANDED
+                if consumers_of(topic, self._stages)
+                for partition in range(config.partitions)
+            },
+            config.partitions,
+        )
         with begin() as connection:
             self._epoch = self._take_ownership(connection)
             for task in self._tasks:
@@ -153,10 +169,12 @@ class EmbeddedRunner:
         Raises OwnershipLostError where another engine has taken over; nothing is then written.
         """
         self._produced.clear()
+        self._handover.begin()
         with self._begin() as connection:
             if self._current_epoch(connection) != self._epoch:
                 raise OwnershipLostError(f"epoch {self._epoch} was taken over")
             worked = [self._advance(connection, task) for task in self._tasks]
+            self._write_left(connection)
         if any(worked):
             self.counters["stream_commits"] += 1
         if self._on_committed:
@@ -179,7 +197,8 @@ class EmbeddedRunner:
             self.counters["stream_steps"] += 1
         if watermark_at > task.watermark_at:
             self._pass_on(connection, task, watermark_at)
-        sqlite_topics.save_positions(connection, task.name, found.positions)
+        if found.positions:
+            sqlite_topics.save_positions(connection, task.name, found.positions)
         if found.watermarks:
             sqlite_topics.save_watermarks(connection, task.name, found.watermarks)
         task.positions.update(found.positions)
@@ -218,7 +237,48 @@ class EmbeddedRunner:
         found.frames[topic] = part.frames
         found.rows += sum(frame.height for frame in part.frames)
         found.watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
+        if not part.has_more and self._handover.has(topic):
+            self._take_handed(task, topic, found)
         return part.has_more
+
+    def _take_handed(self, task: _Task, topic: str, found: _Input) -> None:
+        """Add what earlier tasks of this pass put out, which stands behind all that is stored."""
+        rows_max = self._config.batch_rows_max
+        rows = sum(frame.height for frame in found.frames[topic])
+        entries = self._handover.take(task.name, topic, task.partition, rows_max, rows)
+        frames = [entry.frame for entry in entries if entry.frame is not None]
+        found.frames[topic] = [*found.frames[topic], *frames]
+        found.rows += sum(frame.height for frame in frames)
+        found.watermarks.update(
+            {
+                (topic, entry.producer): entry.watermark_at
+                for entry in entries
+                if entry.watermark_at is not None
+            }
+        )
+        found.is_handed = found.is_handed or bool(entries)
+
+    def _write_left(self, connection: Connection) -> None:
+        """Write what some task has left of what was handed over, and where the others stand."""
+        for left in self._handover.left():
+            positions = [
+                sqlite_topics.append_record(
+                    connection,
+                    left.topic,
+                    left.partition,
+                    entry.producer,
+                    frame=entry.frame,
+                    watermark_at=entry.watermark_at,
+                )
+                for entry in left.entries
+            ]
+            for task in self._tasks:
+                if count := left.taken.get(task.name, 0):
+                    place = task.stage.place_of(left.topic)
+                    task.positions[place] = positions[count - 1]
+                    sqlite_topics.save_positions(
+                        connection, task.name, {place: task.positions[place]}
+                    )
 
     def _read_log(self, task: _Task, log: str, found: _Input) -> None:
         """Add a raw log's next blocks to what was found."""
@@ -252,13 +312,16 @@ class EmbeddedRunner:
         for output in result.outputs:
             if output.topic not in task.stage.produces and output.topic != "dead.letters":
                 raise ValueError(f"{task.name} may not produce {output.topic}")
-            sqlite_topics.append_rows(
-                connection,
-                output.topic,
-                task.name,
-                output.frame,
-                partitions=self._config.partitions,
-            )
+            if self._handover.has(output.topic):
+                self._handover.put_rows(output.topic, task.name, output.frame)
+            else:
+                sqlite_topics.append_rows(
+                    connection,
+                    output.topic,
+                    task.name,
+                    output.frame,
+                    partitions=self._config.partitions,
+                )
             self.counters["stream_rows_appended"] += output.frame.height
             if self._on_committed:
                 self._produced.append((output.topic, output.frame))
@@ -268,7 +331,9 @@ class EmbeddedRunner:
 
     def _pass_on(self, connection: Connection, task: _Task, watermark_at: int) -> None:
         for topic in task.stage.produces:
-            if consumers_of(topic, self._stages):
+            if self._handover.has(topic):
+                self._handover.put_watermark(topic, task.name, watermark_at)
+            elif consumers_of(topic, self._stages):
                 sqlite_topics.append_watermark(
                     connection,
                     topic,

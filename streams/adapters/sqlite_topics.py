@@ -55,28 +55,37 @@ def append_rows(
     connection: Connection, topic: str, producer: str, frame: pl.DataFrame, *, partitions: int
 ) -> None:
     """Append a frame to the partitions that its rows belong to. Raises KeyError: no such topic."""
-    records = [
-        (topic, partition, producer, part.height, encode_frame(part, TOPICS[topic].record))
-        for partition, part in route(TOPICS[topic], frame, partitions)
-        if part.height
-    ]
-    if records:
-        connection.exec_driver_sql(
-            "insert into topic_record(topic, partition, producer, row_count, body)"
-            " values(?, ?, ?, ?, ?)",
-            records,
-        )
+    for partition, part in route(TOPICS[topic], frame, partitions):
+        if part.height:
+            append_record(connection, topic, partition, producer, frame=part)
 
 
 def append_watermark(
     connection: Connection, topic: str, producer: str, watermark_at: int, *, partitions: int
 ) -> None:
     """Append "received through" (ms) behind a producer's rows, to every partition."""
-    connection.exec_driver_sql(
-        "insert into topic_record(topic, partition, producer, row_count, watermark_at)"
-        " values(?, ?, ?, 0, ?)",
-        [(topic, partition, producer, watermark_at) for partition in range(partitions)],
+    for partition in range(partitions):
+        append_record(connection, topic, partition, producer, watermark_at=watermark_at)
+
+
+def append_record(
+    connection: Connection,
+    topic: str,
+    partition: int,
+    producer: str,
+    *,
+    frame: pl.DataFrame | None = None,
+    watermark_at: int | None = None,
+) -> int:
+    """Append rows or a watermark (ms) to one partition; return the position."""
+    rows = 0 if frame is None else frame.height
+    body = None if frame is None else encode_frame(frame, TOPICS[topic].record)
+    cursor = connection.exec_driver_sql(
+        "insert into topic_record(topic, partition, producer, row_count, watermark_at, body)"
+        " values(?, ?, ?, ?, ?, ?)",
+        (topic, partition, producer, rows, watermark_at, body),
     )
+    return int(cursor.lastrowid)
 
 
 def read_topic(

@@ -152,15 +152,37 @@ def test_an_engine_that_was_taken_over_writes_nothing(tmp_path: Path) -> None:
     assert new.run_once()
 
 
-def test_trim_waits_for_the_slowest_reader(tmp_path: Path) -> None:
-    chance = Chance(0)
-    chance.is_armed = False
-    runner = build(tmp_path, chance, 1, [])
+def test_what_a_reader_leaves_is_written_and_trimmed_once_it_was_taken(tmp_path: Path) -> None:
+    def measure(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        row = Usage("k", "s", "flows", "", "c", 0, 1, 0, 0, 0, 0, 0)
+        two = frame_of(Usage, [row, row])
+        return StepResult(outputs=[Output("usage.measured", two) for _ in batch.blocks])
+
+    def count(view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        return StepResult(
+            rows=[(batch.frame("usage.measured", schema_of(Usage)).height, watermark_at)]
+        )
+
+    seen: list[Any] = []
+    runner = EmbeddedRunner(
+        begin_on(tmp_path / "engine.sqlite"),
+        (
+            Stage("measure", measure, {}, "radius.accounting", (), ("usage.measured",)),
+            Stage("count", count, {}, None, ("usage.measured",), ()),
+        ),
+        {"radius.accounting": SegmentReader(tmp_path / "log")},
+        lambda _, rows: seen.extend(rows),
+        StreamsConfig(batch_rows_max=3),
+    )
     writer = SegmentWriter(tmp_path / "log")
-    for n in range(5):
-        writer.append("data", n, b"3")
-    runner.run_once()
-    assert runner.trim({}) == 1
+    for at in range(3):
+        writer.append("data", at, b"")
+    writer.append("marker", 9, b"")
+    stored = []
+    while runner.run_once():
+        stored.append(runner.trim({}))
+    assert seen == [(2, 0), (2, 0), (2, 9)], "two rows each time, the watermark behind all"
+    assert stored == [0, 1, 2], "the second and third frame, and the watermark"
     with begin_on(tmp_path / "engine.sqlite")() as connection:
         assert read_topic(connection, "usage.measured", 0, after=0, rows_max=9).frames == []
 
