@@ -60,8 +60,9 @@ _EXPORT_TIME_AT = {"v5": 8, "v9": 8, "ipfix": 4}
 class Shape:
     """What the traffic looks like: who sends it, by how many templates of how many layouts.
 
-    templates are those of all exporters, lines too, at least one each; burst is how many datagrams of one exporter stand in a
-    row; each template comes again after `refresh` datagrams of its exporter.
+    templates and lines are those of all exporters, at least one each; burst is how many datagrams
+    of one exporter stand in a row; each template comes again after `refresh` datagrams of its
+    exporter.
     """
 
     protocol: Protocol = "v9"
