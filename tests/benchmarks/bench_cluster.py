@@ -6,8 +6,9 @@
 3. What Kafka, PostgreSQL and chDB do at most here, and how much of it a million flows and a
    thousand packets use.
 
-Backlogs are published ahead of the workers. Other work on the machine shows in the load average
-that each line ends with, and in the latencies; CPU seconds suffer less.
+Backlogs are published ahead of the workers, so long that what ends them (marks, each second,
+through five stages) is little of it. Other work on the machine shows in the load average that each
+line ends with, and in the latencies; CPU seconds suffer less.
 """
 
 from __future__ import annotations
@@ -351,8 +352,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--subscribers", type=int, default=4_000)
     parser.add_argument("--exporters", type=int, default=32)
     parser.add_argument("--flows-per-second", type=int, default=2_400)
-    parser.add_argument("--flow-seconds", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3, help="interim updates of each session")
+    parser.add_argument("--flow-seconds", type=int, default=1_200)
+    parser.add_argument("--rounds", type=int, default=10, help="interim updates of each session")
     parser.add_argument("--idle-seconds", type=float, default=20.0)
     parser.add_argument("--latency-workers", type=int, default=2)
     parser.add_argument("--packets-per-second", type=int, default=2_000)

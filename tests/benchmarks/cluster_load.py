@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from collectors.datagrams import Datagram, encode_datagrams
 from collectors.radius.log_codec import AccountingPacket, encode_packets
@@ -165,7 +166,10 @@ def _accounting(
 
 
 class FlowSource:
-    """Exporters of NetFlow v9: 24 records of 50 octets a datagram, a template each minute."""
+    """Exporters of NetFlow v9: 24 records of 50 octets a datagram, a template each minute.
+
+    A line is behind one exporter, and each exporter has its share of the lines.
+    """
 
     def __init__(self, load: Load, seed: int = 1) -> None:
         """Begin at sequence 0."""
@@ -185,10 +189,10 @@ class FlowSource:
     def _second(self, second: int) -> Iterator[Datagram]:
         # The order of the records in a datagram says nothing, the exporters take turns.
         count = self._load.flows_per_second // RECORDS_PER_DATAGRAM
-        body = self._records(count * RECORDS_PER_DATAGRAM)
+        exporters = (second * count + np.arange(count)) % self._load.exporters
+        body = self._records(np.repeat(exporters, RECORDS_PER_DATAGRAM))
         size = len(body) // count
-        for number in range(count):
-            exporter = (second * count + number) % self._load.exporters
+        for number, exporter in enumerate(exporters.tolist()):
             sets = [exports.data(256, [body[number * size : (number + 1) * size]])]
             sequence = self._sequences[exporter]
             if sequence % 500 == 0:
@@ -199,9 +203,11 @@ class FlowSource:
             payload = head + b"".join(sets)
             yield Datagram((second + 1) * 1000, source, 50_000, 2055, payload)
 
-    def _records(self, count: int) -> bytes:
-        chance = self._chance
-        own = _FIRST_ADDRESS + chance.integers(0, self._load.subscribers, count)
+    def _records(self, exporters: NDArray[np.int64]) -> bytes:
+        chance, count = self._chance, len(exporters)
+        lines_each = self._load.subscribers // self._load.exporters
+        own = _FIRST_ADDRESS + chance.integers(0, lines_each, count) * self._load.exporters
+        own += exporters
         remote = np.where(chance.random(count) < 0.6, CDN, ELSEWHERE)
         is_download = chance.random(count) < 0.75
         known = {
