@@ -27,7 +27,7 @@ from rating.address_columns import packed
 from rating.addresses import format_address
 from rating.classes import FarEnds, Rulebook, Rules
 from rating.records import FlowMinute, empty_frame, schema_of
-from streams.sums import FLOATS_EXACT, Columns, Groups, add_up, combined
+from streams.sums import FLOATS_EXACT, ROOM_MAX, Columns, Groups, add_up, combined
 
 MINUTE_MS = 60_000
 PIECES_PER_PASS = 2_000_000
@@ -344,17 +344,22 @@ class _Pass:
         """Return the pieces of one end, added up by its keys and the minute."""
         mine, keys = ends.mine, ends.keys
         flow, minute = pieces.flow, pieces.minute
-        if not mine.all():
+        if mine.all():
+            line_of, lines = combined(keys.values())
+        else:
             at = np.flatnonzero(mine[flow])
             if not len(at):
                 return {name: column[:0] for name, column in (("minute", minute), *keys.items())}
             flow, minute = flow[at], minute[at]
             values = {name: column[at] for name, column in values.items()}
             line_of = np.zeros(len(mine), np.int64)
-            line_of[mine], _ = combined(column[mine] for column in keys.values())
-        else:
-            line_of, _ = combined(keys.values())
-        groups = Groups.of((line_of[flow], minute))
+            line_of[mine], lines = combined(column[mine] for column in keys.values())
+        first = int(minute.min())
+        span = int(minute.max()) - first + 1
+        if lines * span > ROOM_MAX:
+            whole = Groups.of_numbers(line_of, lines)
+            line_of, lines = whole.number, whole.count
+        groups = Groups.of_numbers((line_of * span - first)[flow] + minute, lines * span)
         sums, rough = _summed(groups.parted(ends.is_source[flow]), values)
         self._counters["decode_minutes_implausible"] += groups.rows_in(rough > self._limit)
         kept = np.flatnonzero((rough > 0) & (rough <= self._limit))

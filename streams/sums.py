@@ -18,7 +18,8 @@ Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Columns = dict[str, NDArray[Any]]
 
-_ROOM_MAX = 1 << 62
+ROOM_MAX = 1 << 62
+"""Numbers of rows stay below it."""
 _TABLE_ROWS = 16
 """A table of what there is may have so many places for each row."""
 FLOATS_EXACT = 1 << 53
@@ -43,7 +44,12 @@ class Groups:
     @classmethod
     def of(cls, columns: Iterable[NDArray[Any]]) -> Groups:
         """Return rows grouped by columns: integers of one length, at least 1."""
-        return cls(*_numbered(columns))
+        return cls.of_numbers(*combined(columns))
+
+    @classmethod
+    def of_numbers(cls, key: Int64s, room: int) -> Groups:
+        """Return rows grouped by a number below room, at most ROOM_MAX."""
+        return cls(*(_narrowed(key, room) if _is_narrow(key, room) else _sorted(key)))
 
     def parted(self, is_second: Bools) -> Groups:
         """Return twice as many groups: of each the rows that are not second, then those that are.
@@ -97,12 +103,6 @@ def add_up(
     return rows, groups.rows_in(rough > limit)
 
 
-def _numbered(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
-    """Return a number from 0 for each row, equal where all columns are, and how many there are."""
-    key, room = combined(columns)
-    return _narrowed(key, room) if _is_narrow(key, room) else _sorted(key)
-
-
 def combined(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
     """Return a number below so many for each row, equal where all columns are; few are left out.
 
@@ -113,7 +113,7 @@ def combined(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
     for column in columns:
         offset = column - column.min()
         span = int(offset.max()) + 1
-        if span > _ROOM_MAX:
+        if span > ROOM_MAX:
             offset, span = _sorted(offset)
         if not len(key):
             key, room = offset.astype(np.int64), span
@@ -124,9 +124,9 @@ def combined(columns: Iterable[NDArray[Any]]) -> tuple[Int64s, int]:
             key, room = _narrowed(key, room)
         if not _is_narrow(key, room * span):
             offset, span = _narrowed(offset, span)
-        if room * span > _ROOM_MAX:
+        if room * span > ROOM_MAX:
             key, room = _sorted(key)
-        if room * span > _ROOM_MAX:
+        if room * span > ROOM_MAX:
             offset, span = _sorted(offset)
         key = key * span + offset.astype(np.int64)
         room *= span
