@@ -16,8 +16,8 @@ from rating import binding_table, directory, flow_hours, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
     ATTRIBUTED,
+    BINDING_SCHEMA,
     COUNTERS,
-    HOLDER_KEY,
     PROVENANCE,
     USAGE_KEY,
     Evidence,
@@ -26,6 +26,7 @@ from rating.attribution import (
     touched_by,
     usage_of,
 )
+from rating.binding_index import BindingIndex
 from rating.binding_table import BindingTable
 from rating.flow_hours import FlowHours
 from rating.knots import MINUTE_MS
@@ -55,6 +56,7 @@ COLLECTIONS: dict[str, Any] = {
 }
 _KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
 _USER_SCHEMA = pl.Schema({"user_name": pl.String(), "subscriber_id": pl.String()})
+_NOBODYS = BindingIndex(pl.DataFrame(schema=BINDING_SCHEMA))
 _IPV4_BLOCK_LENGTH = 120
 _IPV6_BLOCK_LENGTH = 40
 """Unattributed octets are reported per routing block: IPv4 /24, IPv6 /40 (DESIGN §2)."""
@@ -107,7 +109,7 @@ class _Worker(MinuteJoin):
             self._statics = statics_of(self.directory.static_prefixes())
         return self._statics
 
-    def evidence(self, minute: int, page: pl.DataFrame, bindings: pl.DataFrame) -> Evidence:
+    def evidence(self, minute: int, page: pl.DataFrame, bindings: BindingIndex) -> Evidence:
         """Return what tells whose the rows of a minute's page are, with these bindings."""
         users: dict[str, str] = {}
         if FLOW_USER in self.order:
@@ -118,9 +120,8 @@ class _Worker(MinuteJoin):
 
     def send(self, page: pl.DataFrame, minute: int) -> pl.DataFrame:
         """Send the rows of a page whose minute is due as usage of who held their addresses."""
-        holders = page.select(HOLDER_KEY).unique()
-        owners = owners_of(holders, minute, self.evidence(minute, page, self.bindings.table))
-        owned = page.join(owners, on=HOLDER_KEY, how="left")
+        owners = owners_of(page, minute, self.evidence(minute, page, self.bindings.index))
+        owned = page.hstack(owners)
         owned = self.plausible(owned, USAGE_KEY, USAGE_OCTETS_MAX)
         if owned.height:
             self._send(owned, minute)
@@ -131,36 +132,29 @@ class _Worker(MinuteJoin):
     def take_bindings(self, rows: pl.DataFrame) -> None:
         """Take rows of `session.bindings`, those of one lateness at a time."""
         for since_minute, group in self.by_lateness(rows):
-            before = self.bindings.table
+            # Made before it is changed, so that what comes after need not be made anew.
+            before = self.bindings.index if self.pages.joined_minutes() else _NOBODYS
             changed = self.bindings.take(group)
             self.counters["attribute_bindings"] += changed["binding_id"].n_unique()
             for minute, touching in self.concerned(changed, since_minute):
                 self._move(minute, before, touching)
 
-    def _move(self, minute: int, before: pl.DataFrame, changed: pl.DataFrame) -> None:
+    def _move(self, minute: int, before: BindingIndex, changed: pl.DataFrame) -> None:
         """Send the difference that changed bindings make to one joined minute."""
         rows = touched_by(self.pages.joined(minute), changed)
         rows = self.plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
-        holders = rows.select(HOLDER_KEY).unique()
         evidence = self.evidence(minute, rows, before)
-        old = owners_of(holders, minute, evidence)
-        evidence = dataclasses.replace(evidence, bindings=self.bindings.table)
-        new = owners_of(holders, minute, evidence)
-        moved = old.join(new, on=HOLDER_KEY, suffix="_new").filter(
-            (pl.col("subscriber_id") != pl.col("subscriber_id_new"))
-            | (pl.col("session_id") != pl.col("session_id_new"))
+        owned = rows.hstack(_in_words(owners_of(rows, minute, evidence)))
+        evidence = dataclasses.replace(evidence, bindings=self.bindings.index)
+        after = _in_words(owners_of(rows, minute, evidence))
+        moved = (owned["subscriber_id"] != after["subscriber_id"]) | (
+            owned["session_id"] != after["session_id"]
         )
-        rows = self.caused(rows)
-        taken = moved.select(*HOLDER_KEY, "subscriber_id", "session_id")
-        given = moved.select(
-            *HOLDER_KEY,
-            pl.col("subscriber_id_new").alias("subscriber_id"),
-            pl.col("session_id_new").alias("session_id"),
-        )
-        minus = rows.join(taken, on=HOLDER_KEY).with_columns(-pl.col(*COUNTERS, *PROVENANCE))
-        both = pl.concat([minus, rows.join(given, on=HOLDER_KEY)])
+        owned, after = self.caused(owned.filter(moved)), after.filter(moved)
+        minus = owned.with_columns(-pl.col(*COUNTERS, *PROVENANCE))
+        both = pl.concat([minus, owned.with_columns(after)])
         self.counters["attribute_reattributed_rows"] += self._send(both, minute)
 
     # -- what is sent --------------------------------------------------------------------------
@@ -169,6 +163,7 @@ class _Worker(MinuteJoin):
         """Send page rows with their owner as usage; return how many usage rows that makes."""
         if not owned.height:
             return 0
+        owned = owned.with_columns(pl.col("subscriber_id", "session_id").cast(pl.String))
         usage = usage_of(owned, minute)
         self.usage.append(usage.drop(PROVENANCE))
         exporters = owned["exporter"]
@@ -218,6 +213,10 @@ class _Worker(MinuteJoin):
             rows=[*_unattributed_rows(self.nobodys), *told],
             counters=dict(self.counters),
         )
+
+
+def _in_words(owners: pl.DataFrame) -> pl.DataFrame:
+    return owners.with_columns(pl.all().cast(pl.String))
 
 
 def _per_block(nobodys: pl.DataFrame, minute: int) -> pl.DataFrame:

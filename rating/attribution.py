@@ -24,6 +24,7 @@ from typing import NamedTuple
 import polars as pl
 
 from rating.addresses import parse_prefix
+from rating.binding_index import BindingIndex
 from rating.directory import Entry
 from rating.knots import MINUTE_MS
 from rating.session_config import FLOW_USER, RADIUS, STATIC_PREFIX
@@ -199,23 +200,15 @@ def statics_of(prefixes: list[tuple[str, Entry]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=STATIC_SCHEMA, orient="row")
 
 
-def _overlap(minute: int) -> pl.Expr:
-    """Match bindings that hold at any instant of the minute; one that ends where it begins never
-    does."""
-    until, since = pl.col("valid_until_at"), pl.col("valid_from_at")
-    lasts = until.is_null() | ((until > minute * MINUTE_MS) & (until > since))
-    return (since < (minute + 1) * MINUTE_MS) & lasts
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evidence:
     """What tells who somebody is, and in which order it is asked (names of `session_config.WHO`).
 
-    bindings: BINDING_SCHEMA, one row per binding_id. statics: STATIC_SCHEMA. users: user_name and
+    statics: STATIC_SCHEMA. users: user_name and
     subscriber_id of those users that the directory knows at the minute's start.
     """
 
-    bindings: pl.DataFrame
+    bindings: BindingIndex
     statics: pl.DataFrame
     users: pl.DataFrame
     order: tuple[str, ...]
@@ -224,29 +217,29 @@ class Evidence:
 def owners_of(addresses: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     """Return who held each address in a minute.
 
-    addresses has the columns HOLDER_KEY, each row once; the answer adds subscriber_id ("" for
-    nobody) and session_id.
+    addresses has the columns HOLDER_KEY; the answer has a row for each of its rows, in their order,
+    with subscriber_id ("" for nobody) and session_id, of the categories of the bindings' names.
     """
-    numbered = addresses.with_row_index("row")
-    rest = numbered
+    rest = addresses.select(HOLDER_KEY).with_row_index("row")
     owners: list[pl.DataFrame] = []
     for name in evidence.order:
         if not rest.height:
             break
         found = _ASKED[name](rest, minute, evidence)
+        if found.height == rest.height == addresses.height:
+            return found.sort("row").drop("row")
         if found.height:
             owners.append(found)
             rest = rest.join(found, on="row", how="anti")
-    if not owners:
-        nobody = pl.lit("")
-        return addresses.with_columns(subscriber_id=nobody, session_id=nobody)
-    joined = numbered.join(pl.concat(owners), on="row", how="left", maintain_order="left")
-    return joined.select(*HOLDER_KEY, pl.col("subscriber_id", "session_id").fill_null(""))
+    nobody = pl.lit("", pl.String).cast(evidence.bindings.names)
+    rest = rest.select("row", subscriber_id=nobody, session_id=nobody)
+    return pl.concat([*owners, rest]).sort("row").drop("row")
 
 
 def _by_binding(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
-    best = ("valid_from_at", "prefix_length", "binding_id")
-    return _covering(numbered, evidence.bindings.filter(_overlap(minute)), best)
+    cells = [numbered[name].to_numpy() for name in ADDRESS]
+    covered, found = evidence.bindings.owners(cells[0], cells[1], cells[2], minute)
+    return found.select(numbered["row"].gather(covered), "subscriber_id", "session_id")
 
 
 def _by_static_prefix(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
@@ -256,12 +249,14 @@ def _by_static_prefix(numbered: pl.DataFrame, minute: int, evidence: Evidence) -
     valid = evidence.statics.filter(is_valid)
     fixed = valid.with_columns(port_block=pl.lit(0, pl.Int64), session_id=pl.lit(""))
     longest = ("prefix_length", "priority", "valid_from_at", "entry_id")
-    return _covering(numbered, fixed, longest)
+    names = pl.col("subscriber_id", "session_id").cast(evidence.bindings.names)
+    return _covering(numbered, fixed, longest).with_columns(names)
 
 
 def _by_flow_user(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     named = numbered.join(evidence.users, on="user_name", how="inner")
-    return named.select("row", "subscriber_id", session_id=pl.lit(""))
+    names = pl.col("subscriber_id", "session_id").cast(evidence.bindings.names)
+    return named.select("row", "subscriber_id", session_id=pl.lit("")).with_columns(names)
 
 
 _ASKED: Mapping[str, Callable[[pl.DataFrame, int, Evidence], pl.DataFrame]] = {

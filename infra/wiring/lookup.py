@@ -106,7 +106,7 @@ class Lookup:
         )
         nobody = pl.DataFrame(schema={"user_name": pl.String, "subscriber_id": pl.String})
         statics = statics_of(self._directory.static_prefixes())
-        bindings = self._bindings(address)
+        bindings = self._bindings(address).index
         found = []
         for kind in self._settings.rating.attribution.who_order:
             evidence = Evidence(bindings, statics, nobody, (kind,))
@@ -160,9 +160,9 @@ class Lookup:
         names = (session.applications.get(told) for _, session in view.scan(SESSION, low, high))
         return next((name for name in names if name), "")
 
-    def _bindings(self, address: bytes) -> pl.DataFrame:
+    def _bindings(self, address: bytes) -> BindingTable:
         view = self._state("attribute", block_partition(address, self._partitions))
-        return BindingTable(MemoryState() if view is None else view).table
+        return BindingTable(MemoryState() if view is None else view)
 
     def _state(self, stage: str, partition: int) -> StateView | None:
         """Return the state of a task to look into; None where it has not run yet."""

@@ -91,7 +91,7 @@ class NatLookup(Lookup):
         number = int.from_bytes(inside, "big")
         order = ("valid_from_at", "prefix_length", "binding_id")
         for row in (
-            self._bindings(inside).filter(holds & (pl.col("port_block") == 0))
+            self._bindings(inside).table.filter(holds & (pl.col("port_block") == 0))
             .sort(order, descending=True).iter_rows(named=True)
         ):  # fmt: skip
             shift = 128 - row["prefix_length"]

@@ -19,6 +19,7 @@ from rating.attribution import (
     statics_of,
     touched_by,
 )
+from rating.binding_index import BindingIndex
 from rating.records import FlowMinute, SessionBinding, frame_of
 from rating.session_config import WHO
 from tests.rating.accounting_log import at, minute
@@ -36,7 +37,7 @@ def page_of(*rows: FlowMinute) -> pl.DataFrame:
 def owner(host: str, *bindings: SessionBinding) -> str:
     holders = page_of(flow("10:05", host, 1)).select(HOLDER_KEY)
     table = bindings_of(frame_of(SessionBinding, list(bindings)))
-    evidence = Evidence(table, statics_of([]), NO_USERS, WHO)
+    evidence = Evidence(BindingIndex(table), statics_of([]), NO_USERS, WHO)
     owners = owners_of(holders, minute("10:05"), evidence)
     return str(owners["subscriber_id"].item())
 
