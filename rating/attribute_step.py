@@ -182,9 +182,12 @@ class _Worker(MinuteJoin):
     def _usage_frame(self) -> pl.DataFrame:
         """Return all usage with the rating key of its minute."""
         usage = pl.concat(self.usage)
-        members = self.directory.members(usage["subscriber_id"].unique())
-        pooled = usage.filter(pl.col("subscriber_id").is_in(list(members)))
-        pairs = pooled.select("subscriber_id", "minute").unique()
+        members = pl.Series("subscriber_id", list(self.directory.pool_members()), pl.String)
+        pairs = usage.select("subscriber_id", "minute").join(
+            members.to_frame(), on="subscriber_id", how="semi"
+        )
+        pairs = pairs.unique()
+        self.directory.members(pairs["subscriber_id"].unique())
         keys = [self.directory.rating_key_at(*pair) for pair in pairs.iter_rows()]
         keyed = pairs.with_columns(pl.Series("pool_key", keys, dtype=pl.String))
         own = pl.when(pl.col("subscriber_id") == "").then(pl.lit(UNATTRIBUTED_PREFIX + SOURCE))

@@ -1,10 +1,11 @@
 """Who is who at an instant: identities, static prefixes and memberships, versioned in time.
 
-A stage keeps the rows of topic `directory` that it needs in two collections of its own state:
+A stage keeps the rows of topic `directory` that it needs in three collections of its own state:
 
 * ``directory``: ``kind/match`` -> every standing entry of that match: a lookup is one keyed read;
 * ``directory_entries``: entry_id -> where its standing revision lies, so that a revision that
-  changes the match leaves its old place.
+  changes the match leaves its old place;
+* ``directory_marks``: which memberships there are, as a digest (`rating.pool_members`).
 
 Where several entries of one match hold at an instant, the greatest priority wins, then the latest
 valid_from, then the greatest entry_id: an order that does not depend on arrival.
@@ -19,6 +20,7 @@ import polars as pl
 
 from rating.addresses import parse_prefix
 from rating.knots import MINUTE_MS
+from rating.pool_members import MARKS, PoolMembers
 from rating.ports import Delete, Put, StateView
 
 IDENTITY = "identity"
@@ -58,6 +60,7 @@ class Place(NamedTuple):
 COLLECTIONS: dict[str, object] = {
     "directory": tuple[Entry, ...],
     "directory_entries": Place,
+    MARKS: bytes,
 }
 """State that a stage with a directory declares, besides its own."""
 
@@ -98,6 +101,7 @@ class Directory:
         self._matches: dict[str, tuple[Entry, ...]] = {}
         self._places: dict[str, Place] = {}
         self._found: dict[tuple[tuple[str, ...], int], str] = {}
+        self._pool_members = PoolMembers(view)
         self.changes: list[Put | Delete] = []
 
     def take(self, rows: pl.DataFrame) -> None:
@@ -127,11 +131,18 @@ class Directory:
             self._places[entry_id] = Place(revision, key)
             touched.add(key)
             self.changes.append(Put("directory_entries", entry_id, self._places[entry_id]))
+        memberships_changed = False
         for key in sorted(touched):
             entries = self._matches[key]
             self.changes.append(
                 Put("directory", key, entries) if entries else Delete("directory", key)
             )
+            kind, _, match = key.partition("/")
+            if kind == MEMBERSHIP:
+                self._pool_members.change(match, bool(entries))
+                memberships_changed = True
+        if memberships_changed:
+            self.changes.append(self._pool_members.put())
 
     def _read(self, keys: Iterable[str]) -> None:
         """Read many matches at once; a view of a database asks it once for all of them."""
@@ -203,6 +214,10 @@ class Directory:
         keys = {subscriber_id: f"{MEMBERSHIP}/{subscriber_id}" for subscriber_id in subscriber_ids}
         self._read(keys.values())
         return {subscriber_id for subscriber_id, key in keys.items() if self._matches[key]}
+
+    def pool_members(self) -> frozenset[str]:
+        """Return every subscriber that has a membership at any time."""
+        return self._pool_members.all()
 
     def read_identities(self, identities: Iterable[str]) -> None:
         """Read at once what lookups of these identities, and of whom they name, will ask for."""

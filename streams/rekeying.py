@@ -290,6 +290,7 @@ def _by_block(frame: pl.DataFrame, growth: Growth) -> Iterator[tuple[int, pl.Dat
 _DIRECTORY: Mapping[str, Moves] = {
     "directory": _moved(_everyone),
     "directory_entries": _moved(_everyone),
+    "directory_marks": _moved(_everyone),
 }
 RULES_OF: Mapping[str, Mapping[str, Moves]] = {
     "decode": {
