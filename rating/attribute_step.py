@@ -163,9 +163,9 @@ class _Worker(MinuteJoin):
         """Send page rows with their owner as usage; return how many usage rows that makes."""
         if not owned.height:
             return 0
-        owned = owned.with_columns(pl.col("subscriber_id", "session_id").cast(pl.String))
         usage = usage_of(owned, minute)
-        self.usage.append(usage.drop(PROVENANCE))
+        in_words = pl.col("subscriber_id", "session_id").cast(pl.String)
+        self.usage.append(usage.drop(PROVENANCE).with_columns(in_words))
         exporters = owned["exporter"]
         if (exporters == exporters[0]).all():
             self.hours.add(minute, usage.with_columns(pl.lit(exporters[0]).alias("exporter")))
@@ -219,7 +219,7 @@ class _Worker(MinuteJoin):
 
 
 def _in_words(owners: pl.DataFrame) -> pl.DataFrame:
-    return owners.with_columns(pl.all().cast(pl.String))
+    return owners.cast(pl.String)
 
 
 def _per_block(nobodys: pl.DataFrame, minute: int) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from rating import key_sums
 from rating.addresses import parse_prefix
 from rating.binding_index import BindingIndex
 from rating.directory import Entry
@@ -143,16 +144,7 @@ def pages_of(
 
 def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
     """Return a page with one row per key: address, port block, class, lateness and what else."""
-    sums = [pl.col(name).sum() for name in kind.sums]
-    newest = pl.col("received_at").max()
-    exporters = page["exporter"]
-    if page.height and (exporters == exporters[0]).all():
-        # One exporter, which is the rule: grouping by its text would cost half as much again.
-        key = [name for name in kind.key if name != "exporter"]
-        added = page.group_by(key).agg(pl.col("exporter").first(), *sums, newest)
-    else:
-        added = page.group_by(kind.key).agg(*sums, newest)
-    return added.select(kind.schema.names())
+    return key_sums.add_up(page, kind.key, kind.sums).select(kind.schema.names())
 
 
 def encode_page(page: pl.DataFrame) -> bytes:
@@ -317,7 +309,6 @@ def usage_of(owned: pl.DataFrame, minute: int) -> pl.DataFrame:
     owned is a page with subscriber_id and session_id; the answer lacks rating_key, and rows that
     add up to nothing, and has the sums of PROVENANCE.
     """
-    sums = [pl.col(name).sum() for name in (*COUNTERS, *PROVENANCE)]
-    usage = owned.group_by(USAGE_KEY).agg(*sums, pl.col("received_at").max())
+    usage = key_sums.add_up(owned, USAGE_KEY, (*COUNTERS, *PROVENANCE))
     some = pl.any_horizontal(*(pl.col(name) != 0 for name in COUNTERS))
     return usage.filter(some).with_columns(minute=pl.lit(minute, pl.Int64))

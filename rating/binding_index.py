@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from rating.key_sums import mixed
 from rating.knots import MINUTE_MS
 
 Int64s = NDArray[np.int64]
@@ -21,20 +22,6 @@ UInt64s = NDArray[np.uint64]
 _HALF = (1 << 64) - 1
 _FOREVER_AT = 1 << 62
 _NEVER_AT = -(1 << 62)
-_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
-_FOLD = np.uint64(32)
-
-
-def mixed(*columns: UInt64s) -> UInt64s:
-    """Return 64 bits per row that depend on all columns; different rows may have the same."""
-    mix = columns[0] * _ODD[0]
-    for column in columns[1:]:
-        mix ^= mix >> _FOLD
-        mix += column
-        mix *= _ODD[1]
-    mix ^= mix >> _FOLD
-    mix *= _ODD[0]
-    return mix ^ (mix >> _FOLD)
 
 
 def halves_of_mask(length: int) -> tuple[np.uint64, np.uint64]:

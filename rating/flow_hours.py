@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from rating import key_sums
 from rating.attribution import PROVENANCE, decode_page, encode_page
 from rating.ports import Delete, Put, StateView
 from rating.rows import FlowHour
@@ -39,10 +40,8 @@ def key_of(hour: int, minute: int) -> str:
 
 
 def summed(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Return one row per subscriber and exporter, sorted, of frames (SCHEMA); at least one."""
-    sums = [pl.col(name).sum() for name in SUMS]
-    grouped = pl.concat(frames).group_by(KEY).agg(*sums, pl.col("received_at").max())
-    return grouped.select(SCHEMA.names()).sort(KEY)
+    """Return one row per subscriber and exporter of frames (SCHEMA), in any order; at least one."""
+    return key_sums.add_up(pl.concat(frames, rechunk=True), KEY, SUMS).select(SCHEMA.names())
 
 
 class FlowHours:
@@ -59,8 +58,9 @@ class FlowHours:
         mine = owned.filter(pl.col("subscriber_id") != "")
         if mine.height:
             octets = (pl.col("octets_up") + pl.col("octets_down")).alias("octets")
-            rows = mine.with_columns(octets).select(SCHEMA.names())
-            self._added.setdefault(minute, []).append(summed([rows]))
+            rows = summed([mine.with_columns(octets).select(SCHEMA.names())])
+            in_words = pl.col("subscriber_id").cast(pl.String)
+            self._added.setdefault(minute, []).append(rows.with_columns(in_words))
 
     def result(self) -> tuple[list[Put | Delete], list[FlowHour]]:
         """Return the changes of the state, and the rows of the hours that are over."""
@@ -84,7 +84,8 @@ class FlowHours:
 
 def _rows(hour: int, frames: Sequence[pl.DataFrame]) -> list[FlowHour]:
     """Return an hour's rows, without those that add up to nothing."""
-    sums = summed(frames).filter(pl.any_horizontal(pl.col(*SUMS) != 0))
+    # In one order everywhere: who upserts them beside another must not wait for him both ways.
+    sums = summed(frames).filter(pl.any_horizontal(pl.col(*SUMS) != 0)).sort(KEY)
     changed = pl.max_horizontal("received_at", pl.lit((hour + 1) * HOUR_MS))
     return [
         FlowHour(subscriber, hour, exporter, *values)
