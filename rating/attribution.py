@@ -17,7 +17,6 @@ keep apart what may differ in lateness: a record is late for every period that e
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -52,8 +51,6 @@ PAGE_SCHEMA = pl.Schema(
     }
 )
 """A page. hi and lo are the two halves of the 16-octet address, most significant first."""
-_PAGE_DEFAULTS = {"user_name": "", "exporter": "", **dict.fromkeys(PROVENANCE, 0)}
-"""Columns of a page that came later, and what they are in a page of before."""
 
 
 class PageKind(NamedTuple):
@@ -138,6 +135,9 @@ def pages_of(
     unknown = pl.when("rate_known").then(0).otherwise(octets).alias("octets_rate_unknown")
     made = rows.with_columns(*_halves(), late.alias("late_through_minute"), unknown)
     keyed = made.select(*kind.schema.names(), "minute")
+    minutes = keyed["minute"]
+    if (minutes == minutes[0]).all():
+        return {int(minutes[0]): keyed.drop("minute")}
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
     return {minute: page for (minute,), page in sorted(pages.items())}
 
@@ -145,27 +145,6 @@ def pages_of(
 def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
     """Return a page with one row per key: address, port block, class, lateness and what else."""
     return key_sums.add_up(page, kind.key, kind.sums).select(kind.schema.names())
-
-
-def encode_page(page: pl.DataFrame) -> bytes:
-    """Return a frame as an Arrow IPC stream (LZ4)."""
-    buffer = io.BytesIO()
-    page.write_ipc_stream(buffer, compression="lz4")
-    return buffer.getvalue()
-
-
-def decode_page(body: bytes, schema: pl.Schema) -> pl.DataFrame:
-    """Return the frame of an Arrow IPC stream, with the columns of a schema.
-
-    A page of an older version gets the columns that came later.
-    """
-    frame = pl.read_ipc_stream(io.BytesIO(body))
-    absent = [name for name in schema if name not in frame.columns]
-    if absent:
-        frame = frame.with_columns(
-            pl.lit(_PAGE_DEFAULTS[name], dtype=schema[name]).alias(name) for name in absent
-        )
-    return frame.select(schema.names())
 
 
 def bindings_of(rows: pl.DataFrame) -> pl.DataFrame:

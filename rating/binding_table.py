@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from rating.attribution import BINDING_SCHEMA, bindings_of, decode_page, encode_page
+from rating.attribution import BINDING_SCHEMA, bindings_of
 from rating.binding_index import BindingIndex
+from rating.page_bodies import decode_page, encode_page
 from rating.ports import Put, StateView
 
 SHARDS = 32

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from rating import key_sums
-from rating.attribution import PROVENANCE, decode_page, encode_page
+from rating.attribution import PROVENANCE
+from rating.page_bodies import decode_page, encode_page
 from rating.ports import Delete, Put, StateView
 from rating.rows import FlowHour
 
@@ -78,7 +79,9 @@ class FlowHours:
             known = self._view.get(FLOW_HOURS, key)
             if known is not None:
                 frames.append(decode_page(known, SCHEMA))
-            changes.append(Put(FLOW_HOURS, key, encode_page(summed(frames))))
+            changes.append(
+                Put(FLOW_HOURS, key, encode_page(summed(frames) if len(frames) > 1 else frames[0]))
+            )
         return changes, [row for hour, frames in over.items() for row in _rows(hour, frames)]
 
 

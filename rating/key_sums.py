@@ -87,7 +87,7 @@ def _numbers(column: pl.Series) -> UInt64s | None:
     """Return a column as numbers, equal where its values are; None where all are."""
     if isinstance(column.dtype, pl.Categorical):
         column = column.to_physical()
-    if (column == column[0]).all():
+    if column[0] == column[-1] and (column == column[0]).all():
         return None
     if column.dtype == pl.String:
         column = column.cast(pl.Categorical(pl.Categories.random())).to_physical()

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from rating.attribution import ATTRIBUTED, PageKind, add_up, decode_page, encode_page
+from rating.attribution import ATTRIBUTED, PageKind, add_up
+from rating.page_bodies import decode_page, encode_page
 from rating.ports import Delete, Put, StateView
 
 CHUNKS_MIN = 8

@@ -18,16 +18,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import polars as pl
 
 from collectors.netflow import state as flow_state
-from rating.attribution import (
-    ATTRIBUTED,
-    BINDING_SCHEMA,
-    PageKind,
-    add_up,
-    decode_page,
-    encode_page,
-)
+from rating.attribution import ATTRIBUTED, BINDING_SCHEMA, PageKind, add_up
 from rating.endings import Marker
 from rating.flow_hours import FLOW_HOURS, SCHEMA, summed
+from rating.page_bodies import decode_page, encode_page
 from rating.pages import Chunk, Page
 from rating.rate_state import WaitingCell
 from rating.translate_step import TRANSLATED

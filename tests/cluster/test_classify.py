@@ -12,7 +12,8 @@ from infra.cli import main
 from infra.settings import load_settings
 from infra.wiring.databases import business_database
 from infra.wiring.engine import stage_configs
-from rating.attribution import BINDING_SCHEMA, bindings_of, encode_page
+from rating.attribution import BINDING_SCHEMA, bindings_of
+from rating.page_bodies import encode_page
 from rating.records import DirectoryEntry, SessionBinding, frame_of
 from streams.adapters import postgres_topics
 from streams.adapters.postgres_state import PostgresState, StateWrites

@@ -13,7 +13,8 @@ import pytest
 from collectors.datagrams import Datagram, encode_datagrams
 from collectors.netflow.state import RUNNING, HeldSet, Totals, split_session_key
 from collectors.partitioning import packet_partition, split_flows
-from rating.attribution import BINDING_SCHEMA, PAGE_SCHEMA, decode_page
+from rating.attribution import BINDING_SCHEMA, PAGE_SCHEMA
+from rating.page_bodies import decode_page
 from rating.pages import Page
 from rating.rate_state import WaitingCell
 from rating.records import SessionBinding, Usage, frame_of

@@ -12,14 +12,13 @@ from rating.attribution import (
     Evidence,
     add_up,
     bindings_of,
-    decode_page,
-    encode_page,
     owners_of,
     pages_of,
     statics_of,
     touched_by,
 )
 from rating.binding_index import BindingIndex
+from rating.page_bodies import decode_page, encode_page
 from rating.records import FlowMinute, SessionBinding, frame_of
 from rating.session_config import WHO
 from tests.rating.accounting_log import at, minute

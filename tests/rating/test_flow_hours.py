@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rating.attribution import PAGE_SCHEMA, PROVENANCE, decode_page, encode_page
+from rating.attribution import PAGE_SCHEMA, PROVENANCE
 from rating.flow_hours import SCHEMA
+from rating.page_bodies import decode_page, encode_page
 from rating.records import FlowMinute
 from streams.codec import decode_value, encode_value
 from streams.rekeying import Growth, Row, rekeyed

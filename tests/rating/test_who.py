@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rating.addresses import parse_prefix
-from rating.attribution import PAGE_SCHEMA, decode_page, encode_page
+from rating.attribution import PAGE_SCHEMA
+from rating.page_bodies import decode_page, encode_page
 from rating.records import DirectoryEntry, FlowMinute, SessionBinding
 from rating.session_config import WHO, AttributionConfig, check_attribution
 from tests.rating.accounting_log import PEOPLE, at, entry, minute
