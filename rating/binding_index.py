@@ -53,7 +53,11 @@ class _Part:
         # What ends where it begins never holds, nor what was taken back.
         self.until = np.where(until > table["valid_from_at"].to_numpy(), until, _NEVER_AT)[self.row]
         self.binding_id = table["binding_id"]
-        self.kinds = [divmod(int(one), 2) for one in np.unique(kind)]
+        # No prefix of IPv6 is near an address of IPv4: the ends tell that it need not be asked.
+        self.kinds = [
+            (*divmod(int(one), 2), hi[kind == one].min(), hi[kind == one].max())
+            for one in np.unique(kind)
+        ]
 
     def find(
         self, hi: UInt64s, lo: UInt64s, port: UInt64s, until: Int64s, minute: int
@@ -63,26 +67,28 @@ class _Part:
         until is the instant per place before which it holds.
         """
         start, end = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
-        nowhere = np.zeros(len(port), np.uint64)
-        for length, in_block in self.kinds:
+        for length, in_block, least, greatest in self.kinds:
             mask_hi, mask_lo = halves_of_mask(length)
-            high, low, block = hi & mask_hi, lo & mask_lo, port if in_block else nowhere
-            key = mixed(high, low, block, nowhere + np.uint64(length * 2 + in_block))
+            high = hi & mask_hi
+            asked = np.flatnonzero((high >= least) & (high <= greatest))
+            high, low = high[asked], lo[asked] & mask_lo
+            block = port[asked] if in_block else np.zeros(len(asked), np.uint64)
+            key = mixed(high, low, block, np.full(len(asked), length * 2 + in_block, np.uint64))
             bucket = (key >> self.shift).astype(np.int64)
             place, last = self.begin[bucket], self.begin[bucket + 1]
-            asked = np.flatnonzero(place < last)
-            place, last = place[asked], last[asked]
-            while asked.size:
-                hit = np.flatnonzero(self.key[place] == key[asked])
-                at, who = place[hit], asked[hit]
+            row = np.flatnonzero(place < last)
+            place, last = place[row], last[row]
+            while row.size:
+                hit = np.flatnonzero(self.key[place] == key[row])
+                at, who = place[hit], row[hit]
                 # Different prefixes may have one key: what decides are the prefixes themselves.
                 holds = (self.hi[at] == high[who]) & (self.lo[at] == low[who])
                 holds &= (self.port[at] == block[who]) & (self.kind[at] == length * 2 + in_block)
                 holds &= (self.since[at] < end) & (until[at] > start)
-                yield who[holds], at[holds], length
+                yield asked[who[holds]], at[holds], length
                 place = place + 1
                 goes_on = place < last
-                asked, place, last = asked[goes_on], place[goes_on], last[goes_on]
+                row, place, last = row[goes_on], place[goes_on], last[goes_on]
 
 
 class BindingIndex:

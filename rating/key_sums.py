@@ -1,11 +1,12 @@
 """Columns added up by key, exactly, where keys are many columns: rows of equal keys become one.
 
-The key's columns are mixed into 64 bits, which are sorted; rows with equal bits are compared column
-by column, so that two keys that mix alike are never taken for one.
+The key's columns are packed into 64 bits, which are sorted, or mixed where they need more: then
+rows with equal bits are compared column by column, so that two keys that mix alike are never one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ UInt64s = NDArray[np.uint64]
 
 _ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
 _FOLD = np.uint64(32)
+_ROOM_MAX = 1 << 63
 _NEWEST = "received_at"
 _FEW_ROWS = 1_000
 """Fewer are grouped by polars: what is done here costs a millisecond whatever there is."""
@@ -52,33 +54,52 @@ def _add_up(frame: pl.DataFrame, key: Sequence[str], sums: Sequence[str]) -> pl.
     """Do what `add_up` says; None where two keys mix alike."""
     numbers = {name: _numbers(frame[name]) for name in key}
     parts = [column for column in numbers.values() if column is not None]
-    mix = mixed(*parts) if parts else np.zeros(frame.height, np.uint64)
-    order = np.argsort(mix)
-    ordered = mix[order]
+    place, is_exact = _places(parts) if parts else (np.zeros(frame.height, np.uint64), True)
+    order = None
+    if not (place[1:] >= place[:-1]).all():
+        order = np.argsort(place)
+        place = place[order]
     is_first = np.ones(frame.height, np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
-    again = np.flatnonzero(~is_first)
-    row, former = order[again], order[again - 1]
-    if any((part[row] != part[former]).any() for part in parts):
-        return None
-    some_row = order[is_first]
-    last = np.append(np.flatnonzero(is_first)[1:], frame.height) - 1
+    np.not_equal(place[1:], place[:-1], out=is_first[1:])
+    if not is_exact:
+        is_again = ~is_first[1:]
+        for part in parts:
+            ordered = part if order is None else part[order]
+            if ((ordered[1:] != ordered[:-1]) & is_again).any():
+                return None
+    first = np.flatnonzero(is_first)
+    some_row = first if order is None else order[first]
     keys = [
         frame[name].gather(some_row)
         if numbers[name] is not None
-        else frame[name].new_from_index(0, len(some_row))
+        else frame[name].new_from_index(0, len(first))
         for name in key
     ]
-    added = [pl.Series(name, _sums(frame[name].to_numpy(), order, last)) for name in sums]
-    newest = np.maximum.reduceat(frame[_NEWEST].to_numpy()[order], np.flatnonzero(is_first))
-    return pl.DataFrame([*keys, *added, pl.Series(_NEWEST, newest)])
+    columns = {name: frame[name].to_numpy() for name in (*sums, _NEWEST)}
+    if order is not None:
+        columns = {name: column[order] for name, column in columns.items()}
+    added = [pl.Series(name, _sums(columns[name], first)) for name in sums]
+    newest = pl.Series(_NEWEST, np.maximum.reduceat(columns[_NEWEST], first))
+    return pl.DataFrame([*keys, *added, newest])
 
 
-def _sums(values: Int64s, order: Int64s, last: Int64s) -> Int64s:
-    """Return the sum of each run of ordered values; what a running sum wraps it wraps back."""
+def _places(parts: Sequence[UInt64s]) -> tuple[UInt64s, bool]:
+    """Return what orders rows by their parts, and whether equal means equal parts."""
+    spans = [(part.min(), int(part.max()) - int(part.min()) + 1) for part in parts]
+    if math.prod(span for _, span in spans) > _ROOM_MAX:
+        return mixed(*parts), False
+    place = np.zeros(len(parts[0]), np.uint64)
+    for part, (least, span) in zip(parts, spans, strict=True):
+        place *= np.uint64(span)
+        place += part - least
+    return place, True
+
+
+def _sums(values: Int64s, first: Int64s) -> Int64s:
+    """Return the sum of each run of values; what a running sum wraps it wraps back."""
     if not values.any():
-        return np.zeros(len(last), np.int64)
-    running = np.cumsum(values[order])[last]
+        return np.zeros(len(first), np.int64)
+    running: Int64s = np.cumsum(values)[np.append(first[1:], len(values)) - 1]
     running[1:] -= running[:-1].copy()
     return running
 
