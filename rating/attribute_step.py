@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from rating import binding_table, directory, flow_hours, pages
+from rating import binding_table, directory, flow_hours, key_sums, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
     ATTRIBUTED,
@@ -164,11 +164,11 @@ class _Worker(MinuteJoin):
         if not owned.height:
             return 0
         usage = usage_of(owned, minute)
-        in_words = pl.col("subscriber_id", "session_id").cast(pl.String)
+        in_words = pl.col("subscriber_id", "session_id", "traffic_class").cast(pl.String)
         self.usage.append(usage.drop(PROVENANCE).with_columns(in_words))
-        exporters = owned["exporter"]
-        if (exporters == exporters[0]).all():
-            self.hours.add(minute, usage.with_columns(pl.lit(exporters[0]).alias("exporter")))
+        if key_sums.is_one(owned["exporter"]):
+            exporter = owned["exporter"].new_from_index(0, usage.height)
+            self.hours.add(minute, usage.with_columns(exporter))
         else:
             self.hours.add(minute, owned)
         nobodys = owned.filter(pl.col("subscriber_id") == "")

@@ -42,15 +42,18 @@ PAGE_SCHEMA = pl.Schema(
         "hi": pl.UInt64(),
         "lo": pl.UInt64(),
         "port_block": pl.Int64(),
-        "traffic_class": pl.String(),
+        "traffic_class": pl.Categorical(),
         "late_through_minute": pl.Int64(),
-        "exporter": pl.String(),
+        "exporter": pl.Categorical(),
         **{name: pl.Int64() for name in (*COUNTERS, *PROVENANCE)},
         "received_at": pl.Int64(),
         "user_name": pl.String(),
     }
 )
-"""A page. hi and lo are the two halves of the 16-octet address, most significant first."""
+"""A page. hi and lo are the two halves of the 16-octet address, most significant first.
+
+Classes and exporters, of which there are few, are numbers with names.
+"""
 
 
 class PageKind(NamedTuple):
@@ -134,9 +137,10 @@ def pages_of(
     octets = pl.col("octets_up") + pl.col("octets_down")
     unknown = pl.when("rate_known").then(0).otherwise(octets).alias("octets_rate_unknown")
     made = rows.with_columns(*_halves(), late.alias("late_through_minute"), unknown)
-    keyed = made.select(*kind.schema.names(), "minute")
+    columns = (pl.col(name).cast(dtype) for name, dtype in kind.schema.items())
+    keyed = made.select(*columns, "minute")
     minutes = keyed["minute"]
-    if (minutes == minutes[0]).all():
+    if key_sums.is_one(minutes):
         return {int(minutes[0]): keyed.drop("minute")}
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
     return {minute: page for (minute,), page in sorted(pages.items())}

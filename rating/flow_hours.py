@@ -60,7 +60,7 @@ class FlowHours:
         if mine.height:
             octets = (pl.col("octets_up") + pl.col("octets_down")).alias("octets")
             rows = summed([mine.with_columns(octets).select(SCHEMA.names())])
-            in_words = pl.col("subscriber_id").cast(pl.String)
+            in_words = pl.col(KEY).cast(pl.String)
             self._added.setdefault(minute, []).append(rows.with_columns(in_words))
 
     def result(self) -> tuple[list[Put | Delete], list[FlowHour]]:

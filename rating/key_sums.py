@@ -104,12 +104,19 @@ def _sums(values: Int64s, first: Int64s) -> Int64s:
     return running
 
 
-def _numbers(column: pl.Series) -> UInt64s | None:
-    """Return a column as numbers, equal where its values are; None where all are."""
+def is_one(column: pl.Series) -> bool:
+    """Return whether all values of a column are equal; it has some, and no nulls."""
     if isinstance(column.dtype, pl.Categorical):
         column = column.to_physical()
-    if column[0] == column[-1] and (column == column[0]).all():
+    return bool(column[0] == column[-1] and (column == column[0]).all())
+
+
+def _numbers(column: pl.Series) -> UInt64s | None:
+    """Return a column as numbers, equal where its values are; None where all are."""
+    if is_one(column):
         return None
     if column.dtype == pl.String:
-        column = column.cast(pl.Categorical(pl.Categories.random())).to_physical()
+        column = column.cast(pl.Categorical(pl.Categories.random()))
+    if isinstance(column.dtype, pl.Categorical):
+        column = column.to_physical()
     return column.to_numpy().astype(np.uint64, copy=False)

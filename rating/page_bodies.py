@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from rating.key_sums import is_one
+
 _DEFAULTS: dict[str, Any] = {
     "user_name": "",
     "exporter": "",
@@ -33,7 +35,7 @@ def encode_page(page: pl.DataFrame) -> bytes:
     for column in page.iter_columns():
         if column.null_count():
             varied.append(column)
-        elif column[0] == column[-1] and (column == column[0]).all():
+        elif is_one(column):
             common.append(column.head(1))
         elif column.dtype.is_integer():
             least = int(column.to_numpy().min())
@@ -75,6 +77,6 @@ def decode_page(body: bytes, schema: pl.Schema) -> pl.DataFrame:
 def _column(name: str, kind: pl.DataType, is_varied: bool, common: dict[str, Any]) -> pl.Expr:
     if not is_varied:
         value = common[name] if name in common else _DEFAULTS[name]
-        return pl.lit(value, dtype=kind).alias(name)
+        return pl.lit(value).cast(kind).alias(name)
     column = pl.col(name).cast(kind)
     return column + pl.lit(common[name], dtype=kind) if name in common else column
