@@ -137,13 +137,19 @@ def pages_of(
     octets = pl.col("octets_up") + pl.col("octets_down")
     unknown = pl.when("rate_known").then(0).otherwise(octets).alias("octets_rate_unknown")
     made = rows.with_columns(*_halves(), late.alias("late_through_minute"), unknown)
-    columns = (pl.col(name).cast(dtype) for name, dtype in kind.schema.items())
-    keyed = made.select(*columns, "minute")
+    keyed = made.select(*(_cast(rows, *column) for column in kind.schema.items()), "minute")
     minutes = keyed["minute"]
     if key_sums.is_one(minutes):
         return {int(minutes[0]): keyed.drop("minute")}
     pages = keyed.partition_by("minute", as_dict=True, include_key=False)
     return {minute: page for (minute,), page in sorted(pages.items())}
+
+
+def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
+    """Return a column as it is in a page; text that is all one needs no look at every row."""
+    if name in rows.columns and rows[name].dtype != kind and key_sums.is_one(rows[name]):
+        return pl.lit(rows[name][0]).cast(kind).alias(name)
+    return pl.col(name).cast(kind)
 
 
 def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
