@@ -21,5 +21,11 @@ def packed(high: UInt64s, low: UInt64s) -> pl.Series:
 
 def halves(address: pl.Series) -> tuple[UInt64s, UInt64s]:
     """Return the high and low 64 bits of addresses of 16 octets."""
-    octets = np.frombuffer(b"".join(address.to_list()), ">u8").reshape(-1, 2)
-    return octets[:, 0].astype(np.uint64), octets[:, 1].astype(np.uint64)
+    column = address.to_arrow().cast(pa.large_binary())
+    _, offsets, octets = column.buffers()
+    if not len(column):
+        return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+    begin, end = np.frombuffer(offsets, np.int64)[[column.offset, column.offset + len(column)]]
+    assert end - begin == 16 * len(column), "an address has 16 octets"
+    words = np.frombuffer(octets, ">u8", 2 * len(column), begin).reshape(-1, 2)
+    return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)

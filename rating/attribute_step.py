@@ -16,7 +16,6 @@ from rating import binding_table, directory, flow_hours, key_sums, pages
 from rating.addresses import format_prefix
 from rating.attribution import (
     ATTRIBUTED,
-    BINDING_SCHEMA,
     COUNTERS,
     PROVENANCE,
     USAGE_KEY,
@@ -27,7 +26,7 @@ from rating.attribution import (
     usage_of,
 )
 from rating.binding_index import BindingIndex
-from rating.binding_table import BindingTable
+from rating.binding_table import BindingTable, Indexed
 from rating.flow_hours import FlowHours
 from rating.knots import MINUTE_MS
 from rating.minute_joins import MinuteJoin
@@ -56,7 +55,6 @@ COLLECTIONS: dict[str, Any] = {
 }
 _KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
 _USER_SCHEMA = pl.Schema({"user_name": pl.String(), "subscriber_id": pl.String()})
-_NOBODYS = BindingIndex(pl.DataFrame(schema=BINDING_SCHEMA))
 _IPV4_BLOCK_LENGTH = 120
 _IPV6_BLOCK_LENGTH = 40
 """Unattributed octets are reported per routing block: IPv4 /24, IPv6 /40 (DESIGN §2)."""
@@ -132,20 +130,19 @@ class _Worker(MinuteJoin):
     def take_bindings(self, rows: pl.DataFrame) -> None:
         """Take rows of `session.bindings`, those of one lateness at a time."""
         for since_minute, group in self.by_lateness(rows):
-            # Made before it is changed, so that what comes after need not be made anew.
-            before = self.bindings.index if self.pages.joined_minutes() else _NOBODYS
+            before = self.bindings.now()
             changed = self.bindings.take(group)
             self.counters["attribute_bindings"] += changed["binding_id"].n_unique()
             for minute, touching in self.concerned(changed, since_minute):
                 self._move(minute, before, touching)
 
-    def _move(self, minute: int, before: BindingIndex, changed: pl.DataFrame) -> None:
+    def _move(self, minute: int, before: Indexed, changed: pl.DataFrame) -> None:
         """Send the difference that changed bindings make to one joined minute."""
         rows = touched_by(self.pages.joined(minute), changed)
         rows = self.plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
-        evidence = self.evidence(minute, rows, before)
+        evidence = self.evidence(minute, rows, before.asked())
         owned = rows.hstack(_in_words(owners_of(rows, minute, evidence)))
         evidence = dataclasses.replace(evidence, bindings=self.bindings.index)
         after = _in_words(owners_of(rows, minute, evidence))

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import polars as pl
 
 from rating import key_sums
+from rating.address_columns import halves
 from rating.addresses import parse_prefix
 from rating.binding_index import BindingIndex
 from rating.directory import Entry
@@ -108,11 +109,9 @@ STATIC_SCHEMA = pl.Schema(
 _HALF = (1 << 64) - 1
 
 
-def _halves() -> tuple[pl.Expr, pl.Expr]:
-    address = pl.col("address").bin
-    hi = address.slice(0, 8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
-    lo = address.slice(8, 8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
-    return hi.alias("hi"), lo.alias("lo")
+def _halves(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    high, low = halves(rows["address"])
+    return pl.Series("hi", high), pl.Series("lo", low)
 
 
 def _masked(length: int) -> tuple[pl.Expr, pl.Expr]:
@@ -136,7 +135,7 @@ def pages_of(
     late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
     octets = pl.col("octets_up") + pl.col("octets_down")
     unknown = pl.when("rate_known").then(0).otherwise(octets).alias("octets_rate_unknown")
-    made = rows.with_columns(*_halves(), late.alias("late_through_minute"), unknown)
+    made = rows.with_columns(*_halves(rows), late.alias("late_through_minute"), unknown)
     keyed = made.select(*(_cast(rows, *column) for column in kind.schema.items()), "minute")
     minutes = keyed["minute"]
     if key_sums.is_one(minutes):
@@ -159,7 +158,7 @@ def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
 
 def bindings_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with the columns of SessionBinding in the columns of BINDING_SCHEMA."""
-    split = rows.with_columns(*_halves())
+    split = rows.with_columns(*_halves(rows))
     parts = [
         part.with_columns(*(half.alias(half.meta.output_name()[7:]) for half in _masked(length)))
         for (length,), part in split.partition_by("prefix_length", as_dict=True).items()
@@ -260,9 +259,9 @@ def _covering(
     )
     for (length, in_block), part in grouped.items():
         on = ["prefix_hi", "prefix_lo", *(["port_block"] if in_block else [])]
-        halves = {"hi": "prefix_hi", "lo": "prefix_lo"}
+        masked_names = {"hi": "prefix_hi", "lo": "prefix_lo"}
         drop = ["in_block"] if in_block else ["in_block", "port_block"]
-        winners = part.drop(drop).rename(halves).sort(best).unique(on, keep="last")
+        winners = part.drop(drop).rename(masked_names).sort(best).unique(on, keep="last")
         masked = numbered.with_columns(*_masked(int(length)))
         found.append(masked.join(winners, on=on, how="inner").select(columns))
     if not found:

@@ -36,7 +36,7 @@ _Bodies = dict[str, bytes]
 
 
 @dataclasses.dataclass(slots=True)
-class _Indexed:
+class Indexed:
     """A table of bindings (BINDING_SCHEMA, shard, place) with an index, once somebody asks.
 
     place is the row's number in the table that `great` was made from; gone are those that left.
@@ -63,26 +63,26 @@ class _Indexed:
                 self.index, self.gone = self.great.changed(gone, new), (gone,)
         return self.index
 
-    def without(self, left: pl.DataFrame, others: pl.DataFrame, added: pl.DataFrame) -> _Indexed:
+    def without(self, left: pl.DataFrame, others: pl.DataFrame, added: pl.DataFrame) -> Indexed:
         """Return what remains when rows left the table and others were added."""
         places = left["place"].to_numpy()
         gone = (*self.gone, places[places != _NOT_INDEXED])
-        return _Indexed(pl.concat([others, added]), self.great, gone)
+        return Indexed(pl.concat([others, added]), self.great, gone)
 
 
-_KNOWN: weakref.WeakKeyDictionary[StateView, tuple[_Bodies, _Indexed]] = weakref.WeakKeyDictionary()
+_KNOWN: weakref.WeakKeyDictionary[StateView, tuple[_Bodies, Indexed]] = weakref.WeakKeyDictionary()
 """View -> committed tables in octets, and what was made of exactly those. Where a step was not
 committed, or another process was at work, the octets differ and everything is read again."""
 
 
-def _read(found: _Bodies) -> _Indexed:
+def _read(found: _Bodies) -> Indexed:
     tables = [
         decode_page(body, BINDING_SCHEMA).with_columns(
             shard=pl.lit(int(key), pl.Int32), place=pl.lit(_NOT_INDEXED, pl.Int64)
         )
         for key, body in sorted(found.items())
     ]
-    return _Indexed(pl.concat([pl.DataFrame(schema=_SCHEMA), *tables], rechunk=True))
+    return Indexed(pl.concat([pl.DataFrame(schema=_SCHEMA), *tables], rechunk=True))
 
 
 def _shard(binding_id: str) -> int:
@@ -112,6 +112,10 @@ class BindingTable:
     def index(self) -> BindingIndex:
         """Who holds an address, by the bindings as they are now."""
         return self._indexed.asked()
+
+    def now(self) -> Indexed:
+        """Return the bindings as they are now; what is taken later does not change them."""
+        return self._indexed
 
     def take(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Take rows with the columns of SessionBinding; return what they changed.

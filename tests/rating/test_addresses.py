@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rating.address_columns import halves, packed
 from rating.addresses import (
     format_address,
     format_prefix,
@@ -72,3 +74,13 @@ def test_every_spelling_of_a_mac_address_is_one(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "alice", "+491701234567", "10.0.0.1", "aabbcc0000012"])
 def test_what_is_no_mac_address_is_none(text: str) -> None:
     assert normalise_mac(text) == ""
+
+
+def test_halves_of_a_column_are_those_of_each_address_also_of_a_part() -> None:
+    addresses = [bytes(range(n, n + 16)) for n in range(20)] + [b"\xff" * 16]
+    whole = pl.concat([pl.Series(addresses[:9]), pl.Series(addresses[9:])], rechunk=False)
+    for part in (slice(0, 21), slice(3, 15), slice(8, 10), slice(20, 21), slice(4, 4)):
+        high, low = halves(whole[part.start : part.stop])
+        found = [hi << 64 | lo for hi, lo in zip(high.tolist(), low.tolist(), strict=True)]
+        assert found == [int.from_bytes(one, "big") for one in addresses[part]]
+        assert packed(high, low).to_list() == addresses[part]
