@@ -75,11 +75,13 @@ def _add_up(frame: pl.DataFrame, key: Sequence[str], sums: Sequence[str]) -> pl.
         else frame[name].new_from_index(0, len(first))
         for name in key
     ]
-    columns = {name: frame[name].to_numpy() for name in (*sums, _NEWEST)}
-    if order is not None:
-        columns = {name: column[order] for name, column in columns.items()}
-    added = [pl.Series(name, _sums(columns[name], first)) for name in sums]
-    newest = pl.Series(_NEWEST, np.maximum.reduceat(columns[_NEWEST], first))
+    added = [_summed(frame[name], order, first) for name in sums]
+    newest = frame[_NEWEST]
+    if is_one(newest):
+        newest = newest.new_from_index(0, len(first))
+    else:
+        received = newest.to_numpy() if order is None else newest.to_numpy()[order]
+        newest = pl.Series(_NEWEST, np.maximum.reduceat(received, first))
     return pl.DataFrame([*keys, *added, newest])
 
 
@@ -95,13 +97,15 @@ def _places(parts: Sequence[UInt64s]) -> tuple[UInt64s, bool]:
     return place, True
 
 
-def _sums(values: Int64s, first: Int64s) -> Int64s:
-    """Return the sum of each run of values; what a running sum wraps it wraps back."""
+def _summed(column: pl.Series, order: Int64s | None, first: Int64s) -> pl.Series:
+    """Return the sum of each run of ordered values; what a running sum wraps it wraps back."""
+    values = column.to_numpy()
     if not values.any():
-        return np.zeros(len(first), np.int64)
-    running: Int64s = np.cumsum(values)[np.append(first[1:], len(values)) - 1]
-    running[1:] -= running[:-1].copy()
-    return running
+        return pl.Series(column.name, np.zeros(len(first), np.int64))
+    running = np.cumsum(values if order is None else values[order])
+    sums = running[np.append(first[1:], len(values)) - 1]
+    sums[1:] -= sums[:-1].copy()
+    return pl.Series(column.name, sums)
 
 
 def is_one(column: pl.Series) -> bool:

@@ -67,7 +67,7 @@ class MinuteJoin(abc.ABC):
         fresh = self.fresh.pop(minute, None)
         if fresh is not None:
             parts.append(fresh)
-        rows = pl.concat(parts)
+        rows = pl.concat(parts, rechunk=True)
         self.counters[f"{self.name}_rows"] += rows.height
         if self.pages.is_joined(minute):
             self.counters[f"{self.name}_late_rows"] += rows.height
