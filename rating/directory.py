@@ -5,7 +5,7 @@ A stage keeps the rows of topic `directory` that it needs in three collections o
 * ``directory``: ``kind/match`` -> every standing entry of that match: a lookup is one keyed read;
 * ``directory_entries``: entry_id -> where its standing revision lies, so that a revision that
   changes the match leaves its old place;
-* ``directory_marks``: which memberships there are, as a digest (`rating.pool_members`).
+* ``directory_marks``: who is in a pool, as a digest (`rating.pool_members`).
 
 Where several entries of one match hold at an instant, the greatest priority wins, then the latest
 valid_from, then the greatest entry_id: an order that does not depend on arrival.
@@ -20,7 +20,7 @@ import polars as pl
 
 from rating.addresses import parse_prefix
 from rating.knots import MINUTE_MS
-from rating.pool_members import MARKS, PoolMembers
+from rating.pool_members import MARKS, PoolMembers, is_pooled
 from rating.ports import Delete, Put, StateView
 
 IDENTITY = "identity"
@@ -139,7 +139,7 @@ class Directory:
             )
             kind, _, match = key.partition("/")
             if kind == MEMBERSHIP:
-                self._pool_members.change(match, bool(entries))
+                self._pool_members.change(match, is_pooled(match, (e.target for e in entries)))
                 memberships_changed = True
         if memberships_changed:
             self.changes.append(self._pool_members.put())
@@ -216,7 +216,7 @@ class Directory:
         return {subscriber_id for subscriber_id, key in keys.items() if self._matches[key]}
 
     def pool_members(self) -> frozenset[str]:
-        """Return every subscriber that has a membership at any time."""
+        """Return every subscriber that is in a pool at any time."""
         return self._pool_members.all()
 
     def read_identities(self, identities: Iterable[str]) -> None:

@@ -1,14 +1,16 @@
-"""Which subscribers have a membership, all at once: usage of everybody asks, and few have one.
+"""Which subscribers are in a pool at any time, all at once: usage of everybody asks, few are.
 
-Each change of memberships writes a mark, a digest of the mark before and of what changed. What was
-read once at a mark, and followed since, is true of every state with that mark: a step that was not
-committed leaves another mark, and everything is read again.
+A membership of oneself says as much as none. Each change of memberships writes a mark, a digest of
+the mark before and of what changed. What was read once at a mark, and followed since, is true of
+every state with that mark: a step that was not committed leaves another mark, and everything is
+read again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import weakref
+from collections.abc import Iterable
 
 from rating.ports import Put, StateView
 
@@ -19,7 +21,12 @@ _LOW, _HIGH = "membership/", "membership0"
 _KNOWN: weakref.WeakKeyDictionary[StateView, dict[bytes | None, frozenset[str]]] = (
     weakref.WeakKeyDictionary()
 )
-"""View -> mark (None: no change since there are marks) -> subscribers with a membership."""
+"""View -> mark (None: no change since there are marks) -> subscribers in a pool."""
+
+
+def is_pooled(subscriber_id: str, targets: Iterable[str]) -> bool:
+    """Return whether memberships with these targets can make another rating key than one's own."""
+    return any(target != subscriber_id for target in targets)
 
 
 class PoolMembers:
@@ -31,16 +38,18 @@ class PoolMembers:
         self._changed: dict[str, bool] = {}
 
     def change(self, subscriber_id: str, is_member: bool) -> None:
-        """Take that a subscriber has a membership at some time from now on, or none."""
+        """Take that a subscriber is in a pool at some time from now on, or never."""
         self._changed[subscriber_id] = is_member
 
     def all(self) -> frozenset[str]:
-        """Return every subscriber that has a membership at any time."""
+        """Return every subscriber that is in a pool at any time."""
         mark = self._view.get(MARKS, _MARK)
         known = _KNOWN.get(self._view, {})
         if mark not in known:
             scanned = self._view.scan("directory", _LOW, _HIGH)
-            known = {mark: frozenset(key[len(_LOW) :] for key, entries in scanned if entries)}
+            memberships = ((key[len(_LOW) :], entries) for key, entries in scanned)
+            members = (who for who, held in memberships if is_pooled(who, (e.target for e in held)))
+            known = {mark: frozenset(members)}
             _KNOWN[self._view] = known
         return self._after(known[mark])
 

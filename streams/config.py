@@ -16,9 +16,9 @@ class StreamsConfig:
     partitions: int = 1
     """Partitions of every keyed topic; fixed for the life of a data directory."""
     poll_interval_seconds: float = 0.1
-    """How long the engine waits when it found nothing to do."""
+    """How long the engine waits between passes when it is not behind."""
     turn_pause_milliseconds: int = 5
-    """Pause after a pass that found work, so that API and office get at the database too."""
+    """Pause after a pass that left something, so that API and office get at the database too."""
     batch_blocks_max: int = 64
     """Raw blocks that one step takes from a log at most."""
     batch_octets_max: int = 8_388_608

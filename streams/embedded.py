@@ -100,6 +100,8 @@ class EmbeddedRunner:
         self._on_committed = on_committed
         self._produced: list[tuple[str, pl.DataFrame]] = []
         self.counters: Counter[str] = Counter()
+        self.is_behind = False
+        """Whether the last pass left something, since a batch was full."""
         self._expected = {
             topic: producers_of(topic, self._stages, config.partitions)
             for stage in stages
@@ -170,6 +172,7 @@ class EmbeddedRunner:
         """
         self._produced.clear()
         self._handover.begin()
+        self.is_behind = False
         with self._begin() as connection:
             if self._current_epoch(connection) != self._epoch:
                 raise OwnershipLostError(f"epoch {self._epoch} was taken over")
@@ -215,8 +218,8 @@ class EmbeddedRunner:
         """
         found = _Input()
         stored = [topic for topic in task.stage.topics if topic in STORED]
-        is_behind = [self._read_topic(connection, task, topic, found) for topic in stored]
-        if any(is_behind):
+        has_more = [self._read_topic(connection, task, topic, found) for topic in stored]
+        if any(has_more):
             return found
         if task.stage.raw_log:
             self._read_log(task, task.stage.raw_log, found)
@@ -239,6 +242,7 @@ class EmbeddedRunner:
         found.watermarks.update({(topic, who): at for who, at in part.watermarks.items()})
         if not part.has_more and self._handover.has(topic):
             self._take_handed(task, topic, found)
+        self.is_behind |= part.has_more
         return part.has_more
 
     def _take_handed(self, task: _Task, topic: str, found: _Input) -> None:
@@ -261,6 +265,7 @@ class EmbeddedRunner:
     def _write_left(self, connection: Connection) -> None:
         """Write what some task has left of what was handed over, and where the others stand."""
         for left in self._handover.left():
+            self.is_behind = True
             positions = [
                 sqlite_topics.append_record(
                     connection,
@@ -300,11 +305,13 @@ class EmbeddedRunner:
             for block in found:
                 octets += len(block.body)
                 if taken and octets > self._config.batch_octets_max:
+                    self.is_behind = True
                     return taken
                 taken.append(block)
             if len(found) < min(room, _BLOCKS_PER_READ):
-                break
+                return taken
             after = taken[-1].number
+        self.is_behind = True
         return taken
 
     def _commit(self, connection: Connection, task: _Task, result: StepResult) -> None:

@@ -40,11 +40,11 @@ def main(context: Context) -> None:
     trim_interval_ms = int(config.trim_interval_seconds * 1000)
     trimmed_at = context.clock.now_ms()
     while not context.stop.is_set():
-        has_worked = runner.run_once()
+        runner.run_once()
         has_begun.set()
         # Also when behind: web and office write to the same file and need their turn.
         pause_ms = config.turn_pause_milliseconds
-        context.stop.wait(pause_ms / 1000 if has_worked else config.poll_interval_seconds)
+        context.stop.wait(pause_ms / 1000 if runner.is_behind else config.poll_interval_seconds)
         now = context.clock.now_ms()
         if now - trimmed_at >= trim_interval_ms:
             trimmed_at = now

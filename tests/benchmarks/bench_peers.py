@@ -33,6 +33,8 @@ QUIET_SECONDS = 0.3
 GRACE_SECONDS = 1.0
 """How long after the last datagram a collector may still work on what was sent."""
 PATIENCE_SECONDS = 60.0
+WARM_SECONDS = 2.0
+"""Of sending before what is measured: a collector runs for months."""
 TRIALS_MAX = 24
 
 
@@ -133,7 +135,7 @@ def _until_quiet(collector: Collector) -> tuple[float, float]:
     return busy_until - began, before
 
 
-def _until_through(collector: OwnCollector, sent: Sent) -> tuple[float, float]:
+def _until_through(collector: OwnCollector, flows: int, octets: int) -> tuple[float, float]:
     """Return when all flows were decoded, and the CPU seconds when all octets were measured.
 
     The last minutes are joined when their time has come, however fast the collector is.
@@ -144,22 +146,25 @@ def _until_through(collector: OwnCollector, sent: Sent) -> tuple[float, float]:
         taken = collector.taken()
         if taken is None or taken.flows is None or taken.octets is None:
             break
-        if taken.flows < sent.flows:
+        if taken.flows < flows:
             late = passed
-        elif taken.octets >= sent.octets:
+        elif taken.octets >= octets:
             break
         time.sleep(0.05)
     return late, cpu_seconds(collector.pids)
 
 
 def run_trial(contestant: Contestant, sender: Sender, rate: float, seconds: float) -> Trial:
-    """Start a collector, send at a rate for so long, and end it."""
+    """Start a collector, warm it up, send at a rate for so long, and end it."""
     real = time.time_ns()
     clock = Clock(real, real // 1_000_000, contestant.speed)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         with on_core(cores()[0]):
             collector = stack.enter_context(contestant.start(Path(folder), clock))
-        before = cpu_seconds(collector.pids)
+        warm_rate = min(rate, contestant.first_rate)
+        warm_up = Order(collector.port, warm_rate, int(warm_rate * WARM_SECONDS) + 1, clock)
+        warm = sender.send(warm_up)
+        _, before = _until_quiet(collector)
         order = Order(collector.port, rate, max(int(rate * seconds), 1), clock)
         peak = [0]
 
@@ -167,17 +172,18 @@ def run_trial(contestant: Contestant, sender: Sender, rate: float, seconds: floa
             peak[0] = max(peak[0], usage(collector.pids).resident_octets)
 
         sent = sender.send(order, watch)
+        flows_sent, octets_sent = warm.flows + sent.flows, warm.octets + sent.octets
         if isinstance(collector, OwnCollector) and collector.taken() is not None:
-            late, after = _until_through(collector, sent)
+            late, after = _until_through(collector, flows_sent, octets_sent)
         else:
             late, after = _until_quiet(collector)
         watch()
         drops = udp_socket(collector.port)[1]
         taken = collector.finish()
-        flows = sent.flows if taken.flows is None else taken.flows
-        if not drops and flows == sent.flows and taken.octets not in (None, sent.octets):
-            raise SystemExit(f"{contestant.name}: {taken.octets} octets of {sent.octets}")
-    return Trial(sent, drops, sent.flows - flows, late, after - before, peak[0])
+        flows = flows_sent if taken.flows is None else taken.flows
+        if not drops and flows == flows_sent and taken.octets not in (None, octets_sent):
+            raise SystemExit(f"{contestant.name}: {taken.octets} octets of {octets_sent}")
+    return Trial(sent, drops, flows_sent - flows, late, after - before, peak[0])
 
 
 def search(

@@ -270,14 +270,14 @@ def engine(
     pipe.send("ready")
     trimmed = time.monotonic()
     while not pipe.poll(0):
-        has_worked = made.turn()
+        made.turn()
         shared.flows.value, shared.octets.value = made.flows, made.octets
         if time.monotonic() > trimmed + _TRIM_SECONDS:
             made.trim()
             shared.consumed.value = made.consumed
             trimmed = time.monotonic()
         pause = config.turn_pause_milliseconds / 1000
-        time.sleep(pause if has_worked else config.poll_interval_seconds)
+        time.sleep(pause if made.runner.is_behind else config.poll_interval_seconds)
     pipe.recv()
     through = clock.now_ms() + _SETTLE_MS
     writer = SegmentWriter(directory / "flows")

@@ -1,4 +1,4 @@
-"""Who has a membership: as the state says, however steps end."""
+"""Who is in a pool: as the state says, however steps end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def taken(state: MemoryState, *rows: DirectoryEntry) -> Directory:
 
 
 def scanned(state: MemoryState) -> set[str]:
-    return {key.partition("/")[2] for key, entries in state.scan("directory") if entries}
+    who = ((key.partition("/")[2], entries) for key, entries in state.scan("directory"))
+    return {match for match, entries in who if any(e.target != match for e in entries)}
 
 
 def test_a_step_knows_its_own_memberships() -> None:
@@ -29,6 +30,14 @@ def test_a_step_knows_its_own_memberships() -> None:
     assert directory.pool_members() == {"s-1"}
     state.apply(StepResult(changes=directory.changes))
     assert Directory(state, KINDS).pool_members() == {"s-1"}
+
+
+def test_who_is_his_own_rating_key_is_in_no_pool() -> None:
+    state = MemoryState()
+    directory = taken(state, entry("membership", "s-1", "s-1"), entry("membership", "s-2", "p"))
+    assert directory.pool_members() == {"s-2"}
+    state.apply(StepResult(changes=directory.changes))
+    assert Directory(state, KINDS).pool_members() == {"s-2"}
 
 
 def test_memberships_of_the_version_before_are_known() -> None:
@@ -45,7 +54,7 @@ def test_members_are_those_of_the_state_whatever_became_of_other_steps() -> None
         chance, state = random.Random(seed), MemoryState()
         for revision in range(1, 25):
             row = entry(
-                "membership", f"s-{chance.randint(1, 4)}", "pool-1",
+                "membership", f"s-{chance.randint(1, 4)}", chance.choice(["pool-1", "s-1"]),
                 entry_id=f"e{chance.randint(1, 3)}", revision=revision,
             )  # fmt: skip
             directory = taken(state, row)

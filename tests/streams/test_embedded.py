@@ -178,11 +178,13 @@ def test_what_a_reader_leaves_is_written_and_trimmed_once_it_was_taken(tmp_path:
     for at in range(3):
         writer.append("data", at, b"")
     writer.append("marker", 9, b"")
-    stored = []
+    stored, left = [], []
     while runner.run_once():
         stored.append(runner.trim({}))
+        left.append(runner.is_behind)
     assert seen == [(2, 0), (2, 0), (2, 9)], "two rows each time, the watermark behind all"
     assert stored == [0, 1, 2], "the second and third frame, and the watermark"
+    assert left == [True, True, False]
     with begin_on(tmp_path / "engine.sqlite")() as connection:
         assert read_topic(connection, "usage.measured", 0, after=0, rows_max=9).frames == []
 
