@@ -112,6 +112,10 @@ class Worker:
         self._bundled_topics = {
             topic for each in self._stages for topic in marked_topics(each, self._stages)
         }
+        self._gather_seconds = {
+            stage.name: config.gather_interval_milliseconds / 1000 if stage.may_gather else 0.0
+            for stage in stages
+        }
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="rounds")
         self._moved_at = time.monotonic()
         self._round_at: dict[str, float] = {}
@@ -275,7 +279,8 @@ class Worker:
         try:
             events: list[Any] = []
             octets, has_data, queue = 0, False, stream.channel.queue
-            gathers_until = 0.0
+            gathers_until = data_from = 0.0
+            gather_seconds = self._gather_seconds[stage]
             fetch_seconds = self._config.fetch_interval_milliseconds / 1000
             fetch_seconds = max(fetch_seconds, _GATHER_SECONDS_LEAST)
             async for event in stream.events():
@@ -284,17 +289,20 @@ class Worker:
                 events.append(event)
                 octets += len(event.message.value)
                 has_data = has_data or is_data(event.message.value)
-                # Marks come one by one of every task: together they are one round, not many.
-                while not has_data and queue.empty() and time.monotonic() < gathers_until:
-                    await asyncio.sleep(fetch_seconds)
-                has_more = not queue.empty()
                 is_full = (
                     len(events) >= self._config.round_messages_max
                     or octets >= self._config.round_octets_max
                 )
+                # Marks come one by one of every task: together they are one round, not many.
+                until = data_from if has_data else gathers_until
+                while not is_full and queue.empty() and time.monotonic() < until:
+                    await asyncio.sleep(fetch_seconds)
+                has_more = not queue.empty()
                 if has_more and not is_full:
                     continue
                 await self._round(stage, events)
+                if has_data:
+                    data_from = time.monotonic() + gather_seconds
                 events, octets, has_data = [], 0, False
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):

@@ -19,7 +19,8 @@ class Stage:
     raw_log names the log whose blocks it reads (its only partition); topics its input topics;
     produces its output topics; collections the value type of each state collection. taken_anew is
     of kept topics: how often what the stage takes of one has grown, by a version or a setting. A
-    task that has read it with another number reads it from the beginning again.
+    task that has read it with another number reads it from the beginning again. may_gather: its
+    rows wait for the end of their minute anyway, so a runner may let them come together first.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Stage:
     topics: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()
     taken_anew: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    may_gather: bool = False
 
     def place_of(self, topic: str) -> str:
         """Return under which name the stage's position in a topic is kept."""

@@ -59,6 +59,7 @@ def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
             collections=rating.translate_step.COLLECTIONS,
             topics=("nat.minutes", "nat.events"),
             produces=("flow.minutes",),
+            may_gather=True,
         ),
         Stage(
             name="sessions",
@@ -76,6 +77,7 @@ def build_stages(configs: StageConfigs) -> tuple[Stage, ...]:
             produces=("usage.measured",),
             # Identities since flows tell users: before, and without it, attribute passes them over.
             taken_anew={"directory": 1} if FLOW_USER in configs.attribute.who_order else {},
+            may_gather=True,
         ),
         Stage(
             name="rate",

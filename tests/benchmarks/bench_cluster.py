@@ -352,7 +352,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--subscribers", type=int, default=4_000)
     parser.add_argument("--exporters", type=int, default=32)
     parser.add_argument("--flows-per-second", type=int, default=2_400)
-    parser.add_argument("--flow-seconds", type=int, default=1_200)
+    parser.add_argument("--flow-seconds", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=10, help="interim updates of each session")
     parser.add_argument("--idle-seconds", type=float, default=20.0)
     parser.add_argument("--latency-workers", type=int, default=2)
