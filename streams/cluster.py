@@ -42,7 +42,7 @@ LOG = logging.getLogger(__name__)
 
 _ROUNDS_WAITING = 2
 """Committed rounds of a stage that may wait for the relay before its next one begins."""
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.5
 _GATHER_FETCHES = 2
 """Marks are gathered for so many fetches: all workers send theirs at the same moments."""
 _GATHER_SECONDS_LEAST = 0.02

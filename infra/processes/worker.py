@@ -7,6 +7,7 @@ import time
 from infra.allocator import keep_freed_memory
 from infra.garbage import collect_garbage_rarely
 from infra.process import Context, run_process
+from infra.scheduling import work_in_batches
 from infra.wiring.worker import worker_parts
 from streams.adapters.kafka_lag import KafkaLag
 from streams.metrics import GAUGES
@@ -16,6 +17,7 @@ from streams.stage_metrics import STAGE_COUNTERS
 def main(context: Context) -> None:
     """Work until told to stop; the partitions then go to the other workers."""
     keep_freed_memory()
+    work_in_batches()
     collect_garbage_rarely()
     parts = worker_parts(context.settings, context.clock.now_ms, context.traces.spans)
     watch, metrics = parts.observation, context.metrics

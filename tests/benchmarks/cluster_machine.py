@@ -74,6 +74,10 @@ coa_port = {coa_port}
 
 [metrics]
 is_enabled = false
+
+[rating.sessions]
+# While a backlog of flows is drained nobody reports, and no session is to be given up for that.
+interim_interval_seconds = 900
 """
 
 
