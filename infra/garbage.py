@@ -16,6 +16,8 @@ YOUNG_OBJECTS = 100_000
 """Objects made and not freed between two looks at the newest."""
 _LOOKS_AT_NEWEST = 20
 """Of them between two looks at what survived them."""
+_BRIEF_OBJECTS, _BRIEF_LOOKS = 10_000, 4
+"""The same where each look must be over within a few milliseconds."""
 WHOLE_LOOK_SECONDS = 3_600.0
 """How rarely everything is looked through."""
 
@@ -43,4 +45,13 @@ class Freezer:
 def collect_garbage_rarely() -> None:
     """Let Python look for cycles rarely, and but once an hour among what has lived for long."""
     gc.set_threshold(YOUNG_OBJECTS, _LOOKS_AT_NEWEST, 0)
+    gc.callbacks.append(Freezer())
+
+
+def collect_garbage_briefly() -> None:
+    """Let each look be short, where somebody waits for an answer; the rest as rarely.
+
+    A RADIUS collector keeps some hundred thousand answers, which take 50 ms to look through.
+    """
+    gc.set_threshold(_BRIEF_OBJECTS, _BRIEF_LOOKS, 0)
     gc.callbacks.append(Freezer())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collectors.adapters import radius_listener
 from collectors.metrics import METRICS, Counters
+from infra.garbage import collect_garbage_briefly
 from infra.process import Context, run_process
 from infra.wiring.collection import open_log
 from infra.wiring.paths import ACCOUNTING_LOG
@@ -12,6 +13,7 @@ from infra.wiring.relaying import relaying
 
 def main(context: Context) -> None:
     """Serve until told to stop."""
+    collect_garbage_briefly()
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
     context.metrics.add_readiness_check(

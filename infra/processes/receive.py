@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collectors.adapters import flow_receiver
 from collectors.metrics import METRICS, Counters
+from infra.allocator import keep_freed_memory
 from infra.process import Context, run_process
 from infra.wiring.collection import open_log
 from infra.wiring.paths import FLOW_LOG
@@ -11,6 +12,7 @@ from infra.wiring.paths import FLOW_LOG
 
 def main(context: Context) -> None:
     """Receive until told to stop."""
+    keep_freed_memory()
     counters = Counters()
     context.metrics.add_source(METRICS, counters.snapshot)
     context.metrics.add_readiness_check(

@@ -101,6 +101,7 @@ class Shared:
 
 def receive(directory: Path, clock: Clock, writer_of: WriterOf, pipe: Connection) -> None:
     """Run the flow receiver with its default settings until told to stop; send what it counted."""
+    keep_freed_memory()
     stop, counters = threading.Event(), Counters()
 
     def on_listening(ports: list[int]) -> None:
