@@ -20,7 +20,7 @@ LOCK_SUM := $(firstword $(shell cksum < requirements.lock))
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 .PHONY: help run serve test check check-format check-lint check-types check-imports check-style \
-  bench bench-cluster soak fuzz simulate prove-cluster chaos format example lock venv clean
+  bench bench-brief bench-cluster soak fuzz simulate prove-cluster chaos format example lock venv clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check-style: $(STAMP) ## the style's numbers and names, and the example settings
 
 bench: $(STAMP) ## print each stage's speed, and other collectors' on the same traffic
 	@$(BIN)/python -m tests.benchmarks
+
+bench-brief: $(STAMP) ## the comparisons of it alone, in a few minutes
+	@$(BIN)/python -m tests.benchmarks --brief
 
 bench-cluster: $(STAMP) ## the same of a cluster, and its latency, on a real Kafka and PostgreSQL
 	@$(BIN)/python -m tests.benchmarks.bench_cluster
