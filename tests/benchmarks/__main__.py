@@ -18,7 +18,10 @@ BRIEF = {
     "receive": ("--datagrams", "200000", "--seconds", "5"),
     "decode": ("--flows", "240000", "--seconds", "1"),
     "engine": ("--minutes", "1", "--flows-per-minute", "480000", "--seconds", "1"),
-    "peers": ("--protocols", "v9", "--seconds", "1", "--steps", "0"),
+    "peers": (
+        *("--protocols", "v9", "--seconds", "1", "--steps", "0"),
+        *("--only", "receive", "whole", "nfcapd", "nfacctd"),
+    ),
     "accounting": ("--rates", "5000", "20000", "30000", "--seconds", "2", "--sessions", "10000"),
 }
 """Those of a brief run, with their arguments."""
