@@ -44,8 +44,7 @@ class Freezer:
 
 def collect_garbage_rarely() -> None:
     """Let Python look for cycles rarely, and but once an hour among what has lived for long."""
-    gc.set_threshold(YOUNG_OBJECTS, _LOOKS_AT_NEWEST, 0)
-    gc.callbacks.append(Freezer())
+    _collect(YOUNG_OBJECTS, _LOOKS_AT_NEWEST)
 
 
 def collect_garbage_briefly() -> None:
@@ -53,5 +52,9 @@ def collect_garbage_briefly() -> None:
 
     A RADIUS collector keeps some hundred thousand answers, which take 50 ms to look through.
     """
-    gc.set_threshold(_BRIEF_OBJECTS, _BRIEF_LOOKS, 0)
+    _collect(_BRIEF_OBJECTS, _BRIEF_LOOKS)
+
+
+def _collect(young_objects: int, looks_at_newest: int) -> None:
+    gc.set_threshold(young_objects, looks_at_newest, 0)
     gc.callbacks.append(Freezer())

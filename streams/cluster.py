@@ -294,6 +294,7 @@ class Worker:
                     or octets >= self._config.round_octets_max
                 )
                 # Marks come one by one of every task: together they are one round, not many.
+                # Data of a stage that may gather wait until its next round is due.
                 until = data_from if has_data else gathers_until
                 while not is_full and queue.empty() and time.monotonic() < until:
                     await asyncio.sleep(fetch_seconds)

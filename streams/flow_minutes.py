@@ -317,28 +317,23 @@ class _Pass:
 
     def _own_ends(self, source: _Sides, destination: _Sides) -> Iterator[_OwnEnds]:
         """Yield the own ends of the flows: all at once, or where some have two, each end."""
-        is_source = source.is_own
+        is_source, user = source.is_own, self._user
         if not (is_source & destination.is_own).any():
-            keys = {
-                name: np.where(is_source, getattr(source, name), getattr(destination, name))
-                for name in ("low", "high", "traffic_class")
-            }
-            if source.cell is not None or destination.cell is not None:
-                cells = [0 if side.cell is None else side.cell for side in (source, destination)]
-                keys[_CELL] = np.where(is_source, *cells)
-            if self._user is not None:
-                keys["user"] = self._user
-            yield _OwnEnds(is_source | destination.is_own, is_source, {**self._keys, **keys})
+            yield self._ends(_either(source, destination), is_source, user)
             return
-        for side in (source, destination):
-            keys = {name: getattr(side, name) for name in ("low", "high", "traffic_class")}
-            if side.cell is not None:
-                keys[_CELL] = side.cell
-            if self._user is not None:
-                of_other = is_source & (side is destination)
-                keys["user"] = np.where(of_other, 0, self._user)
-            all_alike = np.full(len(is_source), side is source)
-            yield _OwnEnds(side.is_own, all_alike, {**self._keys, **keys})
+        yield self._ends(source, np.full(len(is_source), True), user)
+        if user is not None:
+            user = np.where(is_source, 0, user)
+        yield self._ends(destination, np.full(len(is_source), False), user)
+
+    def _ends(self, side: _Sides, is_source: Bools, user: NDArray[np.uint32] | None) -> _OwnEnds:
+        keys: Columns = {name: getattr(side, name) for name in ("low", "high", "traffic_class")}
+        keys |= {
+            name: column
+            for name, column in ((_CELL, side.cell), ("user", user))
+            if column is not None
+        }
+        return _OwnEnds(side.is_own, is_source, {**self._keys, **keys})
 
     def _added_up(self, ends: _OwnEnds, pieces: _Pieces, values: Columns) -> Columns:
         """Return the pieces of one end, added up by its keys and the minute."""
@@ -513,6 +508,20 @@ def _behind_nat(
         counters["decode_flows_by_formula"] += int(known.sum())
         counters["decode_flows_outside"] += int(rest.sum())
     return _Owned(owned.is_own, high, low, owned.is_first, cell)
+
+
+def _either(source: _Sides, destination: _Sides) -> _Sides:
+    """Return the own ends of flows of which none has two, as one side."""
+    is_source = source.is_own
+    cells = [side.cell for side in (source, destination)]
+    cell = None
+    if any(each is not None for each in cells):
+        cell = np.where(is_source, *(0 if each is None else each for each in cells))
+    high, low, traffic_class = (
+        np.where(is_source, getattr(source, name), getattr(destination, name))
+        for name in ("high", "low", "traffic_class")
+    )
+    return _Sides(is_source | destination.is_own, high, low, cell, traffic_class)
 
 
 def _by_cell(ends: _OwnEnds) -> Iterator[_OwnEnds]:

@@ -27,7 +27,6 @@ from collectors.adapters import radius_listener
 from collectors.adapters.segments import SegmentWriter
 from collectors.config import NasConfig, RadiusConfig
 from collectors.metrics import Counters
-from infra.allocator import keep_freed_memory
 from infra.garbage import collect_garbage_briefly
 from infra.simulation.accounting_packets import DICTIONARY
 from rating.ports import TopicWriter
@@ -57,7 +56,6 @@ def flowrate(directory: Path, pipe: Connection, away_seconds: float = 0.0) -> No
 
     For away_seconds from its start the disk takes nothing, as in an outage.
     """
-    keep_freed_memory()
     collect_garbage_briefly()
     stop, counters = threading.Event(), Counters()
 
