@@ -279,7 +279,7 @@ class Worker:
         try:
             events: list[Any] = []
             octets, has_data, queue = 0, False, stream.channel.queue
-            gathers_until = data_from = 0.0
+            gathers_until = due_at = 0.0
             gather_seconds = self._gather_seconds[stage]
             fetch_seconds = self._config.fetch_interval_milliseconds / 1000
             fetch_seconds = max(fetch_seconds, _GATHER_SECONDS_LEAST)
@@ -294,16 +294,15 @@ class Worker:
                     or octets >= self._config.round_octets_max
                 )
                 # Marks come one by one of every task: together they are one round, not many.
-                # Data of a stage that may gather wait until its next round is due.
-                until = data_from if has_data else gathers_until
+                # All that comes for a stage that may gather waits until its next round is due.
+                until = due_at if has_data else max(due_at, gathers_until)
                 while not is_full and queue.empty() and time.monotonic() < until:
                     await asyncio.sleep(fetch_seconds)
                 has_more = not queue.empty()
                 if has_more and not is_full:
                     continue
                 await self._round(stage, events)
-                if has_data:
-                    data_from = time.monotonic() + gather_seconds
+                due_at = time.monotonic() + gather_seconds
                 events, octets, has_data = [], 0, False
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):

@@ -88,8 +88,8 @@ class WorkerConfig:
     fetch_interval_milliseconds: int = 50
     """Least time between two fetches from one broker; what comes meanwhile is fetched at once."""
     gather_interval_milliseconds: int = 2_000
-    """Least time between two rounds of data of a stage whose rows wait for their minute anyway:
-    each round of late rows costs about as much as one of twice as many."""
+    """Least time between two rounds of a stage whose rows wait for their minute anyway; each round
+    of late rows costs about as much as one of twice as many."""
     state_cache_entries_max: int = 400_000
     """Decoded state values kept in memory per task; the rest is read from PostgreSQL."""
     mark_interval_milliseconds: int = 1_000

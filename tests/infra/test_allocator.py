@@ -37,6 +37,8 @@ def test_freed_columns_are_used_again() -> None:
 def test_a_process_that_works_in_batches_says_so() -> None:
     program = (
         "import os; from infra.scheduling import work_in_batches\n"
-        "assert work_in_batches() and os.sched_getscheduler(0) == os.SCHED_BATCH"
+        "os.nice(3)\n"
+        "assert work_in_batches() and os.sched_getscheduler(0) == os.SCHED_BATCH\n"
+        "assert os.getpriority(os.PRIO_PROCESS, 0) == 3"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
