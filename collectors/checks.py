@@ -23,6 +23,11 @@ from rating.connections import KafkaConfig
 RELAY_WINDOW_MAX = 8_192
 """Twice as many identifiers are 64 sockets."""
 
+BURST_DATAGRAMS_MAX = 1_024
+"""What recvmmsg(2) takes at most (UIO_MAXIOV)."""
+BURST_PAUSE_MICROSECONDS_MAX = 50_000
+"""At 100,000 datagrams a second 5,000 come in it: about 12 MB of receive buffer."""
+
 PACE_MILLISECONDS_MAX = 1_000
 """A NAS sends again after a few seconds (RFC 2866 §2)."""
 
@@ -31,6 +36,7 @@ def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
     """Return what cannot work in the flow receiver's settings: the key and what was expected."""
     positive = (
         "receive_buffer_octets",
+        "burst_datagrams",
         "block_octets",
         "block_milliseconds",
         "marker_interval_milliseconds",
@@ -40,6 +46,15 @@ def check_flow_receiver(config: FlowReceiverConfig) -> list[str]:
     problems = _listen([*config.listen, *wanted.listen, *wanted.tls_listen])
     problems += _positive(config, positive)
     problems += _tls("connections", wanted.tls_listen, wanted.tls, wanted.limits)
+    if config.burst_datagrams > BURST_DATAGRAMS_MAX:
+        problems.append(
+            f"burst_datagrams = {config.burst_datagrams}: expected at most {BURST_DATAGRAMS_MAX}"
+        )
+    if not 0 <= config.burst_pause_microseconds <= BURST_PAUSE_MICROSECONDS_MAX:
+        problems.append(
+            f"burst_pause_microseconds = {config.burst_pause_microseconds}: expected 0 to"
+            f" {BURST_PAUSE_MICROSECONDS_MAX}"
+        )
     if config.queue_octets < 2 * config.block_octets:
         problems.append(
             f"queue_octets = {config.queue_octets}: expected at least twice block_octets"

@@ -66,6 +66,11 @@ class FlowReceiverConfig:
     """Addresses as ``host:port``; ``*`` is every IPv4 and IPv6 address, ``[::1]:2055`` is one."""
     receive_buffer_octets: int = 33_554_432
     """Socket receive buffer to ask the system for (SO_RCVBUF)."""
+    burst_datagrams: int = 256
+    """Datagrams that one system call takes at most."""
+    burst_pause_microseconds: int = 1_000
+    """Wait after a burst that emptied the socket, so that the next one is no single datagram; the
+    receive buffer holds what comes meanwhile."""
     block_octets: int = 524_288
     """A block is appended when its payloads reach this size."""
     block_milliseconds: int = 200

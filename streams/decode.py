@@ -20,9 +20,10 @@ from collectors.datagrams import DatagramBlock, decode_datagrams
 from collectors.netflow import state
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.netflow.counting import Counting
-from collectors.netflow.decoder import HOUR_MS, Decoded, Decoding
+from collectors.netflow.decoder import Decoded, Decoding
 from collectors.netflow.joining import join_blocks
 from collectors.netflow.metrics import REFUSALS
+from collectors.netflow.runs import HOUR_MS
 from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from collectors.sflow.headers import SFLOW5
 from rating.addresses import format_address, parse_prefix

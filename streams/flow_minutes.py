@@ -207,10 +207,13 @@ def _cut(start: Int64s, end: Int64s) -> _Pieces:
         none = np.zeros(0, np.int64)
         return _Pieces(np.arange(len(start)), first, none, none, none)
     flow = np.repeat(np.arange(len(start)), count)
-    nth = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
-    minute = first[flow] + nth
-    further = np.flatnonzero(nth)
+    begins = np.cumsum(count) - count
+    is_further = np.ones(len(flow), np.bool_)
+    is_further[begins] = False
+    further = np.flatnonzero(is_further)
     cut = flow[further]
+    minute = first[flow]
+    minute[further] += further - begins[cut]
     elapsed = minute[further] * MINUTE_MS - start[cut]
     return _Pieces(flow, minute, further, elapsed, (end - start)[cut])
 

@@ -143,9 +143,10 @@ def _narrowed(key: NDArray[Any], room: int) -> tuple[NDArray[Any], int]:
         return key, room
     is_there = np.zeros(room, np.bool_)
     is_there[key] = True
-    dtype = np.int64 if room > _INT32_MAX else np.int32
-    number = np.cumsum(is_there, dtype=dtype) - 1
-    return number[key].astype(np.int64), int(number[-1]) + 1
+    there = np.flatnonzero(is_there)
+    number = np.empty(room, np.int64 if room > _INT32_MAX else np.int32)
+    number[there] = np.arange(len(there))
+    return number[key].astype(np.int64), len(there)
 
 
 def _sorted(key: NDArray[Any]) -> tuple[Int64s, int]:

@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
+from collectors.adapters.bursts import Bursts
 from collectors.adapters.connections import Listening, open_listening
 from collectors.adapters.drop_reports import DropReports
 from collectors.adapters.flow_connections import ConnectionReceiver, Offer
@@ -26,7 +28,6 @@ from collectors.adapters.sockets import (
     DATAGRAM_OCTETS_MAX,
     BoundSocket,
     open_all,
-    to_address,
 )
 from collectors.config import FlowReceiverConfig
 from collectors.datagrams import encode_columns
@@ -35,7 +36,6 @@ from rating.ports import TopicWriter
 
 log = logging.getLogger(__name__)
 
-_SOURCES_MAX = 65_536
 _IDLE_ITEMS_MAX = 256
 _STOPPING_WAIT_SECONDS = 0.02
 _DRAIN_BLOCKS_MAX = 256
@@ -44,42 +44,40 @@ _BLOCK_DATAGRAMS_MAX = 65_536
 
 
 class _Block:
-    """What one socket has received and not yet handed over: payloads and, per datagram, a row."""
+    """What one socket has received and not yet handed over: payloads and columns beside them."""
 
-    def __init__(self, block_octets: int, local_port: int) -> None:
-        # The largest datagram always fits behind a block that is just below its limit.
-        self.view = memoryview(bytearray(block_octets + DATAGRAM_OCTETS_MAX))
-        self.local_port = local_port
-        self.used = 0
-        self.times: list[int] = []
-        self.sources: list[tuple[str, int]] = []
-        self.lengths: list[int] = []
-        self._addresses: dict[str, bytes] = {}
+    def __init__(self, block_octets: int, burst_datagrams: int, local_port: int) -> None:
+        # A burst of the largest datagrams always fits behind a block that is just below its limit;
+        # what is never written to takes no memory.
+        self._payload = np.empty(block_octets + burst_datagrams * DATAGRAM_OCTETS_MAX, np.uint8)
+        self._local_port = local_port
+        self.used = self.count = 0
+        self._times: list[int] = []
+        self._columns: list[tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint32]]] = []
+
+    def add(self, burst: Bursts, received_at: int) -> None:
+        """Take a burst that came at received_at (ms) behind what is there."""
+        self.used += burst.payloads_into(self._payload[self.used :])
+        self.count += burst.count
+        self._times.append(received_at)
+        self._columns.append((*burst.sources(), burst.lengths))
 
     def take(self) -> bytes:
         """Return the block's body and begin an empty one."""
-        count = len(self.lengths)
-        ports = np.empty((2, count), np.uint16)
-        ports[0] = [source[1] for source in self.sources]
-        ports[1] = self.local_port
+        addresses, sources, lengths = zip(*self._columns, strict=True)
+        ports = np.empty((2, self.count), np.uint16)
+        np.concatenate(sources, out=ports[0])
+        ports[1] = self._local_port
         body = encode_columns(
-            np.array(self.times, np.int64),
-            b"".join([self._address(source[0]) for source in self.sources]),
+            np.repeat(np.array(self._times, np.int64), [len(each) for each in lengths]),
+            np.concatenate(addresses).tobytes(),
             ports,
-            np.array(self.lengths, np.uint32),
-            self.view[: self.used],
+            np.concatenate(lengths),
+            self._payload.data[: self.used],
         )
-        self.used = 0
-        self.times, self.sources, self.lengths = [], [], []
+        self.used = self.count = 0
+        self._times, self._columns = [], []
         return body
-
-    def _address(self, host: str) -> bytes:
-        found = self._addresses.get(host)
-        if found is None:
-            if len(self._addresses) >= _SOURCES_MAX:  # Forged sources must not grow it for ever.
-                self._addresses.clear()
-            found = self._addresses[host] = to_address(host)
-        return found
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class _Handover:
         if self._is_over:
             self._counters.add("flow_abandoned_datagrams", item.datagrams)
             return True
-        if item.body is not None and not self._charge(len(item.body), or_alone=True):
+        if item.body is not None and not self._charge(len(item.body)):
             return False
         self._counters.add("flow_received_datagrams", item.datagrams)
         self._counters.add("flow_received_octets", octets)
@@ -148,10 +146,10 @@ class _Handover:
     def done(self, body: bytes) -> None:
         self._charge(-len(body))
 
-    def _charge(self, octets: int, *, or_alone: bool = False) -> bool:
+    def _charge(self, octets: int) -> bool:
         with self._lock:
-            # A block larger than the whole queue would otherwise wait for ever.
-            fits = self._octets + octets <= self._octets_max or (or_alone and not self._octets)
+            # A block larger than the whole queue would otherwise wait for ever, or be dropped.
+            fits = self._octets + octets <= self._octets_max or not self._octets
             if not fits:
                 return False
             self._octets += octets
@@ -176,10 +174,12 @@ class _Receiver(threading.Thread):
         self._number = number
         self._socket = bound.socket
         self._config = config
+        self._pause_seconds = config.burst_pause_microseconds / 1e6
         self._handover = handover
         self._now_ms = now_ms
         self._stopping = stop
-        self._block = _Block(config.block_octets, bound.port)
+        self._bursts = Bursts(bound.socket, config.burst_datagrams)
+        self._block = _Block(config.block_octets, config.burst_datagrams, bound.port)
         self._last_at = 0
 
     def run(self) -> None:
@@ -188,45 +188,39 @@ class _Receiver(threading.Thread):
             _set_receive_timeout(self._socket, max(self._config.block_milliseconds // 2, 1))
             while not self._stopping.is_set():
                 self._receive_block()
-            self._socket.setblocking(False)
             for _ in range(_DRAIN_BLOCKS_MAX):
-                if not self._receive_block():
+                if not self._receive_block(waits=False):
                     break
         except BaseException as error:
             self.failure = error
             self._stopping.set()
 
-    def _receive_block(self) -> int:
+    def _receive_block(self, *, waits: bool = True) -> int:
         """Receive until the block is full or old, or nothing comes; hand it over.
 
         Returns how many datagrams it holds.
         """
-        block = self._block
-        view, receive, now_ms = block.view, self._socket.recvfrom_into, self._now_ms
-        times, sources, lengths = block.times, block.sources, block.lengths
-        limit = self._config.block_octets
+        block, bursts, now_ms = self._block, self._bursts, self._now_ms
+        burst_max, pause_seconds = self._config.burst_datagrams, self._pause_seconds
         began_at = now_ms()
         until = began_at + self._config.block_milliseconds
         last_at = max(began_at, self._last_at)
-        used = 0
         try:
-            for _ in range(_BLOCK_DATAGRAMS_MAX):
-                size, source = receive(view[used:])
+            while block.count < _BLOCK_DATAGRAMS_MAX:
+                count = bursts.receive(waits=waits)
                 now = now_ms()
                 # The clock may step back; "received through" must not.
-                if now > last_at:
-                    last_at = now
-                times.append(last_at)
-                sources.append(source)
-                lengths.append(size)
-                used += size
-                if used >= limit or not began_at <= now < until:
+                last_at = max(now, last_at)
+                block.add(bursts, last_at)
+                if block.used >= self._config.block_octets or not began_at <= now < until:
                     break
+                if waits and count < burst_max:
+                    # To be woken for each datagram would cost more than all else.
+                    time.sleep(pause_seconds)
         except BlockingIOError:
             last_at = max(now_ms(), last_at)
         self._last_at = last_at
-        block.used = used
-        count = len(lengths)
+        count, used = block.count, block.used
         body = block.take() if count else None
         self._handover.received(_Item(self._number, last_at, body, count), used)
         return count

@@ -37,8 +37,9 @@ from collectors.netflow.headers import Headers, Rows, read_headers
 from collectors.netflow.learning import Learned, TemplateReader, commit_templates, resolve_layouts
 from collectors.netflow.nat_events import NatEvents, nat_events
 from collectors.netflow.rates import boot_times, fill_rates, learn_sampling
+from collectors.netflow.runs import Runs
 from collectors.netflow.sampling import Timeline
-from collectors.netflow.sequence import advance
+from collectors.netflow.sequence import advance_all
 from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
 from collectors.netflow.skew import measure
@@ -49,8 +50,6 @@ from collectors.sflow.decoder import COUNTED as COUNTED_SAMPLES
 from collectors.sflow.decoder import SampleDecoder
 from collectors.sflow.headers import SFLOW5, by_exporter
 from rating.ports import Delete, Put, StateView
-
-HOUR_MS = 3_600_000
 
 Int64s = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -166,7 +165,8 @@ class Decoding:
         sets = _find_sets(payload, headers, readable, config.sets_per_datagram_limit)
         rows, learned = self._learn(headers, sets, readable)
         self._count_arrivals(headers, sets, rows, fresh)
-        self._measure_clocks(rows, readable)
+        runs = Runs.of(rows.session, rows.received_at, readable)
+        self._measure_clocks(rows, runs)
         released, gone = held.release(view, sessions, learned, rows.received_at[sets.row], config)
         gone += held.expire(view, sessions, gone, watermark_at=watermark_at, config=config)
         changes += gone
@@ -204,7 +204,7 @@ class Decoding:
         for flows in samples.parts(sessions, config, records_max):
             yield self._believed(flows)
         self._count_records(data, np.where(is_repeat[data.row], 0, counts))
-        self._advance(headers, readable, rows, (sets, resolution.layout, counts[: len(sets)]))
+        self._advance(headers, rows, runs, (sets, resolution.layout, counts[: len(sets)]))
         over = sessions_of(view, sessions.keys, self.ended)
         self.changes = [*changes, *sessions.changes(over), *end_sessions(view, over, changes)]
 
@@ -275,23 +275,33 @@ class Decoding:
             if fresh[row]:
                 self.note(int(rows.origin[row]), reason, 1)
 
-    def _measure_clocks(self, rows: Rows, readable: Bools) -> None:
+    def _measure_clocks(self, rows: Rows, runs: Runs) -> None:
         """Move the measure of each exporter's clock on, and write what its datagrams are off."""
         limit_ms = self.config.clock_skew_limit_seconds * 1000
-        for session, all_of in _by_session(rows, readable):
-            for hour, place in _by_hour(rows, all_of):
-                before = self.sessions.progress[session]
-                received_at = rows.received_at[place]
-                clock, skew = measure(
-                    before.clock, rows.export_at[place] - received_at, received_at, limit_ms
-                )
-                self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
+        offsets = (rows.export_at - rows.received_at)[runs.place]
+        greatest, least = (runs.reduce(each, offsets) for each in (np.maximum, np.minimum))
+        newest = runs.reduce(np.maximum, rows.received_at[runs.place] // 60_000)
+        for run, (session, hour) in enumerate(zip(runs.session, runs.hour, strict=True)):
+            before = self.sessions.progress[session]
+            clock = before.clock
+            is_right = max(greatest[run], -least[run]) <= limit_ms
+            if is_right and clock.samples and newest[run] <= clock.minute:
+                # As most often: the minute goes on, and nothing is to be taken off.
+                if greatest[run] > clock.sample:
+                    clock = dataclasses.replace(clock, sample=greatest[run])
+                    self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
                 self._heard(session, hour).clock_skew_ms = clock.skew
-                rows.skew[place] = skew
-                wrong = place[skew != 0]
-                for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
-                    if count:
-                        self.note(number, "clock_corrected", count)
+                continue
+            place = runs.datagrams(run)
+            received_at = rows.received_at[place]
+            clock, skew = measure(clock, rows.export_at[place] - received_at, received_at, limit_ms)
+            self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
+            self._heard(session, hour).clock_skew_ms = clock.skew
+            rows.skew[place] = skew
+            wrong = place[skew != 0]
+            for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
+                if count:
+                    self.note(number, "clock_corrected", count)
 
     def _heard(self, session: int, hour: int) -> Heard:
         """Return what is known of a session in an hour, to be added to."""
@@ -355,8 +365,8 @@ class Decoding:
     def _advance(
         self,
         headers: Headers,
-        readable: Bools,
         rows: Rows,
+        runs: Runs,
         found: tuple[Sets, Int64s, Int64s],
     ) -> None:
         """Move the sequence numbers on; found is the sets, their layouts, their record counts."""
@@ -368,35 +378,30 @@ class Decoding:
         units = np.where(headers.record_octets > 0, headers.count, 1)
         is_ipfix = headers.version == IPFIX
         units = np.where(is_ipfix, np.where(unknown, -1, records), units)
-        for session, all_of in _by_session(rows, readable):
-            for hour, place in _by_hour(rows, all_of):
-                heard = self._heard(session, hour)
-                before = self.sessions.progress[session]
-                heard.datagrams += len(place)
-                if headers.version[place[0]] == V1:
-                    continue  # It has no numbers.
-                after = advance(before, headers.sequence[place], units[place], self.config)
-                self.sessions.progress[session] = after
-                heard.units += int(np.maximum(units[place], 0).sum())
-                heard.lost += after.lost - before.lost
-                if after.lost != before.lost:
-                    self.note(int(rows.origin[place[0]]), "lost", after.lost - before.lost)
+        for wave in runs.waves():
+            self._advance_wave(headers, rows, wave, units)
 
-
-def _by_hour(rows: Rows, place: Int64s) -> Iterator[tuple[int, Int64s]]:
-    """Yield datagrams in order of arrival as runs of one hour of receipt, each with its hour."""
-    hours = rows.received_at[place] // HOUR_MS
-    for run in np.split(place, np.flatnonzero(np.diff(hours)) + 1):
-        yield int(rows.received_at[run[0]]) // HOUR_MS, run
-
-
-def _by_session(rows: Rows, chosen: Bools) -> Iterator[tuple[int, Int64s]]:
-    """Yield each session of the chosen datagrams and their indices in order of arrival."""
-    of = np.flatnonzero(chosen)
-    of = of[np.argsort(rows.session[of], kind="stable")]
-    bounds = np.flatnonzero(np.diff(rows.session[of])) + 1
-    for place in np.split(of, bounds) if len(of) else []:
-        yield int(rows.session[place[0]]), place
+    def _advance_wave(self, headers: Headers, rows: Rows, runs: Runs, units: Int64s) -> None:
+        """Move the numbers of different sessions on."""
+        known = self.sessions.progress
+        before = [known[session] for session in runs.session]
+        theirs = units[runs.place]
+        after = advance_all(before, headers.sequence[runs.place], theirs, runs.first, self.config)
+        received = runs.reduce(np.add, np.maximum(theirs, 0))
+        count = np.diff(runs.first, append=len(runs.place)).tolist()
+        oldest = runs.place[runs.first]
+        is_numbered = (headers.version[oldest] != V1).tolist()  # V1 has no numbers.
+        origin = rows.origin[oldest].tolist()
+        for run, (session, hour) in enumerate(zip(runs.session, runs.hour, strict=True)):
+            heard = self._heard(session, hour)
+            heard.datagrams += count[run]
+            if not is_numbered[run]:
+                continue
+            known[session] = after[run]
+            heard.units += received[run]
+            if lost := after[run].lost - before[run].lost:
+                heard.lost += lost
+                self.note(origin[run], "lost", lost)
 
 
 def _find_sets(

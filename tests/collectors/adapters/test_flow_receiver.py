@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import socket
@@ -65,7 +66,8 @@ def test_what_waits_in_the_kernel_at_the_stop_is_in_the_log_after_it() -> None:
         time.sleep(0.01)  # Each datagram takes so long that most wait when the stop comes.
         return now_ms()
 
-    with running(flow_receiver.run, QUICK, slow_clock) as shell:
+    one_by_one = dataclasses.replace(QUICK, burst_datagrams=1)
+    with running(flow_receiver.run, one_by_one, slow_clock) as shell:
         send(shell.ports[0], [b"x" * 1_000] * 60)
         assert len(shell.log.datagrams()) < 30
     assert len(shell.log.datagrams()) == 60
@@ -156,6 +158,7 @@ def test_a_full_disk_loses_nothing_that_fits_the_queue() -> None:
 def test_what_does_not_fit_the_queue_is_counted() -> None:
     small = FlowReceiverConfig(
         listen=("127.0.0.1:0",),
+        burst_datagrams=2,
         block_octets=2_000,
         queue_octets=10_000,
         append_retry_milliseconds=20,
