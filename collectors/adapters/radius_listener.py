@@ -9,15 +9,12 @@ nothing is answered and nothing kept: the NAS retransmits (RFC 2866 §4.1). What
 
 from __future__ import annotations
 
-import functools
 import logging
 import selectors
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from collectors.adapters.connections import (
     Connection,
@@ -25,7 +22,8 @@ from collectors.adapters.connections import (
     Listening,
     open_listening,
 )
-from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all, to_address
+from collectors.adapters.datagram_sockets import DatagramSocket, Source, open_datagrams
+from collectors.adapters.sockets import BoundSocket, kernel_drops, open_all
 from collectors.config import RadiusConfig
 from collectors.framing import radius_octets
 from collectors.metrics import Counters
@@ -47,13 +45,8 @@ log = logging.getLogger(__name__)
 _WAIT_SECONDS = 0.1
 _EXPIRE_SECONDS = 0.25
 _LONG_TURN_SECONDS = 1.0
-_ANCILLARY_OCTETS = 128
-_ANCILLARY_KEPT = 1_024
 _BUFFERED_OCTETS = 4_096
 """What the kernel counts at most for a waiting datagram: its octets, its own record, rounded up."""
-_IP_PKTINFO = 8
-_PKTINFO4 = struct.Struct("@i4s4s")
-_PKTINFO6 = struct.Struct("@16si")
 
 
 @runtime_checkable
@@ -65,15 +58,7 @@ class PacedWriter(Protocol):
         """The least time between two appends of packets; what comes after a silence is not held."""
 
 
-class _Peer(NamedTuple):
-    """Where an answer goes by UDP: socket, remote address, and the local address that was asked."""
-
-    socket: socket.socket
-    address: Any
-    ancillary: list[tuple[int, int, bytes]]
-
-
-_Waiting = tuple[Accepted, _Peer | Connection]
+_Waiting = tuple[Accepted, Source | Connection]
 """A request that is to be made durable, and where its answer goes."""
 
 
@@ -152,10 +137,9 @@ class _Listener:
         self._marked_at = 0
         self._failures = 0
         self._selector = selectors.DefaultSelector()
-        for each in bound:
-            each.socket.setblocking(False)
-            _ask_for_local_address(each.socket)
-            self._selector.register(each.socket, selectors.EVENT_READ, each)
+        self._datagrams = [open_datagrams(each.socket, PACKET_OCTETS_MAX) for each in bound]
+        for number, each in enumerate(bound):
+            self._selector.register(each.socket, selectors.EVENT_READ, number)
         limits = config.radsec.limits
         self._connections = Connections(
             self._selector, listening, limits, radius_octets, (counters, "radius_connections")
@@ -170,9 +154,9 @@ class _Listener:
         ready = self._selector.select(_WAIT_SECONDS)
         began = time.monotonic()
         counts = [
-            self._read(key.data.socket, group)
+            self._read(self._datagrams[key.data], group)
             for key, _ in ready
-            if isinstance(key.data, BoundSocket)
+            if isinstance(key.data, int)
         ]
         counts.append(self._read_connections(ready, began, group))
         self._pace.has_read(began, max(counts, default=0))
@@ -196,26 +180,24 @@ class _Listener:
         self._last_at = max(self._last_at, self._now_ms())
         return self._last_at
 
-    def _read(self, opened: socket.socket, group: list[_Waiting]) -> int:
+    def _read(self, opened: DatagramSocket, group: list[_Waiting]) -> int:
         """Judge what waits at a socket, at most a batch; return the number of datagrams."""
-        received, now = 0, self._now()
-        while received < self._config.batch_packets:
-            try:
-                datagram, ancillary, _, source = opened.recvmsg(
-                    PACKET_OCTETS_MAX, _ANCILLARY_OCTETS
-                )
-            except BlockingIOError:
-                break
-            received += 1
-            address = to_address(source[0])
-            judged = self._server.handle(datagram, address, source[1], now)
-            peer = _Peer(opened, source, _answer_from(tuple(ancillary)))
-            if isinstance(judged, Refused):
-                self._refuse(judged, address, source[1], now)
+        now = self._now()
+        received = opened.receive(self._config.batch_packets)
+        repeated: list[tuple[bytes, Source]] = []
+        for datagram, source in received:
+            judged = self._server.handle(datagram, source.address, source.port, now)
+            if isinstance(judged, Accepted):
+                group.append((judged, source))
+            elif isinstance(judged, Refused):
+                self._refuse(judged, source.address, source.port, now)
             else:
-                self._take(judged, peer, group)
-        self._counters.add("radius_received_packets", received)
-        return received
+                self._counters.add("radius_duplicate_packets")
+                if judged.response is not None:
+                    repeated.append((judged.response, source))
+        self._send(opened, repeated)
+        self._counters.add("radius_received_packets", len(received))
+        return len(received)
 
     def _read_connections(
         self,
@@ -236,8 +218,13 @@ class _Listener:
                 continue
             secured = Secured(connection.names, connection.number)
             judged = self._server.handle(packet, connection.address, connection.port, now, secured)
-            if not isinstance(judged, Refused):
-                self._take(judged, connection, group)
+            if isinstance(judged, Accepted):
+                group.append((judged, connection))
+                continue
+            if isinstance(judged, Duplicate):
+                self._counters.add("radius_duplicate_packets")
+                if judged.response is not None:
+                    self._send_secured(connection, judged.response)
                 continue
             self._refuse(judged, connection.address, connection.port, now)
             is_stranger = not self._server.clients.secured(connection.names, connection.address)
@@ -246,17 +233,6 @@ class _Listener:
                 self._connections.close(connection, judged.reason)
         self._counters.add("radius_received_packets", len(messages))
         return len(messages)
-
-    def _take(
-        self, judged: Accepted | Duplicate, peer: _Peer | Connection, group: list[_Waiting]
-    ) -> None:
-        """Put a new request into the group; answer a known one again."""
-        if isinstance(judged, Accepted):
-            group.append((judged, peer))
-            return
-        self._counters.add("radius_duplicate_packets")
-        if judged.response is not None:
-            self._send(peer, judged.response)
 
     def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
         self._counters.add("radius_refused_packets", 1, refused.reason)
@@ -275,8 +251,15 @@ class _Listener:
             return
         self._counters.add("radius_durable_packets", len(packets))
         self._counters.add("radius_status_server_packets", len(group) - len(packets))
+        answers: dict[DatagramSocket, list[tuple[bytes, Source]]] = {}
         for accepted, peer in group:
-            self._send(peer, self._server.release(accepted))
+            response = self._server.release(accepted)
+            if isinstance(peer, Source):
+                answers.setdefault(peer.socket, []).append((response, peer))
+            else:
+                self._send_secured(peer, response)
+        for opened, some in answers.items():
+            self._send(opened, some)
 
     def mark(self, *, force: bool = False) -> None:
         """Append "received through T" where it is due, and set the gauges.
@@ -310,43 +293,16 @@ class _Listener:
             self._failures = 0
         return True
 
-    def _send(self, peer: _Peer | Connection, response: bytes) -> None:
-        if isinstance(peer, Connection):
-            if not self._connections.send(peer, response):
-                self._counters.add("radius_send_failures")
-            return
-        try:
-            peer.socket.sendmsg([response], peer.ancillary, 0, peer.address)
-        except OSError as error:
-            # The request is durable; the NAS asks again and gets the kept answer.
+    def _send(self, opened: DatagramSocket, answers: list[tuple[bytes, Source]]) -> None:
+        # What fails here is durable: the NAS asks again and gets the kept answer.
+        for source, error in opened.send(answers):
             self._counters.add("radius_send_failures")
-            log.debug("radius: cannot answer %s: %s", peer.address, error)
+            address = format_address(source.address)
+            log.debug("radius: cannot answer %s port %d: %s", address, source.port, error)
 
-
-def _ask_for_local_address(opened: socket.socket) -> None:
-    """Have the kernel say which local address each datagram came to (ip(7), RFC 3542 §6)."""
-    if opened.family == socket.AF_INET6:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-@functools.lru_cache(maxsize=_ANCILLARY_KEPT)
-def _answer_from(ancillary: tuple[tuple[int, int, bytes], ...]) -> list[tuple[int, int, bytes]]:
-    """Return ancillary data that sends the answer from the address that was asked.
-
-    A NAS drops answers from another address; on a host with several, routing would pick any. The
-    interface is left to routing, except for link-local addresses, which mean nothing without it.
-    """
-    for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            address, interface = _PKTINFO6.unpack(data[: _PKTINFO6.size])
-            link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
-            return [(level, kind, _PKTINFO6.pack(address, interface if link_local else 0))]
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-            _, local, _ = _PKTINFO4.unpack(data[: _PKTINFO4.size])
-            return [(level, kind, _PKTINFO4.pack(0, local, bytes(4)))]
-    return []
+    def _send_secured(self, connection: Connection, response: bytes) -> None:
+        if not self._connections.send(connection, response):
+            self._counters.add("radius_send_failures")
 
 
 def run(
