@@ -260,6 +260,12 @@ def sign_request(
     return _put(octets, 4, request_authenticator(octets, secret))
 
 
+def header_response(code: int, identifier: int, asked: bytes, secret: bytes) -> bytes:
+    """Return a signed answer without attributes; asked is the request's authenticator."""
+    header = _START.pack(code, identifier, HEADER_OCTETS)
+    return header + md5(header + asked + secret).digest()
+
+
 def sign_response(
     code: int,
     request: Packet,
@@ -272,8 +278,7 @@ def sign_response(
     asked = request.authenticator
     if not with_message_authenticator and not attributes:
         # Nearly every answer is a header alone, and there is one for each request.
-        header = _START.pack(code, request.identifier, HEADER_OCTETS)
-        return header + md5(header + asked + secret).digest()
+        return header_response(code, request.identifier, asked, secret)
     listed = list(attributes)
     if with_message_authenticator:
         listed.insert(0, (MESSAGE_AUTHENTICATOR, _ZEROS))

@@ -9,6 +9,7 @@ retransmission is a new one.
 from __future__ import annotations
 
 import dataclasses
+import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,14 +25,18 @@ from collectors.radius.attributes import decode_text
 from collectors.radius.clients import Client, ClientTable, choose
 from collectors.radius.clocks import ClockWatch
 from collectors.radius.log_codec import AccountingPacket
+from collectors.radius.ordinary import OrdinaryRequests
 from collectors.radius.packet import (
     ACCOUNTING_REQUEST,
     ACCOUNTING_RESPONSE,
     FAULTS,
+    HEADER_OCTETS,
     MESSAGE_AUTHENTICATOR,
     STATUS_SERVER,
     Attribute,
     Packet,
+    header_response,
+    request_authenticator,
     sign_response,
     verify_request,
 )
@@ -59,6 +64,9 @@ ENDING = frozenset(
     )
 )
 """Reasons for which a packet over TLS ends its connection (RFC 6613 §2.6.4)."""
+
+KNOWN_SENDERS_MAX = 4_096
+"""Addresses and NAS-Identifiers whose client is kept at hand."""
 
 RequestKey = tuple[bytes, int, int, bytes]
 """Source address, source port or connection, identifier, authenticator: what a retransmission
@@ -116,6 +124,10 @@ class AccountingServer:
         # Insertion order is time order: pending and answered requests, oldest first. In a plain
         # dict the first one is found behind the places of all that were deleted before it.
         self._recent: OrderedDict[RequestKey, tuple[int, bytes | None]] = OrderedDict()
+        # Until then the oldest one is kept, so nothing is to be looked for.
+        self._expires_at = 0
+        self._ordinary = OrdinaryRequests()
+        self._known: dict[tuple[bytes, bytes], tuple[bytes, str]] = {}
         self.evicted = 0
 
     @property
@@ -135,6 +147,48 @@ class AccountingServer:
 
         secured is set where it came by RadSec.
         """
+        if secured is None:
+            nas_identifier = self._ordinary.nas_identifier(datagram)
+            if nas_identifier is not None:
+                known = self._known.get((source_address, nas_identifier))
+                if known is not None:
+                    source = (source_address, source_port)
+                    return self._handle_ordinary(datagram, source, received_at, known)
+        return self._handle_any(datagram, source_address, source_port, received_at, secured)
+
+    def _handle_ordinary(
+        self, datagram: bytes, source: tuple[bytes, int], received_at: int, known: tuple[bytes, str]
+    ) -> Accepted | Duplicate | Refused:
+        """Judge what `OrdinaryRequests` knows, of a client that sent such requests before.
+
+        It comes out as `_handle_any` would have it, whose other questions are answered already.
+        """
+        secret, nas_id = known
+        authenticator = datagram[4:HEADER_OCTETS]
+        if not hmac.compare_digest(request_authenticator(datagram, secret), authenticator):
+            return Refused("wrong_secret")
+        identifier = datagram[1]
+        key = (*source, identifier, authenticator)
+        if received_at >= self._expires_at:
+            self._expire(received_at)
+        remembered = self._recent.get(key)
+        if remembered is not None:
+            return Duplicate(remembered[1])
+        self._remember(key, received_at, None)
+        packet = AccountingPacket(received_at, nas_id, *source, datagram)
+        self.clocks.note(packet)
+        response = header_response(ACCOUNTING_RESPONSE, identifier, authenticator, secret)
+        return Accepted(key, packet, response)
+
+    def _handle_any(
+        self,
+        datagram: bytes,
+        source_address: bytes,
+        source_port: int,
+        received_at: int,
+        secured: Secured | None,
+    ) -> Accepted | Duplicate | Refused:
+        """Judge what came in any way, attribute by attribute."""
         if secured is None:
             candidates = self.clients.candidates(source_address)
         else:
@@ -159,10 +213,11 @@ class AccountingServer:
         # Over a connection a request is known within that alone (RFC 6613 §2.6.1).
         sender = source_port if secured is None else secured.connection
         key = (source_address, sender, request.identifier, request.authenticator)
-        self._expire(received_at)
-        known = self._recent.get(key)
-        if known is not None:
-            return Duplicate(known[1])
+        if received_at >= self._expires_at:
+            self._expire(received_at)
+        remembered = self._recent.get(key)
+        if remembered is not None:
+            return Duplicate(remembered[1])
         packet = None
         if request.code == ACCOUNTING_REQUEST:
             self._remember(key, received_at, None)
@@ -174,7 +229,19 @@ class AccountingServer:
                 datagram[: request.length],
             )
             self.clocks.note(packet)
+            if secured is None:
+                self._learn(packet, request, client)
         return Accepted(key, packet, _answer(request, secret))
+
+    def _learn(self, packet: AccountingPacket, request: Packet, client: Client) -> None:
+        """Keep a verified request's layout and client at hand for `_handle_ordinary`."""
+        self._ordinary.learn(packet.packet)
+        if client.config.require_message_authenticator:
+            return
+        if len(self._known) >= KNOWN_SENDERS_MAX:
+            self._known.clear()
+        sender = (packet.source_address, request.first(NAS_IDENTIFIER) or b"")
+        self._known[sender] = (client.secret, packet.nas_id)
 
     def release(self, accepted: Accepted) -> bytes:
         """Return the answer to a request that is now durable, and keep it for retransmissions."""
@@ -188,6 +255,8 @@ class AccountingServer:
         self._recent.pop(accepted.key, None)
 
     def _remember(self, key: RequestKey, received_at: int, response: bytes | None) -> None:
+        if not self._recent:
+            self._expires_at = received_at + self._keep_ms
         while self._recent and len(self._recent) >= self._keep_entries:
             self._recent.popitem(last=False)
             self.evicted += 1
@@ -196,7 +265,8 @@ class AccountingServer:
     def _expire(self, now_at: int) -> None:
         while self._recent:
             oldest = next(iter(self._recent))
-            if self._recent[oldest][0] + self._keep_ms > now_at:
+            self._expires_at = self._recent[oldest][0] + self._keep_ms
+            if self._expires_at > now_at:
                 return
             self._recent.popitem(last=False)
 
