@@ -56,5 +56,7 @@ def collect_garbage_briefly() -> None:
 
 
 def _collect(young_objects: int, looks_at_newest: int) -> None:
+    # What was imported lives for ever; the first look at it, 40 ms, would come amid work.
+    gc.freeze()
     gc.set_threshold(young_objects, looks_at_newest, 0)
     gc.callbacks.append(Freezer())

@@ -20,6 +20,12 @@ KINDS = {"data": 0, "marker": 1}
 _KIND_NAMES = {code: name for name, code in KINDS.items()}
 _BUSY_TIMEOUT_SECONDS = 10.0
 _PAGE_OCTETS = 16_384
+_CHECKPOINT_PAGES = 256
+"""Pages of the write-ahead log that go into the segment at once (4 MiB).
+
+Whoever appends waits for that, and a NAS for whoever appends: 3 ms, where SQLite's own 1,000 pages
+took 10 to 30 ms. In all it costs the same.
+"""
 
 
 def _segment_paths(directory: Path) -> list[Path]:
@@ -57,6 +63,7 @@ class SegmentWriter:
             connection.execute(f"pragma page_size={_PAGE_OCTETS}")
             connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=full")
+            connection.execute(f"pragma wal_autocheckpoint={_CHECKPOINT_PAGES}")
             connection.execute(
                 "create table if not exists block("
                 "number integer primary key, kind integer not null,"
