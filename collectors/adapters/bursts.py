@@ -1,4 +1,4 @@
-"""Many datagrams by one system call: recvmmsg(2), which Python does not have.
+"""Many datagrams by one system call, recvmmsg(2), for who keeps them as columns.
 
 A burst costs what one datagram does in Python, and its addresses and lengths are columns from the
 start. Where the C library has no such call datagrams are taken one by one into the same columns.
@@ -10,22 +10,13 @@ import ctypes
 import errno
 import os
 import socket
-import sys
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.adapters.many_messages import MESSAGE, VECTOR, message_calls, takes_many
 from collectors.adapters.sockets import DATAGRAM_OCTETS_MAX, to_address
 
-_VECTOR = np.dtype([("base", "<u8"), ("octets", "<u8")])
-_MESSAGE = np.dtype(
-    [
-        ("name", "<u8"), ("name_octets", "<u8"), ("vector", "<u8"), ("vectors", "<u8"),
-        ("control", "<u8"), ("control_octets", "<u8"), ("flags", "<u8"), ("octets", "<u8"),
-    ]
-)  # fmt: skip
-"""struct iovec and struct mmsghdr of 64-bit little-endian Linux, padding included."""
 _NAME_OCTETS = 28
 """sizeof(struct sockaddr_in6), the larger of the two (ip(7), ipv6(7))."""
 _MSG_WAITFORONE = 0x10000
@@ -48,16 +39,18 @@ class Bursts:
         self._slots = np.empty((datagrams_max, _SLOT_OCTETS), np.uint8)
         self._views = [slot.data[:DATAGRAM_OCTETS_MAX] for slot in self._slots]
         self._names = np.zeros((datagrams_max, _NAME_OCTETS), np.uint8)
-        self._messages = np.zeros(datagrams_max, _MESSAGE)
-        self._vectors = np.zeros(datagrams_max, _VECTOR)
-        self._vectors["base"] = self._slots.ctypes.data + _SLOT_OCTETS * np.arange(datagrams_max)
+        self._messages = np.zeros(datagrams_max, MESSAGE)
+        self._vectors = np.zeros(datagrams_max, VECTOR)
+        numbers = np.arange(datagrams_max, dtype=np.uintp)
+        self._vectors["at"] = self._slots.ctypes.data + _SLOT_OCTETS * numbers
         self._vectors["octets"] = DATAGRAM_OCTETS_MAX
-        self._messages["name"] = self._names.ctypes.data + _NAME_OCTETS * np.arange(datagrams_max)
-        self._messages["vector"] = self._vectors.ctypes.data + 16 * np.arange(datagrams_max)
+        self._messages["name_at"] = self._names.ctypes.data + _NAME_OCTETS * numbers
+        self._messages["vectors_at"] = self._vectors.ctypes.data + VECTOR.itemsize * numbers
         self._messages["vectors"] = 1
-        self._lengths = self._messages["octets"].view()
-        self._call = _recvmmsg()
-        self._at = ctypes.c_void_p(self._messages.ctypes.data)
+        self._messages_at = self._messages.ctypes.data
+        self._lengths = self._messages["octets"]
+        calls = message_calls() if takes_many(opened) else None
+        self._call = calls[0] if calls else None
 
     def receive(self, *, waits: bool) -> int:
         """Take what is there, or wait for one; return how many. BlockingIOError where none came."""
@@ -67,10 +60,12 @@ class Bursts:
         self._messages["name_octets"] = _NAME_OCTETS
         flags = _MSG_WAITFORONE if waits else socket.MSG_DONTWAIT
         while True:
-            count = self._call(self._socket.fileno(), self._at, len(self._messages), flags, None)
+            count = self._call(
+                self._socket.fileno(), self._messages_at, len(self._messages), flags, None
+            )
             if count >= 0:
-                self.count = count
-                return count
+                self.count = int(count)
+                return self.count
             error = ctypes.get_errno()
             if error not in (errno.EINTR, errno.ECONNREFUSED):
                 # BlockingIOError for EAGAIN.
@@ -118,13 +113,3 @@ class Bursts:
             into[at : at + length] = slot[:length]
             at += length
         return octets
-
-
-def _recvmmsg() -> Callable[..., int] | None:
-    """Return the C library's call where its structures are those above."""
-    is_known = sys.platform == "linux" and sys.maxsize > 2**32 and sys.byteorder == "little"
-    found = getattr(ctypes.CDLL(None, use_errno=True), "recvmmsg", None) if is_known else None
-    if found is None:
-        return None
-    call: Callable[..., int] = found
-    return call

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 import socket
 import struct
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from collectors.adapters.many_messages import MESSAGE, VECTOR, message_calls, takes_many
 from collectors.adapters.sockets import to_address
 
 _MESSAGES_PER_CALL_MAX = 64
@@ -38,17 +38,6 @@ _PKTINFO6 = struct.Struct("@16si")
 _FAMILY = struct.Struct("@H")
 _CONTROL = struct.Struct("@Nii")
 """struct cmsghdr: octets with this header, level, kind (cmsg(3))."""
-_VECTOR = np.dtype([("at", np.uintp), ("octets", np.uintp)])
-_MESSAGE = np.dtype(
-    [
-        *(("name_at", np.uintp), ("name_octets", np.uint32), ("vectors_at", np.uintp)),
-        *(("vectors", np.uintp), ("control_at", np.uintp), ("control_octets", np.uintp)),
-        *(("flags_and_padding", np.uintp), ("octets", np.uint32)),
-    ],
-    align=True,
-)
-"""struct iovec and struct mmsghdr as the kernel has them (recvmmsg(2))."""
-
 Ancillary = tuple[int, int, bytes]
 """Level, kind and data of one control message."""
 
@@ -88,7 +77,7 @@ def open_datagrams(opened: socket.socket, datagram_octets: int) -> DatagramSocke
     """
     opened.setblocking(False)
     _ask_for_local_address(opened)
-    shell = Batched if _is_batched(opened) else Single
+    shell = Batched if takes_many(opened) else Single
     return shell(opened, datagram_octets)
 
 
@@ -135,7 +124,7 @@ class Batched:
 
     def __init__(self, opened: socket.socket, datagram_octets: int) -> None:
         """Take a socket that does not block and tells the local address of each datagram."""
-        calls = _batch_calls()
+        calls = message_calls()
         assert calls is not None
         self._receive, self._send = calls
         self._socket = opened
@@ -211,7 +200,7 @@ class Batched:
             self._outgoing.put(some)
             at = 0
             while at < len(some):
-                where = self._outgoing.headers_at + at * _MESSAGE.itemsize
+                where = self._outgoing.headers_at + at * MESSAGE.itemsize
                 sent = self._send(self._socket.fileno(), where, len(some) - at, 0)
                 # A number below what was asked for hides why the next one failed: it tells itself.
                 at += max(sent, 0)
@@ -229,8 +218,8 @@ class _Messages:
 
     def __init__(self, datagram_octets: int) -> None:
         count = _MESSAGES_PER_CALL_MAX
-        self.headers = np.zeros(count, _MESSAGE)
-        self._vectors = np.zeros(count, _VECTOR)
+        self.headers = np.zeros(count, MESSAGE)
+        self._vectors = np.zeros(count, VECTOR)
         rows = np.zeros(count * _ROW_OCTETS, np.uint8)
         payloads = np.zeros(count * datagram_octets, np.uint8)
         numbers = np.arange(count, dtype=np.uintp)
@@ -241,7 +230,7 @@ class _Messages:
         self.headers["name_octets"] = _NAME_OCTETS
         self.headers["control_at"] = self.headers["name_at"] + np.uintp(_NAME_OCTETS)
         self.headers["control_octets"] = _ANCILLARY_OCTETS
-        self.headers["vectors_at"] = self._vectors.ctypes.data + _VECTOR.itemsize * numbers
+        self.headers["vectors_at"] = self._vectors.ctypes.data + VECTOR.itemsize * numbers
         self.headers["vectors"] = 1
         self.headers_at = self.headers.ctypes.data
         # The views keep the arrays, and the arrays do not move.
@@ -261,30 +250,6 @@ class _Messages:
         self._vectors["at"][:count] = np.cumsum(lengths) - lengths + np.uintp(self._payloads_at)
         self.headers["name_octets"][:count] = [octets for _, octets, _ in routes]
         self.headers["control_octets"][:count] = [octets for _, _, octets in routes]
-
-
-@functools.cache
-def _batch_calls() -> tuple[Any, Any] | None:
-    """Return recvmmsg and sendmmsg of the C library, None where it has none (macOS)."""
-    library = ctypes.CDLL(None, use_errno=True)
-    try:
-        receive, send = library.recvmmsg, library.sendmmsg
-    except AttributeError:
-        return None
-    at, count, flags = ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
-    receive.argtypes = [ctypes.c_int, at, count, flags, ctypes.c_void_p]
-    send.argtypes = [ctypes.c_int, at, count, flags]
-    return receive, send
-
-
-def _is_batched(opened: socket.socket) -> bool:
-    """Return whether the system takes the calls: a sandbox may know their names and refuse them."""
-    calls = _batch_calls()
-    if calls is None:
-        return False
-    receive, send = calls
-    handle = opened.fileno()
-    return bool(receive(handle, None, 0, 0, None) == 0 and send(handle, None, 0, 0) == 0)
 
 
 def _ask_for_local_address(opened: socket.socket) -> None:

@@ -20,16 +20,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from collectors.adapters.many_messages import MESSAGE, VECTOR, message_calls
 from tests.benchmarks.flow_traffic import RECORDS_PER_DATAGRAM, Shape, generate, source_address
-
-_VECTOR = np.dtype([("base", "<u8"), ("octets", "<u8")])
-_MESSAGE = np.dtype(
-    [
-        ("name", "<u8"), ("name_octets", "<u8"), ("vector", "<u8"), ("vectors", "<u8"),
-        ("control", "<u8"), ("control_octets", "<u8"), ("flags", "<u8"), ("sent", "<u8"),
-    ]
-)  # fmt: skip
-"""struct iovec and struct mmsghdr of 64-bit Linux, padding included (sendmmsg(2))."""
 
 _SEND_BUFFER_OCTETS = 4_194_304
 _NAP_SECONDS = 0.0002
@@ -94,12 +86,16 @@ class _Wire:
         self.traffic = generate(shape)
         count = len(self.traffic)
         self._turn = 0
-        self._send = ctypes.CDLL(None, use_errno=True).sendmmsg
-        self._vectors = np.zeros(count, _VECTOR)
-        self._vectors["base"] = self.traffic.payload.ctypes.data + self.traffic.offsets
+        calls = message_calls()
+        assert calls is not None, "this system has no sendmmsg"
+        self._send = calls[1]
+        self._vectors = np.zeros(count, VECTOR)
+        self._vectors["at"] = self.traffic.payload.ctypes.data + self.traffic.offsets
         self._vectors["octets"] = self.traffic.lengths
-        self._messages = np.zeros(count, _MESSAGE)
-        self._messages["vector"] = self._vectors.ctypes.data + 16 * np.arange(count)
+        self._messages = np.zeros(count, MESSAGE)
+        self._messages["vectors_at"] = self._vectors.ctypes.data + VECTOR.itemsize * np.arange(
+            count
+        )
         self._messages["vectors"] = 1
         self._exporters: list[int] = self.traffic.exporters.tolist()
         self._octets_through = np.cumsum(self.traffic.octets_of)
@@ -134,7 +130,9 @@ class _Wire:
             handle = handles[self._exporters[first]]
             at, last = first, min(first + burst, count)
             while at < last:
-                sent = self._send(handle, ctypes.c_void_p(address + 64 * at), last - at, 0)
+                sent = self._send(
+                    handle, ctypes.c_void_p(address + MESSAGE.itemsize * at), last - at, 0
+                )
                 if sent < 0 and ctypes.get_errno() not in (errno.ECONNREFUSED, errno.EINTR):
                     raise OSError(ctypes.get_errno(), "sendmmsg")
                 at += max(sent, 0)

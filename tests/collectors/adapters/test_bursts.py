@@ -16,7 +16,7 @@ from collectors.adapters.sockets import BoundSocket, open_udp, to_address
 @pytest.fixture(params=["at once", "one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "one by one":
-        monkeypatch.setattr(bursts, "_recvmmsg", lambda: None)
+        monkeypatch.setattr(bursts, "takes_many", lambda opened: False)
     return str(request.param)
 
 

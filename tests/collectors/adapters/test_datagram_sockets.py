@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from collectors.adapters import datagram_sockets
+from collectors.adapters import datagram_sockets, many_messages
 from collectors.adapters.datagram_sockets import Batched, DatagramSocket, Single
 from collectors.adapters.sockets import open_udp, to_address
 
 OCTETS = 4_096
 Shell = Callable[[socket.socket, int], DatagramSocket]
 SHELLS: list[Shell] = [Single]
-if datagram_sockets._batch_calls() is not None:
+if many_messages.message_calls() is not None:
     SHELLS.append(Batched)
 
 
@@ -142,7 +142,7 @@ def test_so_many_senders_are_kept_and_forged_ones_do_not_add_up(
 def test_where_the_calls_are_missing_or_refused_each_datagram_is_a_call(
     monkeypatch: pytest.MonkeyPatch, calls: object
 ) -> None:
-    monkeypatch.setattr(datagram_sockets, "_batch_calls", lambda: calls)
+    monkeypatch.setattr(many_messages, "message_calls", lambda: calls)
     with open_udp("127.0.0.1:0", 4_194_304).socket as opened:
         assert isinstance(datagram_sockets.open_datagrams(opened, OCTETS), Single)
 
