@@ -185,8 +185,10 @@ class Decoding:
         options, others = data.by_kind()
         counts = np.zeros(len(data.row), np.int64)
         announced = self._gathered(data, options, counts, records_max)
-        self._applications = ApplicationNames(sessions, config, self.note)
-        announcing = self._applications.watch(
+        # A local name: whoever keeps `self.note` in `self` keeps the batch until Python looks for
+        # cycles, and a hundred megabytes of such batches with it.
+        names = ApplicationNames(sessions, config, self.note)
+        announcing = names.watch(
             (group for groups in announced for group in groups), data.rows
         )
         begun = begins_at(sessions, rows, sets)
@@ -198,7 +200,7 @@ class Decoding:
             boots = functools.partial(boot_times, rows=data.rows, timelines=timelines)
             told = nat_events(groups, data.rows, boots, config, self.note)
             self.nat_events = [events.take(~is_repeat[events.row]) for events in told]
-            yield self._fill(groups, data.rows, timelines, is_repeat)
+            yield self._fill(groups, data.rows, (timelines, names), is_repeat)
         self.nat_events = []
         samples = SampleDecoder(payload, headers, data.rows, readable, self.note)
         for flows in samples.parts(sessions, config, records_max):
@@ -321,18 +323,20 @@ class Decoding:
         self,
         groups: Sequence[Group],
         rows: Rows,
-        timelines: Mapping[int, Timeline],
+        told: tuple[Mapping[int, Timeline], ApplicationNames],
         is_repeat: Bools,
     ) -> Flows:
         """Return the flows of the traffic groups.
 
-        is_repeat tells of each datagram whether its flows came before.
+        told is what the exporters said of sampling and of applications. is_repeat tells of each
+        datagram whether its flows came before.
         """
         traffic = [group for group in groups if group.layout.is_traffic]
         columns: dict[str, Any] = empty_columns(sum(len(group.records) for group in traffic))
+        timelines, announced = told
         names = user_names(self.config)
         rules = VolumeRules(self.sessions)
-        applications = Applications(self.config, self._applications)
+        applications = Applications(self.config, announced)
         start = 0
         for group in traffic:
             part = slice(start, start + len(group.records))
