@@ -53,6 +53,10 @@ COLLECTIONS: dict[str, Any] = {
     **directory.COLLECTIONS,
     **flow_hours.COLLECTIONS,
 }
+_APART_ROWS_MIN = 10_000
+_APART_SHARE = 2 / 3
+"""Rows of a minute that are so many, and of which so many have keys of their own, are not added up
+by key before they are sent: that takes longer than all that is done with them."""
 _KINDS = frozenset({directory.STATIC_PREFIX, directory.MEMBERSHIP})
 _USER_SCHEMA = pl.Schema({"user_name": pl.String(), "subscriber_id": pl.String()})
 _IPV4_BLOCK_LENGTH = 120
@@ -125,6 +129,18 @@ class _Worker(MinuteJoin):
             self._send(owned, minute)
         return owned
 
+    def is_sent_apart(self, rows: pl.DataFrame) -> bool:
+        """Return whether most rows have a key of their own: owners are found for rows as well.
+
+        What is refused is counted by key, so that there must be no need to refuse anything.
+        """
+        if rows.height < _APART_ROWS_MIN:
+            return False
+        octets = max(rows[name].to_numpy().sum(dtype=float) for name in self.kind.sums)
+        if octets > USAGE_OCTETS_MAX:
+            return False
+        return key_sums.share_of_keys(rows, self.kind.key, ("hi", "lo")) > _APART_SHARE
+
     # -- bindings ------------------------------------------------------------------------------
 
     def take_bindings(self, rows: pl.DataFrame) -> None:
@@ -138,14 +154,15 @@ class _Worker(MinuteJoin):
 
     def _move(self, minute: int, before: Indexed, changed: pl.DataFrame) -> None:
         """Send the difference that changed bindings make to one joined minute."""
-        rows = touched_by(self.pages.joined(minute), changed)
+        rows = touched_by(self.pages.joined_rows(minute), changed)
+        rows = key_sums.add_up(rows, (*self.kind.key, "cause_at"), self.kind.sums)
         rows = self.plausible(rows, (), SUM_MAX)
         if rows.height == 0:
             return
         evidence = self.evidence(minute, rows, before.asked())
-        owned = rows.hstack(_in_words(owners_of(rows, minute, evidence)))
+        owned = rows.hstack(_in_words(owners_of(rows, minute, evidence), evidence.bindings))
         evidence = dataclasses.replace(evidence, bindings=self.bindings.index)
-        after = _in_words(owners_of(rows, minute, evidence))
+        after = _in_words(owners_of(rows, minute, evidence), evidence.bindings)
         moved = (owned["subscriber_id"] != after["subscriber_id"]) | (
             owned["session_id"] != after["session_id"]
         )
@@ -157,40 +174,41 @@ class _Worker(MinuteJoin):
     # -- what is sent --------------------------------------------------------------------------
 
     def _send(self, owned: pl.DataFrame, minute: int) -> int:
-        """Send page rows with their owner as usage; return how many usage rows that makes."""
+        """Send page rows with their owner as usage; return how many usage rows that makes.
+
+        Owners are text, or of the categories of the bindings' index.
+        """
         if not owned.height:
             return 0
         usage = usage_of(owned, minute)
-        in_words = pl.col("subscriber_id", "session_id", "traffic_class").cast(pl.String)
-        self.usage.append(usage.drop(PROVENANCE).with_columns(in_words))
+        self.usage.append(_in_words(usage.drop(PROVENANCE), self.bindings.index))
+        parts = owned
         if key_sums.is_one(owned["exporter"]):
             exporter = owned["exporter"].new_from_index(0, usage.height)
-            self.hours.add(minute, usage.with_columns(exporter))
-        else:
-            self.hours.add(minute, owned)
-        nobodys = owned.filter(pl.col("subscriber_id") == "")
+            parts = usage.with_columns(exporter)
+        hours = flow_hours.of_owned(parts)
+        if hours.height:
+            self.hours.add(minute, _in_words(hours, self.bindings.index))
+        is_nobodys = pl.col("subscriber_id") == ""
+        nobodys = owned.filter(is_nobodys)
         if nobodys.height:
             self.nobodys.append(_per_block(nobodys, minute))
-            self.counters["attribute_unattributed_rows"] += usage.filter(
-                pl.col("subscriber_id") == ""
-            ).height
+            self.counters["attribute_unattributed_rows"] += usage.filter(is_nobodys).height
         return usage.height
 
     def _usage_frame(self) -> pl.DataFrame:
         """Return all usage with the rating key of its minute."""
         usage = pl.concat(self.usage)
-        members = pl.Series("subscriber_id", list(self.directory.pool_members()), pl.String)
-        pairs = usage.select("subscriber_id", "minute").join(
-            members.to_frame(), on="subscriber_id", how="semi"
-        )
-        pairs = pairs.unique()
-        self.directory.members(pairs["subscriber_id"].unique())
-        keys = [self.directory.rating_key_at(*pair) for pair in pairs.iter_rows()]
-        keyed = pairs.with_columns(pl.Series("pool_key", keys, dtype=pl.String))
-        own = pl.when(pl.col("subscriber_id") == "").then(pl.lit(UNATTRIBUTED_PREFIX + SOURCE))
-        own_key = own.otherwise(pl.col("subscriber_id"))
-        return usage.join(keyed, on=["subscriber_id", "minute"], how="left").select(
-            pl.coalesce("pool_key", own_key).alias("rating_key"),
+        rating_key = pl.col("subscriber_id")
+        if self.nobodys:
+            own = pl.when(rating_key == "").then(pl.lit(UNATTRIBUTED_PREFIX + SOURCE))
+            rating_key = own.otherwise(rating_key)
+        keyed = self._pool_keys(usage)
+        if keyed.height:
+            usage = usage.join(keyed, on=["subscriber_id", "minute"], how="left")
+            rating_key = pl.coalesce("pool_key", rating_key)
+        return usage.select(
+            rating_key.alias("rating_key"),
             "subscriber_id",
             pl.lit(SOURCE).alias("source"),
             "session_id",
@@ -200,6 +218,19 @@ class _Worker(MinuteJoin):
             pl.lit(0, pl.Int64).alias("seconds"),
             "received_at",
         )
+
+    def _pool_keys(self, usage: pl.DataFrame) -> pl.DataFrame:
+        """Return subscriber_id, minute and pool_key of usage whose subscriber is in some pool."""
+        members = pl.Series("subscriber_id", list(self.directory.pool_members()), pl.String)
+        if not len(members):
+            return usage.clear().select("subscriber_id", "minute")
+        pairs = usage.select("subscriber_id", "minute").join(
+            members.to_frame(), on="subscriber_id", how="semi"
+        )
+        pairs = pairs.unique()
+        self.directory.members(pairs["subscriber_id"].unique())
+        keys = [self.directory.rating_key_at(*pair) for pair in pairs.iter_rows()]
+        return pairs.with_columns(pl.Series("pool_key", keys, dtype=pl.String))
 
     def result(self) -> StepResult:
         """Return what the step wants committed."""
@@ -215,8 +246,13 @@ class _Worker(MinuteJoin):
         )
 
 
-def _in_words(owners: pl.DataFrame) -> pl.DataFrame:
-    return owners.cast(pl.String)
+def _in_words(owned: pl.DataFrame, bindings: BindingIndex) -> pl.DataFrame:
+    """Return rows with what is of the categories of an index, or of others, as text."""
+    return owned.with_columns(
+        (bindings.words if column.dtype == bindings.names else key_sums.in_words)(column)
+        for column in owned.iter_columns()
+        if isinstance(column.dtype, pl.Categorical)
+    )
 
 
 def _per_block(nobodys: pl.DataFrame, minute: int) -> pl.DataFrame:

@@ -20,6 +20,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from rating import key_sums
@@ -72,7 +73,8 @@ class PageKind(NamedTuple):
 ATTRIBUTED = PageKind(PAGE_KEY, (*COUNTERS, *PROVENANCE), PAGE_SCHEMA, COUNTED_KEY)
 """The pages of the stage attribute."""
 
-USAGE_KEY = ("subscriber_id", "session_id", "traffic_class", "late_through_minute")
+OWNER = ("subscriber_id", "session_id")
+USAGE_KEY = (*OWNER, "traffic_class", "late_through_minute")
 """What rows of one minute add up to one row of usage."""
 
 BINDING_SCHEMA = pl.Schema(
@@ -132,23 +134,42 @@ def pages_of(
     """Return minute -> page of rows with the columns of FlowMinute, not yet added up."""
     if rows.height == 0:
         return {}
-    late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
-    octets = pl.col("octets_up") + pl.col("octets_down")
-    unknown = pl.when("rate_known").then(0).otherwise(octets).alias("octets_rate_unknown")
-    made = rows.with_columns(*_halves(rows), late.alias("late_through_minute"), unknown)
-    keyed = made.select(*(_cast(rows, *column) for column in kind.schema.items()), "minute")
-    minutes = keyed["minute"]
+    made = {column.name: column for column in rows.iter_columns()}
+    made["late_through_minute"] = _late_through_minute(rows, lateness_bound_ms)
+    made["octets_rate_unknown"] = _octets_rate_unknown(rows)
+    made |= {half.name: half for half in _halves(rows)}
+    keyed = pl.DataFrame(
+        [_cast(made[name], held).alias(name) for name, held in kind.schema.items()]
+    )
+    minutes = rows["minute"]
     if key_sums.is_one(minutes):
-        return {int(minutes[0]): keyed.drop("minute")}
-    pages = keyed.partition_by("minute", as_dict=True, include_key=False)
+        return {int(minutes[0]): keyed}
+    pages = keyed.with_columns(minutes).partition_by("minute", as_dict=True, include_key=False)
     return {minute: page for (minute,), page in sorted(pages.items())}
 
 
-def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
+def _late_through_minute(rows: pl.DataFrame, lateness_bound_ms: int) -> pl.Series:
+    """Return through which minute each row is late; rows received at once are looked at once."""
+    late = pl.max_horizontal(late_through(lateness_bound_ms), pl.col("minute"))
+    if key_sums.is_one(rows["received_at"]) and key_sums.is_one(rows["minute"]):
+        return rows.head(1).select(late).to_series().new_from_index(0, rows.height)
+    return rows.select(late).to_series()
+
+
+def _octets_rate_unknown(rows: pl.DataFrame) -> pl.Series:
+    if rows["rate_known"].all():
+        return pl.Series(np.zeros(rows.height, np.int64))
+    octets = pl.col("octets_up") + pl.col("octets_down")
+    return rows.select(pl.when("rate_known").then(0).otherwise(octets)).to_series()
+
+
+def _cast(column: pl.Series, kind: pl.DataType) -> pl.Series:
     """Return a column as it is in a page; text that is all one needs no look at every row."""
-    if name in rows.columns and rows[name].dtype != kind and key_sums.is_one(rows[name]):
-        return pl.lit(rows[name][0]).cast(kind).alias(name)
-    return pl.col(name).cast(kind)
+    if column.dtype == kind:
+        return column
+    if key_sums.is_one(column):
+        return column.head(1).cast(kind).new_from_index(0, len(column))
+    return column.cast(kind)
 
 
 def add_up(page: pl.DataFrame, kind: PageKind = ATTRIBUTED) -> pl.DataFrame:
@@ -200,26 +221,35 @@ def owners_of(addresses: pl.DataFrame, minute: int, evidence: Evidence) -> pl.Da
     addresses has the columns HOLDER_KEY; the answer has a row for each of its rows, in their order,
     with subscriber_id ("" for nobody) and session_id, of the categories of the bindings' names.
     """
+    names = evidence.bindings.names
     rest = addresses.select(HOLDER_KEY).with_row_index("row")
-    owners: list[pl.DataFrame] = []
+    nobody = int(pl.Series([""]).cast(names).to_physical()[0])
+    held = [np.full(addresses.height, nobody, np.uint32) for _ in OWNER]
+    is_open = np.ones(addresses.height, np.bool_)
     for name in evidence.order:
         if not rest.height:
             break
         found = _ASKED[name](rest, minute, evidence)
-        if found.height == rest.height == addresses.height:
-            return found.sort("row").drop("row")
+        if found.height == addresses.height and found["row"].is_sorted():
+            return found.drop("row")
         if found.height:
-            owners.append(found)
-            rest = rest.join(found, on="row", how="anti")
-    nobody = pl.lit("", pl.String).cast(evidence.bindings.names)
-    rest = rest.select("row", subscriber_id=nobody, session_id=nobody)
-    return pl.concat([*owners, rest]).sort("row").drop("row")
+            row = found["row"].to_numpy()
+            for column, owner in zip(held, OWNER, strict=True):
+                column[row] = found[owner].to_physical().to_numpy()
+            is_open[row] = False
+            rest = rest.filter(is_open[rest["row"].to_numpy()])
+    return pl.DataFrame(
+        [pl.Series(owner, column).cat.to(names) for owner, column in zip(OWNER, held, strict=True)]
+    )
 
 
 def _by_binding(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
     cells = [numbered[name].to_numpy() for name in ADDRESS]
     covered, found = evidence.bindings.owners(cells[0], cells[1], cells[2], minute)
-    return found.select(numbered["row"].gather(covered), "subscriber_id", "session_id")
+    row = numbered["row"]
+    if len(covered) < len(row):
+        row = row.gather(covered)
+    return found.insert_column(0, row)
 
 
 def _by_static_prefix(numbered: pl.DataFrame, minute: int, evidence: Evidence) -> pl.DataFrame:
@@ -298,5 +328,8 @@ def usage_of(owned: pl.DataFrame, minute: int) -> pl.DataFrame:
     add up to nothing, and has the sums of PROVENANCE.
     """
     usage = key_sums.add_up(owned, USAGE_KEY, (*COUNTERS, *PROVENANCE))
-    some = pl.any_horizontal(*(pl.col(name) != 0 for name in COUNTERS))
-    return usage.filter(some).with_columns(minute=pl.lit(minute, pl.Int64))
+    counted = [usage[name].to_numpy() != 0 for name in COUNTERS]
+    is_some = np.logical_or.reduce(counted)
+    if not is_some.all():
+        usage = usage.filter(is_some)
+    return usage.with_columns(minute=pl.lit(minute, pl.Int64))

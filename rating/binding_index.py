@@ -1,8 +1,9 @@
 """Whose an address was in a minute by session bindings, for many addresses at once.
 
-A part is a hash table in columns: rows lie in buckets of their masked prefix, so that a look costs
-a few reads however many bindings there are. The great part is made once and shared by all that
-follows; what changed since lies in a small one, and what is gone from the great one never holds.
+A part has a hash table in columns for each length of prefix: rows lie in buckets of their masked
+prefix, so that a look costs a few reads however many bindings there are. The great part is made
+once and shared by all that follows; what changed since lies in a small one, and what is gone from
+the great one never holds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rating.knots import MINUTE_MS
 
 Int64s = NDArray[np.int64]
 UInt64s = NDArray[np.uint64]
+Columns = list[UInt64s]
 
 _HALF = (1 << 64) - 1
 _FOREVER_AT = 1 << 62
@@ -30,34 +32,100 @@ def halves_of_mask(length: int) -> tuple[np.uint64, np.uint64]:
     return np.uint64(whole >> 64), np.uint64(whole & _HALF)
 
 
+class _Table:
+    """The bindings of one prefix length, with or without a port block, in buckets.
+
+    Places are row numbers of the columns of its part, from `offset` on.
+    """
+
+    def __init__(self, prefix: Columns, length: int, in_block: bool, offset: int) -> None:
+        """Lay out masked prefixes (hi, lo, port block); `order` says which is at each place."""
+        self.length, self.in_block, self.offset = length, in_block, offset
+        self._ends = [(column.min(), column.max()) for column in prefix[:2]]
+        # Most often one half tells all, IPv6 by the higher, IPv4 by the lower: then the number that
+        # is looked for is the prefix itself.
+        varied = [half for half, (least, greatest) in enumerate(self._ends) if least != greatest]
+        self._told_by = None if in_block or len(varied) > 1 else (*varied, 0)[0]
+        number, mix = self._numbers(prefix)
+        bits = max(4, len(number).bit_length() + 1)
+        self._shift = np.uint64(64 - bits)
+        bucket = (mix >> self._shift).astype(np.int64)
+        self._begin = np.zeros((1 << bits) + 1, np.int32)
+        np.cumsum(np.bincount(bucket, minlength=1 << bits), out=self._begin[1:])
+        self.order = np.argsort(bucket, kind="stable")
+        self._number = number[self.order]
+        self._prefix = [c[self.order] for c in prefix] if self._told_by is None else []
+
+    def _numbers(self, prefix: Columns) -> tuple[UInt64s, UInt64s]:
+        """Return what is compared, and what chooses the bucket."""
+        if self._told_by is not None:
+            number = prefix[self._told_by]
+            return number, mixed(number)
+        number = mixed(*prefix)
+        return number, number
+
+    def find(self, cells: Columns) -> Iterator[tuple[Int64s, Int64s]]:
+        """Yield (address numbers, places) of bindings that cover addresses, each address once."""
+        # No prefix of IPv6 is near an address of IPv4: it need not be looked for.
+        masks = halves_of_mask(self.length)
+        high = cells[0] & masks[0]
+        asked = _within(high, self._ends[0])
+        low = cells[1][asked] & masks[1]
+        near = _within(low, self._ends[1])
+        masked, asked = [high[asked[near]], low[near]], asked[near]
+        block = cells[2][asked] if self.in_block else np.zeros(len(asked), np.uint64)
+        prefix = [*masked, block]
+        number, mix = self._numbers(prefix)
+        bucket = (mix >> self._shift).astype(np.int64)
+        place, last = self._begin[bucket], self._begin[bucket + 1]
+        row = np.flatnonzero(place < last)
+        while row.size:
+            place, last, number, asked = place[row], last[row], number[row], asked[row]
+            hit = self._number[place] == number
+            if self._prefix:
+                # Different prefixes may have one number: what decides are the prefixes themselves.
+                prefix = [column[row] for column in prefix]
+                for held, sought in zip(self._prefix, prefix, strict=True):
+                    hit &= held[place] == sought
+            at = np.flatnonzero(hit)
+            yield asked[at], place[at].astype(np.int64) + self.offset
+            place += 1
+            row = np.flatnonzero(place < last)
+
+
+def _within(column: UInt64s, ends: tuple[np.uint64, np.uint64]) -> Int64s:
+    return np.flatnonzero((column >= ends[0]) & (column <= ends[1]))
+
+
 class _Part:
-    """Bindings in buckets; columns are in the order of the buckets."""
+    """Bindings in tables; columns are in the order of their places."""
 
     def __init__(self, table: pl.DataFrame) -> None:
         """Lay out a table (BINDING_SCHEMA); row numbers are those of the table."""
-        length = table["prefix_length"].to_numpy().astype(np.int64)
+        length = table["prefix_length"].to_numpy()
         port = table["port_block"].to_numpy().astype(np.int64).view(np.uint64)
-        kind = length * 2 + (port != 0)
         hi, lo = table["hi"].to_numpy(), table["lo"].to_numpy()
-        key = mixed(hi, lo, port, kind.view(np.uint64))
-        bits = max(4, int(table.height).bit_length())
-        self.shift = np.uint64(64 - bits)
-        bucket = (key >> self.shift).astype(np.int64)
-        self.begin = np.zeros((1 << bits) + 1, np.int32)
-        np.cumsum(np.bincount(bucket, minlength=1 << bits), out=self.begin[1:])
-        self.row = np.argsort(bucket, kind="stable").astype(np.int32)
-        self.key, self.hi, self.lo = key[self.row], hi[self.row], lo[self.row]
-        self.port, self.kind = port[self.row], kind[self.row].astype(np.int16)
-        self.since = table["valid_from_at"].to_numpy()[self.row]
+        # Addresses of IPv4 apart from those of IPv6: each is then told by one of its halves.
+        kind = (length * 2 + (port != 0)) * 2 + (hi == 0)
+        self.tables: list[_Table] = []
+        rows: list[Int64s] = [np.zeros(0, np.int64)]
+        offset = 0
+        for one in np.flatnonzero(np.bincount(kind)).tolist():
+            mine = np.flatnonzero(kind == one)
+            prefix = [column[mine] for column in (hi, lo, port)]
+            made = _Table(prefix, one // 4, one // 2 % 2 == 1, offset)
+            self.tables.append(made)
+            rows.append(mine[made.order])
+            offset += len(mine)
+            del made.order
+        self.row = np.concatenate(rows)
+        since = table["valid_from_at"].to_numpy()
         until = table["valid_until_at"].fill_null(_FOREVER_AT).to_numpy()
+        self.since = since[self.row]
         # What ends where it begins never holds, nor what was taken back.
-        self.until = np.where(until > table["valid_from_at"].to_numpy(), until, _NEVER_AT)[self.row]
+        self.until = np.where(until > since, until, _NEVER_AT)[self.row]
+        self.last_since = int(since.max(initial=_NEVER_AT))
         self.binding_id = table["binding_id"]
-        # No prefix of IPv6 is near an address of IPv4: the ends tell that it need not be asked.
-        self.kinds = [
-            (*divmod(int(one), 2), hi[kind == one].min(), hi[kind == one].max())
-            for one in np.unique(kind)
-        ]
 
     def find(
         self, hi: UInt64s, lo: UInt64s, port: UInt64s, until: Int64s, minute: int
@@ -67,28 +135,15 @@ class _Part:
         until is the instant per place before which it holds.
         """
         start, end = minute * MINUTE_MS, (minute + 1) * MINUTE_MS
-        for length, in_block, least, greatest in self.kinds:
-            mask_hi, mask_lo = halves_of_mask(length)
-            high = hi & mask_hi
-            asked = np.flatnonzero((high >= least) & (high <= greatest))
-            high, low = high[asked], lo[asked] & mask_lo
-            block = port[asked] if in_block else np.zeros(len(asked), np.uint64)
-            key = mixed(high, low, block, np.full(len(asked), length * 2 + in_block, np.uint64))
-            bucket = (key >> self.shift).astype(np.int64)
-            place, last = self.begin[bucket], self.begin[bucket + 1]
-            row = np.flatnonzero(place < last)
-            place, last = place[row], last[row]
-            while row.size:
-                hit = np.flatnonzero(self.key[place] == key[row])
-                at, who = place[hit], row[hit]
-                # Different prefixes may have one key: what decides are the prefixes themselves.
-                holds = (self.hi[at] == high[who]) & (self.lo[at] == low[who])
-                holds &= (self.port[at] == block[who]) & (self.kind[at] == length * 2 + in_block)
-                holds &= (self.since[at] < end) & (until[at] > start)
-                yield asked[who[holds]], at[holds], length
-                place = place + 1
-                goes_on = place < last
-                row, place, last = row[goes_on], place[goes_on], last[goes_on]
+        for table in self.tables:
+            for asked, place in table.find([hi, lo, port]):
+                holds = until[place] > start
+                if self.last_since >= end:
+                    holds &= self.since[place] < end
+                if holds.all():
+                    yield asked, place, table.length
+                else:
+                    yield asked[holds], place[holds], table.length
 
 
 class BindingIndex:
@@ -104,6 +159,7 @@ class BindingIndex:
         self._great = _Part(table)
         self._until = self._great.until
         self._great_who = self._owners_of(self._great, table)
+        self._words = self._words_of(self._great_who, self._great, table)
         self._set_small(table.clear())
 
     def changed(self, gone: Int64s, new: pl.DataFrame) -> BindingIndex:
@@ -113,7 +169,7 @@ class BindingIndex:
         """
         other = object.__new__(BindingIndex)
         other.names, other._great, other._great_who = self.names, self._great, self._great_who
-        other._until = self._until
+        other._until, other._words = self._until, self._words
         if len(gone):
             is_gone = np.zeros(len(self._until), np.bool_)
             is_gone[gone] = True
@@ -131,6 +187,30 @@ class BindingIndex:
         named = table.select(pl.col("subscriber_id", "session_id").cast(self.names))
         return named[part.row]
 
+    @staticmethod
+    def _words_of(who: pl.DataFrame, part: _Part, table: pl.DataFrame) -> pl.Series:
+        """Return the name of each number of `names`, null where no row of the table has it."""
+        words = pl.concat([table["subscriber_id"], table["session_id"]], rechunk=True)
+        number = np.concatenate([column.to_physical().to_numpy() for column in who.iter_columns()])
+        some_row = np.full(int(number.max(initial=0)) + 1, -1, np.int64)
+        some_row[number] = np.concatenate([part.row, part.row + table.height])
+        rows = pl.Series("row", some_row)
+        return words.gather(rows.set(rows < 0, None))
+
+    def words(self, owners: pl.Series) -> pl.Series:
+        """Return a column of `names` as text: a look per row, where a cast takes twenty times that.
+
+        Names that came after the index was made are cast.
+        """
+        number = owners.to_physical().to_numpy()
+        in_reach = np.minimum(number, max(0, len(self._words) - 1))
+        words = self._words.gather(in_reach) if len(self._words) else owners.cast(pl.String)
+        if int(number.max(initial=0)) < len(self._words) and not words.null_count():
+            return words.alias(owners.name)
+        absent = np.flatnonzero((number != in_reach) | words.is_null().to_numpy())
+        words = words.scatter(absent, owners.gather(absent).cast(pl.String))
+        return words.alias(owners.name)
+
     def owners(
         self, hi: UInt64s, lo: UInt64s, port_block: Int64s, minute: int
     ) -> tuple[Int64s, pl.DataFrame]:
@@ -146,6 +226,9 @@ class BindingIndex:
             holds_until = part.until if until is None else until
             for asked, place, length in part.find(hi, lo, port, holds_until, minute):
                 found, known = place + offset, best[asked]
+                if (known < 0).all():
+                    best[asked], best_length[asked] = found, length
+                    continue
                 since, since_known = self._since[found], self._since[known]
                 better = (known < 0) | (since > since_known)
                 same = ~better & (since == since_known)
@@ -157,7 +240,7 @@ class BindingIndex:
                 best[asked[better]] = found[better]
                 best_length[asked[better]] = length
         covered = np.flatnonzero(best >= 0)
-        return covered, self._who[best[covered]]
+        return covered, self._who[best if len(covered) == len(best) else best[covered]]
 
     def _ids(self, found: Int64s) -> NDArray[np.object_]:
         former = len(self._until)

@@ -45,6 +45,19 @@ def summed(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return key_sums.add_up(pl.concat(frames, rechunk=True), KEY, SUMS).select(SCHEMA.names())
 
 
+def of_owned(owned: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per subscriber and exporter of rows with their owner (SCHEMA), as they name.
+
+    What is nobody's is left out; text may be of categories.
+    """
+    octets = (pl.col("octets_up") + pl.col("octets_down")).alias("octets")
+    mine = owned.select(*(octets if name == "octets" else name for name in SCHEMA))
+    is_known = mine.select(pl.col("subscriber_id") != "").to_series()
+    if not is_known.all():
+        mine = mine.filter(is_known)
+    return summed([mine])
+
+
 class FlowHours:
     """The hours as one step sees them; an hour is over once all its minutes were joined."""
 
@@ -54,14 +67,9 @@ class FlowHours:
         self._over = over_before_hour
         self._added: dict[int, list[pl.DataFrame]] = {}
 
-    def add(self, minute: int, owned: pl.DataFrame) -> None:
-        """Add page rows of a minute with their owner; what is nobody's is left out."""
-        mine = owned.filter(pl.col("subscriber_id") != "")
-        if mine.height:
-            octets = (pl.col("octets_up") + pl.col("octets_down")).alias("octets")
-            rows = summed([mine.with_columns(octets).select(SCHEMA.names())])
-            in_words = pl.col(KEY).cast(pl.String)
-            self._added.setdefault(minute, []).append(rows.with_columns(in_words))
+    def add(self, minute: int, rows: pl.DataFrame) -> None:
+        """Add rows of a minute (SCHEMA)."""
+        self._added.setdefault(minute, []).append(rows)
 
     def result(self) -> tuple[list[Put | Delete], list[FlowHour]]:
         """Return the changes of the state, and the rows of the hours that are over."""

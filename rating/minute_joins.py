@@ -63,19 +63,44 @@ class MinuteJoin(abc.ABC):
                 self._join(minute)
 
     def _join(self, minute: int) -> None:
-        parts = self.pages.take_waiting(minute)
+        parts = self.pages.waiting(minute)
         fresh = self.fresh.pop(minute, None)
         if fresh is not None:
             parts.append(fresh)
         rows = pl.concat(parts, rechunk=True)
+        del parts
         self.counters[f"{self.name}_rows"] += rows.height
         if self.pages.is_joined(minute):
             self.counters[f"{self.name}_late_rows"] += rows.height
         limited = self.kind.limited or self.kind.key
-        page = add_up(self.plausible(rows, limited, self.page_octets_limit), self.kind)
+        page = self.plausible(rows, limited, self.page_octets_limit)
+        is_apart = self.is_sent_apart(page)
+        if not is_apart:
+            page = add_up(page, self.kind)
+        is_kept = (minute + 1) * MINUTE_MS >= self.horizon_at
+        if is_apart and is_kept and page.height == rows.height:
+            self._send_as_told(page, minute, fresh)
+            return
+        del rows
+        self.pages.drop_waiting(minute)
         sent = self.send(page, minute)
-        if sent.height and (minute + 1) * MINUTE_MS >= self.horizon_at:
+        if sent.height and is_kept:
             self.pages.add_joined(minute, sent.select(self.kind.schema.names()))
+
+    def _send_as_told(self, page: pl.DataFrame, minute: int, fresh: pl.DataFrame | None) -> None:
+        """Send rows that waited, and fresh ones, and keep those that waited as they are stored."""
+        sent = self.send(page, minute)
+        if sent.height < page.height:
+            self.pages.drop_waiting(minute)
+            fresh = sent.select(self.kind.schema.names())
+        else:
+            self.pages.join_waiting(minute)
+        if fresh is not None and fresh.height:
+            self.pages.add_joined(minute, fresh)
+
+    def is_sent_apart(self, rows: pl.DataFrame) -> bool:
+        """Return whether rows of one key may be sent, and kept, without being added up before."""
+        return False
 
     def plausible(self, rows: pl.DataFrame, key: Sequence[str], limit: int) -> pl.DataFrame:
         """Return the rows whose sums by key are within a limit; the others are never sent."""

@@ -1,7 +1,8 @@
 """Pages and other frames as octets of the state: Arrow IPC, large ones without what says nothing.
 
 A large frame is two Arrow streams: one row of what all its rows have in common, and the columns
-that vary, whole numbers in as few octets as they need, high ones as the distance from the least.
+that vary, whole numbers in as few octets as they need, high ones as the distance from the least,
+few names as their number in a list that the row has.
 Frames that older versions wrote are read as before.
 """
 
@@ -14,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.ipc  # pa.ipc is there once it was imported
 
-from rating.key_sums import is_one
+from rating.key_sums import few_words, is_one
 
 _DEFAULTS: dict[str, Any] = {
     "user_name": "",
@@ -46,6 +47,9 @@ def encode_page(page: pl.DataFrame) -> bytes:
                 common.append(pl.Series(column.name, [least], column.dtype))
                 column = column - least
             varied.append(column.shrink_dtype())
+        elif (told := _by_name(column)) is not None:
+            common.append(told[0])
+            varied.append(told[1])
         else:
             varied.append(column)
     if not varied:
@@ -53,6 +57,15 @@ def encode_page(page: pl.DataFrame) -> bytes:
     head = _stream(pl.DataFrame(common))
     size = len(head).to_bytes(4, "big")
     return b"".join((_IN_TWO, size, head, _large_stream(pl.DataFrame(varied))))
+
+
+def _by_name(column: pl.Series) -> tuple[pl.Series, pl.Series] | None:
+    """Return the names of a column of few categories, as a row, and numbers of them: an octet."""
+    found = few_words(column) if isinstance(column.dtype, pl.Categorical) else None
+    if found is None:
+        return None
+    words, number = found
+    return pl.Series(column.name, [words]), pl.Series(column.name, number)
 
 
 def _stream(frame: pl.DataFrame) -> bytes:
@@ -91,5 +104,8 @@ def _column(name: str, kind: pl.DataType, is_varied: bool, common: dict[str, Any
     if not is_varied:
         value = common[name] if name in common else _DEFAULTS[name]
         return pl.lit(value).cast(kind).alias(name)
+    if isinstance(common.get(name), list):
+        names = pl.lit(pl.Series(common[name], dtype=pl.String)).cast(kind)
+        return names.gather(pl.col(name)).alias(name)
     column = pl.col(name).cast(kind)
     return column + pl.lit(common[name], dtype=kind) if name in common else column

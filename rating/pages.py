@@ -17,6 +17,8 @@ from rating.ports import Delete, Put, StateView
 
 CHUNKS_MIN = 8
 """Chunks of one kind that a page may have before they are merged."""
+_STAYING_ROWS = 8_192
+"""Chunks that waited, of so many rows and more, need not be made one when they are joined."""
 
 
 class Chunk(NamedTuple):
@@ -72,22 +74,38 @@ class Pages:
 
     def joined(self, minute: int) -> pl.DataFrame:
         """Return the joined rows of a minute, one per page key."""
+        return add_up(self.joined_rows(minute), self._kind)
+
+    def joined_rows(self, minute: int) -> pl.DataFrame:
+        """Return the joined rows of a minute, of one page key maybe several."""
         page = self._minutes.get(minute, Page())
         frames = [self._read(minute, chunk.number) for chunk in page.joined]
-        if not frames:
-            return pl.DataFrame(schema=self._kind.schema)
-        return add_up(pl.concat(frames), self._kind)
+        return pl.concat(frames) if frames else pl.DataFrame(schema=self._kind.schema)
 
-    def take_waiting(self, minute: int) -> list[pl.DataFrame]:
-        """Remove and return what waits to be joined."""
-        page = self._minutes.get(minute)
-        if page is None or not page.waiting:
-            return []
-        frames = [self._read(minute, chunk.number) for chunk in page.waiting]
+    def waiting(self, minute: int) -> list[pl.DataFrame]:
+        """Return what waits to be joined."""
+        page = self._minutes.get(minute, Page())
+        return [self._read(minute, chunk.number) for chunk in page.waiting]
+
+    def drop_waiting(self, minute: int) -> None:
+        """Forget what waits to be joined."""
+        page = self._minutes.get(minute, Page())
         for chunk in page.waiting:
             self._drop_chunk(minute, chunk.number)
-        self._set(minute, page._replace(waiting=()))
-        return frames
+        if page.waiting:
+            self._set(minute, page._replace(waiting=()))
+
+    def join_waiting(self, minute: int) -> None:
+        """Keep what waited as joined: chunks stay what they are, or are one if they are small."""
+        page = self._minutes.get(minute, Page())
+        count = sum(chunk.rows for chunk in page.waiting)
+        if count >= len(page.waiting) * _STAYING_ROWS:
+            joined = (*page.joined, *page.waiting)
+            self._set(minute, page._replace(joined=joined, waiting=()))
+            return
+        rows = pl.concat(self.waiting(minute))
+        self.drop_waiting(minute)
+        self.add_joined(minute, rows)
 
     def add_waiting(self, minute: int, rows: pl.DataFrame) -> None:
         """Keep rows of the kind until their minute is joined."""

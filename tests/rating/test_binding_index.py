@@ -149,3 +149,18 @@ def test_the_numbers_of_names_go_on_over_changes() -> None:
     index = BindingIndex(table)
     other = index.changed(np.zeros(0, np.int64), table.with_columns(binding_id=pl.lit("other")))
     assert other.names == index.names
+
+
+def test_owners_in_words_are_what_a_cast_says() -> None:
+    for seed in range(10):
+        chance = random.Random(seed)
+        rows = standing([drawn(chance, n) for n in range(chance.choice([0, 1, 80]))])
+        table = bindings_of(frame_of(SessionBinding, rows))
+        first = BindingIndex(table)
+        late = bindings_of(frame_of(SessionBinding, [binding("s-9", "10.0.0.1", "10:00:00")]))
+        index = first.changed(np.zeros(0, np.int64), late)
+        names = [*table["subscriber_id"], *table["session_id"], "", "s-9", "who came later"] * 2
+        owners = pl.Series("who", chance.sample(names, len(names))).cast(index.names)
+        for asked in (owners, owners[:1], owners.clear()):
+            assert index.words(asked).equals(asked.cast(pl.String))
+            assert index.words(asked).name == "who"

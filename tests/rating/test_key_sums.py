@@ -96,3 +96,34 @@ def test_keys_that_mix_alike_are_not_taken_for_one(monkeypatch: pytest.MonkeyPat
 
 def test_without_rows_there_is_no_key() -> None:
     assert key_sums.add_up(frame_of(random.Random(1), 0, wide=False), KEY, SUMS).height == 0
+
+
+@pytest.mark.parametrize("few", [1, 3, 255, 300])
+def test_categories_in_words_are_what_a_cast_says(few: int) -> None:
+    chance = random.Random(few)
+    text = pl.Series([f"class {chance.randrange(few)}" for _ in range(2_000)])
+    column = text.cast(pl.Categorical(pl.Categories.random()))
+    assert key_sums.in_words(column).equals(text)
+    assert key_sums.in_words(column.clear()).equals(text.clear())
+    found = key_sums.few_words(column)
+    assert (found is None) == (few == 300)
+    if found is not None:
+        assert found[0].gather(found[1]).equals(text)
+
+
+@pytest.mark.parametrize("high", [1, 1 << 40, (1 << 64) - 1])
+def test_places_are_sorted_with_their_rows(high: int) -> None:
+    chance = np.random.default_rng(3)
+    place = chance.integers(0, high, 3_000, np.uint64, endpoint=True)
+    ordered, row = key_sums._ordered(place)
+    assert (ordered == np.sort(place)).all()
+    assert (place[row] == ordered).all()
+    assert sorted(row.tolist()) == list(range(3_000))
+
+
+def test_the_share_of_keys_is_about_that_of_all_rows() -> None:
+    for keys, share in ((10**9, 1.0), (20_000, 0.2)):
+        chance = np.random.default_rng(keys)
+        frame = pl.DataFrame({"hi": chance.integers(0, keys, 100_000, np.uint64)})
+        assert key_sums.share_of_keys(frame, ("hi",), ("hi",)) == pytest.approx(share, abs=0.05)
+    assert key_sums.share_of_keys(frame.clear(), ("hi",), ("hi",)) == 1
