@@ -188,9 +188,7 @@ class Decoding:
         # A local name: whoever keeps `self.note` in `self` keeps the batch until Python looks for
         # cycles, and a hundred megabytes of such batches with it.
         names = ApplicationNames(sessions, config, self.note)
-        announcing = names.watch(
-            (group for groups in announced for group in groups), data.rows
-        )
+        announcing = names.watch((group for groups in announced for group in groups), data.rows)
         begun = begins_at(sessions, rows, sets)
         timelines = learn_sampling(sessions, announcing, data.rows, config, self.note, begun)
         commit_templates(sessions, learned)
