@@ -92,7 +92,7 @@ class WorkerConfig:
     of late rows costs about as much as one of twice as many."""
     state_cache_entries_max: int = 400_000
     """Decoded state values kept in memory per task; the rest is read from PostgreSQL."""
-    mark_interval_milliseconds: int = 2_000
+    mark_interval_milliseconds: int = 1_000
     """How often "received through T" is passed on behind the outputs, where it has moved."""
     idle_interval_milliseconds: int = 200
     """How often a worker without messages looks for rows that the API has appended."""
