@@ -14,7 +14,7 @@ import socket
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.adapters.many_messages import MESSAGE, VECTOR, message_calls, takes_many
+from collectors.adapters.many_messages import message_calls, messages_over, takes_many
 from collectors.adapters.sockets import DATAGRAM_OCTETS_MAX, to_address
 
 _NAME_OCTETS = 28
@@ -39,14 +39,7 @@ class Bursts:
         self._slots = np.empty((datagrams_max, _SLOT_OCTETS), np.uint8)
         self._views = [slot.data[:DATAGRAM_OCTETS_MAX] for slot in self._slots]
         self._names = np.zeros((datagrams_max, _NAME_OCTETS), np.uint8)
-        self._messages = np.zeros(datagrams_max, MESSAGE)
-        self._vectors = np.zeros(datagrams_max, VECTOR)
-        numbers = np.arange(datagrams_max, dtype=np.uintp)
-        self._vectors["at"] = self._slots.ctypes.data + _SLOT_OCTETS * numbers
-        self._vectors["octets"] = DATAGRAM_OCTETS_MAX
-        self._messages["name_at"] = self._names.ctypes.data + _NAME_OCTETS * numbers
-        self._messages["vectors_at"] = self._vectors.ctypes.data + VECTOR.itemsize * numbers
-        self._messages["vectors"] = 1
+        self._messages, self._vectors = messages_over(self._slots, DATAGRAM_OCTETS_MAX, self._names)
         self._messages_at = self._messages.ctypes.data
         self._lengths = self._messages["octets"]
         calls = message_calls() if takes_many(opened) else None

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.adapters.many_messages import MESSAGE, VECTOR, message_calls, takes_many
+from collectors.adapters.many_messages import MESSAGE, message_calls, messages_over, takes_many
 from collectors.adapters.sockets import to_address
 
 _MESSAGES_PER_CALL_MAX = 64
@@ -218,25 +218,18 @@ class _Messages:
 
     def __init__(self, datagram_octets: int) -> None:
         count = _MESSAGES_PER_CALL_MAX
-        self.headers = np.zeros(count, MESSAGE)
-        self._vectors = np.zeros(count, VECTOR)
-        rows = np.zeros(count * _ROW_OCTETS, np.uint8)
-        payloads = np.zeros(count * datagram_octets, np.uint8)
-        numbers = np.arange(count, dtype=np.uintp)
+        rows = np.zeros((count, _ROW_OCTETS), np.uint8)
+        payloads = np.zeros((count, datagram_octets), np.uint8)
+        self.headers, self._vectors = messages_over(payloads, datagram_octets, rows)
         self._payloads_at = payloads.ctypes.data
-        self._vectors["at"] = self._payloads_at + datagram_octets * numbers
-        self._vectors["octets"] = datagram_octets
-        self.headers["name_at"] = rows.ctypes.data + _ROW_OCTETS * numbers
         self.headers["name_octets"] = _NAME_OCTETS
         self.headers["control_at"] = self.headers["name_at"] + np.uintp(_NAME_OCTETS)
         self.headers["control_octets"] = _ANCILLARY_OCTETS
-        self.headers["vectors_at"] = self._vectors.ctypes.data + VECTOR.itemsize * numbers
-        self.headers["vectors"] = 1
         self.headers_at = self.headers.ctypes.data
         # The views keep the arrays, and the arrays do not move.
         self.header_octets = self.headers.view(np.uint8).data
-        self.rows = rows.data
-        self.payloads = payloads.data
+        self.rows = rows.reshape(-1).data
+        self.payloads = payloads.reshape(-1).data
 
     def put(self, answers: Sequence[tuple[bytes, Source]]) -> None:
         """Make the first messages those of answers, payloads one behind the other."""

@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 VECTOR = np.dtype([("at", np.uintp), ("octets", np.uintp)])
 MESSAGE = np.dtype(
@@ -19,6 +20,24 @@ MESSAGE = np.dtype(
     align=True,
 )
 """struct iovec and struct mmsghdr as the kernel has them (recvmmsg(2))."""
+
+
+def messages_over(
+    payloads: NDArray[np.uint8], payload_octets: int, names: NDArray[np.uint8]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return headers (MESSAGE) and vectors (VECTOR) with a message for each row, [n, octets].
+
+    A payload takes the first payload_octets of its row; the octets of names are not set. The
+    headers point to the other three arrays, which must live as long.
+    """
+    numbers = np.arange(len(payloads), dtype=np.uintp)
+    vectors, headers = np.zeros(len(payloads), VECTOR), np.zeros(len(payloads), MESSAGE)
+    vectors["at"] = payloads.ctypes.data + payloads.strides[0] * numbers
+    vectors["octets"] = payload_octets
+    headers["name_at"] = names.ctypes.data + names.strides[0] * numbers
+    headers["vectors_at"] = vectors.ctypes.data + VECTOR.itemsize * numbers
+    headers["vectors"] = 1
+    return headers, vectors
 
 
 @functools.cache

@@ -187,14 +187,10 @@ class _Listener:
         repeated: list[tuple[bytes, Source]] = []
         for datagram, source in received:
             judged = self._server.handle(datagram, source.address, source.port, now)
-            if isinstance(judged, Accepted):
-                group.append((judged, source))
-            elif isinstance(judged, Refused):
+            if isinstance(judged, Refused):
                 self._refuse(judged, source.address, source.port, now)
-            else:
-                self._counters.add("radius_duplicate_packets")
-                if judged.response is not None:
-                    repeated.append((judged.response, source))
+            elif (response := self._take(judged, source, group)) is not None:
+                repeated.append((response, source))
         self._send(opened, repeated)
         self._counters.add("radius_received_packets", len(received))
         return len(received)
@@ -218,13 +214,10 @@ class _Listener:
                 continue
             secured = Secured(connection.names, connection.number)
             judged = self._server.handle(packet, connection.address, connection.port, now, secured)
-            if isinstance(judged, Accepted):
-                group.append((judged, connection))
-                continue
-            if isinstance(judged, Duplicate):
-                self._counters.add("radius_duplicate_packets")
-                if judged.response is not None:
-                    self._send_secured(connection, judged.response)
+            if not isinstance(judged, Refused):
+                response = self._take(judged, connection, group)
+                if response is not None:
+                    self._send_secured(connection, response)
                 continue
             self._refuse(judged, connection.address, connection.port, now)
             is_stranger = not self._server.clients.secured(connection.names, connection.address)
@@ -233,6 +226,16 @@ class _Listener:
                 self._connections.close(connection, judged.reason)
         self._counters.add("radius_received_packets", len(messages))
         return len(messages)
+
+    def _take(
+        self, judged: Accepted | Duplicate, peer: Source | Connection, group: list[_Waiting]
+    ) -> bytes | None:
+        """Put a new request into the group; return the kept answer to a known one, if any."""
+        if isinstance(judged, Accepted):
+            group.append((judged, peer))
+            return None
+        self._counters.add("radius_duplicate_packets")
+        return judged.response
 
     def _refuse(self, refused: Refused, address: bytes, port: int, now: int) -> None:
         self._counters.add("radius_refused_packets", 1, refused.reason)

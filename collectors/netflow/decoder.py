@@ -42,7 +42,8 @@ from collectors.netflow.sampling import Timeline
 from collectors.netflow.sequence import advance_all
 from collectors.netflow.sessions import Origin, Sessions, note_arrivals
 from collectors.netflow.sets import Sets, walk_sets
-from collectors.netflow.skew import measure
+from collectors.netflow.skew import goes_on, measure
+from collectors.netflow.state import Clock
 from collectors.netflow.templates import IPFIX, V1
 from collectors.netflow.texts import Applications, user_names
 from collectors.netflow.volume import VolumeRules, fill_volume
@@ -279,29 +280,28 @@ class Decoding:
         """Move the measure of each exporter's clock on, and write what its datagrams are off."""
         limit_ms = self.config.clock_skew_limit_seconds * 1000
         offsets = (rows.export_at - rows.received_at)[runs.place]
-        greatest, least = (runs.reduce(each, offsets) for each in (np.maximum, np.minimum))
+        ends = zip(*(runs.reduce(each, offsets) for each in (np.minimum, np.maximum)), strict=True)
         newest = runs.reduce(np.maximum, rows.received_at[runs.place] // 60_000)
-        for run, (session, hour) in enumerate(zip(runs.session, runs.hour, strict=True)):
+        told = zip(runs.session, runs.hour, ends, newest, strict=True)
+        for run, (session, hour, end, minute) in enumerate(told):
             before = self.sessions.progress[session]
-            clock = before.clock
-            is_right = max(greatest[run], -least[run]) <= limit_ms
-            if is_right and clock.samples and newest[run] <= clock.minute:
-                # As most often: the minute goes on, and nothing is to be taken off.
-                if greatest[run] > clock.sample:
-                    clock = dataclasses.replace(clock, sample=greatest[run])
-                    self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
-                self._heard(session, hour).clock_skew_ms = clock.skew
-                continue
-            place = runs.datagrams(run)
-            received_at = rows.received_at[place]
-            clock, skew = measure(clock, rows.export_at[place] - received_at, received_at, limit_ms)
-            self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
+            clock = goes_on(before.clock, end, minute, limit_ms)
+            if clock is None:
+                clock = self._measured(rows, runs.datagrams(run), before.clock, limit_ms)
+            if clock is not before.clock:
+                self.sessions.progress[session] = dataclasses.replace(before, clock=clock)
             self._heard(session, hour).clock_skew_ms = clock.skew
-            rows.skew[place] = skew
-            wrong = place[skew != 0]
-            for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
-                if count:
-                    self.note(number, "clock_corrected", count)
+
+    def _measured(self, rows: Rows, place: Int64s, clock: Clock, limit_ms: int) -> Clock:
+        """Return the clock after some datagrams of its session, and write what they are off."""
+        received_at = rows.received_at[place]
+        clock, skew = measure(clock, rows.export_at[place] - received_at, received_at, limit_ms)
+        rows.skew[place] = skew
+        wrong = place[skew != 0]
+        for number, count in enumerate(np.bincount(rows.origin[wrong]).tolist()):
+            if count:
+                self.note(number, "clock_corrected", count)
+        return clock
 
     def _heard(self, session: int, hour: int) -> Heard:
         """Return what is known of a session in an hour, to be added to."""

@@ -169,11 +169,9 @@ class AccountingServer:
             return Refused("wrong_secret")
         identifier = datagram[1]
         key = (*source, identifier, authenticator)
-        if received_at >= self._expires_at:
-            self._expire(received_at)
-        remembered = self._recent.get(key)
-        if remembered is not None:
-            return Duplicate(remembered[1])
+        repeated = self._repeated(key, received_at)
+        if repeated is not None:
+            return repeated
         self._remember(key, received_at, None)
         packet = AccountingPacket(received_at, nas_id, *source, datagram)
         self.clocks.note(packet)
@@ -213,11 +211,9 @@ class AccountingServer:
         # Over a connection a request is known within that alone (RFC 6613 §2.6.1).
         sender = source_port if secured is None else secured.connection
         key = (source_address, sender, request.identifier, request.authenticator)
-        if received_at >= self._expires_at:
-            self._expire(received_at)
-        remembered = self._recent.get(key)
-        if remembered is not None:
-            return Duplicate(remembered[1])
+        repeated = self._repeated(key, received_at)
+        if repeated is not None:
+            return repeated
         packet = None
         if request.code == ACCOUNTING_REQUEST:
             self._remember(key, received_at, None)
@@ -253,6 +249,13 @@ class AccountingServer:
     def abandon(self, accepted: Accepted) -> None:
         """Forget a request that could not be made durable."""
         self._recent.pop(accepted.key, None)
+
+    def _repeated(self, key: RequestKey, received_at: int) -> Duplicate | None:
+        """Return a request as a known one, with its answer if it has one, None where it is new."""
+        if received_at >= self._expires_at:
+            self._expire(received_at)
+        remembered = self._recent.get(key)
+        return None if remembered is None else Duplicate(remembered[1])
 
     def _remember(self, key: RequestKey, received_at: int, response: bytes | None) -> None:
         if not self._recent:
