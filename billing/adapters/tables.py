@@ -5,6 +5,9 @@ BIGINT milliseconds since 1970 UTC; a local day (`*_on`) is ISO text; JSON is ca
 hash over it stays a hash over what is stored. Ids are text made of business keys. Rows that the
 stages write take their columns and keys from `rating.rows`, where they are defined.
 
+What belongs to one area alone (payments, discounts, cable TV, …) has a module of its own,
+`billing.adapters.*_tables`, named in `AREAS`, so that `metadata` is whole.
+
 Writers (DESIGN §5): `web` writes branches to pools, keys, requests and payments (with their
 invoice's state), and releases held drafts; `engine` writes what
 `rating.rows` defines; `office` writes invoices, commands and notifications; the ledger is
@@ -13,8 +16,7 @@ append-only and may be written by web and office.
 
 from __future__ import annotations
 
-import dataclasses
-import typing
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy import (
@@ -24,7 +26,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -32,70 +33,22 @@ from sqlalchemy import (
     true,
 )
 
+from billing.adapters.columns import (
+    key_column,
+    metadata,
+    number_column,
+    optional_number,
+    record_columns,
+    reference_column,
+    text_column,
+)
 from rating import rows
 from rating.records import DirectoryEntry
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-"""All tables below; `infra.migrate` brings a database to exactly this."""
-
-_TYPES: dict[Any, Any] = {int: BigInteger, str: Text, bool: Boolean}
-
-
-def _key(name: str) -> Column[Any]:
-    """Return a text column of the primary key."""
-    return Column(name, Text, primary_key=True)
-
-
-def _text(name: str, *, default: str | None = None) -> Column[Any]:
-    """Return a text column that is never null; `default` also fills rows written without it."""
-    return Column(name, Text, nullable=False, server_default=default)
-
-
-def _number(name: str, *, default: str | None = None) -> Column[Any]:
-    """Return a 64-bit signed integer column that is never null."""
-    return Column(name, BigInteger, nullable=False, server_default=default)
-
-
-def _maybe(name: str) -> Column[Any]:
-    """Return a 64-bit signed integer column that may be null (not yet, or without end)."""
-    return Column(name, BigInteger)
-
-
-def _reference(name: str, target: str, *, nullable: bool = False) -> Column[Any]:
-    """Return a text column that names a row of another table (``table.column``)."""
-    return Column(name, Text, ForeignKey(target), nullable=nullable)
-
-
-def _record_columns(record: type, keys: tuple[str, ...]) -> list[Column[Any]]:
-    """Return the columns of a record class, in field order; `keys` are the primary key."""
-    columns: list[Column[Any]] = []
-    hints = typing.get_type_hints(record)
-    for field in dataclasses.fields(record):
-        arguments = typing.get_args(hints[field.name])
-        scalar = next((a for a in arguments if a is not type(None)), hints[field.name])
-        columns.append(
-            Column(
-                field.name,
-                _TYPES[scalar],
-                primary_key=field.name in keys,
-                autoincrement=False,
-                nullable=type(None) in arguments,
-            )
-        )
-    return columns
 
 
 def _row_table(name: str, row: type, *more: Any) -> Table:
     """Return the table of a class of `rating.rows`."""
-    return Table(name, metadata, *_record_columns(row, rows.KEYS[row]), *more)
+    return Table(name, metadata, *record_columns(row, rows.KEYS[row]), *more)
 
 
 # Whom we serve ---------------------------------------------------------------------------------
@@ -103,33 +56,33 @@ def _row_table(name: str, row: type, *more: Any) -> Table:
 branch = Table(
     "branch",
     metadata,
-    _key("branch_id"),
-    _text("name"),
-    _text("timezone"),
-    _text("currency"),
-    _text("invoice_prefix"),
-    _text("language"),
-    _text("address", default=""),
-    _text("tax_number", default=""),
-    _text("phone", default=""),
-    _text("email", default=""),
+    key_column("branch_id"),
+    text_column("name"),
+    text_column("timezone"),
+    text_column("currency"),
+    text_column("invoice_prefix"),
+    text_column("language"),
+    text_column("address", default=""),
+    text_column("tax_number", default=""),
+    text_column("phone", default=""),
+    text_column("email", default=""),
 )
 """An office of the ISP: its time zone makes the days, its prefix the invoice numbers."""
 
 account = Table(
     "account",
     metadata,
-    _key("account_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _text("name"),
-    _text("kind"),
-    _text("email"),
-    _text("phone"),
-    _number("created_at"),
-    _text("address", default=""),
-    _text("cycle", default="monthly"),
-    _number("anchor_day", default="1"),
-    _number("anchor_month", default="1"),
+    key_column("account_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("name"),
+    text_column("kind"),
+    text_column("email"),
+    text_column("phone"),
+    number_column("created_at"),
+    text_column("address", default=""),
+    text_column("cycle", default="monthly"),
+    number_column("anchor_day", default="1"),
+    number_column("anchor_month", default="1"),
     Index(None, "branch_id", "account_id"),
 )
 """Who owes: kind is ``person`` or ``company``; cycle and anchors make its billing periods."""
@@ -137,25 +90,25 @@ account = Table(
 plan = Table(
     "plan",
     metadata,
-    _key("plan_id"),
+    key_column("plan_id"),
     Column("version", BigInteger, primary_key=True, autoincrement=False),
-    _reference("branch_id", "branch.branch_id"),
-    _text("name"),
-    _text("document"),
-    _number("valid_from_at"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("name"),
+    text_column("document"),
+    number_column("valid_from_at"),
 )
 """A rate plan; a version never changes. document is `rating.plans.Plan` as JSON."""
 
 subscriber = Table(
     "subscriber",
     metadata,
-    _key("subscriber_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _reference("account_id", "account.account_id"),
-    _text("user_name"),
-    _text("name"),
-    _text("status"),
-    _number("created_at"),
+    key_column("subscriber_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    reference_column("account_id", "account.account_id"),
+    text_column("user_name"),
+    text_column("name"),
+    text_column("status"),
+    number_column("created_at"),
     Index(None, "branch_id", "subscriber_id"),
     Index(None, "account_id"),
     Index(None, "status"),
@@ -166,10 +119,10 @@ subscriber = Table(
 pool = Table(
     "pool",
     metadata,
-    _key("pool_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _reference("account_id", "account.account_id"),
-    _text("name"),
+    key_column("pool_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    reference_column("account_id", "account.account_id"),
+    text_column("name"),
     Index(None, "account_id"),
 )
 """Subscribers who share one allowance; the pool is their rating key (`directory_entry`)."""
@@ -177,14 +130,14 @@ pool = Table(
 subscription = Table(
     "subscription",
     metadata,
-    _key("subscription_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _reference("account_id", "account.account_id"),
-    _text("rating_key"),
-    _text("plan_id"),
-    _number("plan_version"),
-    _number("starts_at"),
-    _maybe("ends_at"),
+    key_column("subscription_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    reference_column("account_id", "account.account_id"),
+    text_column("rating_key"),
+    text_column("plan_id"),
+    number_column("plan_version"),
+    number_column("starts_at"),
+    optional_number("ends_at"),
     Index(None, "account_id"),
     Index(None, "rating_key", "starts_at"),
 )
@@ -194,8 +147,8 @@ _POOLED = text("kind = 'membership' AND target <> match")
 directory_entry = Table(
     "directory_entry",
     metadata,
-    *_record_columns(DirectoryEntry, ("entry_id", "revision")),
-    _reference("branch_id", "branch.branch_id"),
+    *record_columns(DirectoryEntry, ("entry_id", "revision")),
+    reference_column("branch_id", "branch.branch_id"),
     Index(None, "kind", "match"),
     Index(None, "kind", "target"),
     Index("ix_directory_entry_pooled", "match", sqlite_where=_POOLED, postgresql_where=_POOLED),
@@ -205,12 +158,12 @@ directory_entry = Table(
 api_key = Table(
     "api_key",
     metadata,
-    _key("key_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _text("hash"),
-    _text("name"),
-    _number("created_at"),
-    _maybe("revoked_at"),
+    key_column("key_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("hash"),
+    text_column("name"),
+    number_column("created_at"),
+    optional_number("revoked_at"),
     UniqueConstraint("hash"),
 )
 """An API key: only its hash is kept."""
@@ -272,12 +225,12 @@ ROW_TABLES: dict[type, Table] = {
 ledger_account = Table(
     "ledger_account",
     metadata,
-    _key("ledger_account_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _text("code"),
-    _text("kind"),
-    _text("name"),
-    _reference("account_id", "account.account_id", nullable=True),
+    key_column("ledger_account_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("code"),
+    text_column("kind"),
+    text_column("name"),
+    reference_column("account_id", "account.account_id", nullable=True),
     Index(None, "branch_id", "code"),
 )
 """The chart of accounts, and one sub-account per customer where the code asks for one."""
@@ -285,15 +238,15 @@ ledger_account = Table(
 ledger_transaction = Table(
     "ledger_transaction",
     metadata,
-    _key("transaction_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _text("source"),
-    _text("idempotency_key"),
-    _number("occurred_at"),
-    _text("description"),
-    _number("chain_number"),
-    _text("chain_hash"),
-    _number("recorded_at"),
+    key_column("transaction_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("source"),
+    text_column("idempotency_key"),
+    number_column("occurred_at"),
+    text_column("description"),
+    number_column("chain_number"),
+    text_column("chain_hash"),
+    number_column("recorded_at"),
     UniqueConstraint("source", "idempotency_key"),
     UniqueConstraint("branch_id", "chain_number"),
 )
@@ -307,9 +260,9 @@ ledger_entry = Table(
         "transaction_id", Text, ForeignKey("ledger_transaction.transaction_id"), primary_key=True
     ),
     Column("line", BigInteger, primary_key=True, autoincrement=False),
-    _reference("ledger_account_id", "ledger_account.ledger_account_id"),
-    _number("amount_minor"),
-    _text("currency"),
+    reference_column("ledger_account_id", "ledger_account.ledger_account_id"),
+    number_column("amount_minor"),
+    text_column("currency"),
     Index(None, "ledger_account_id", "currency"),
 )
 """One leg: debit positive, credit negative."""
@@ -320,33 +273,33 @@ document_series = Table(
     "document_series",
     metadata,
     Column("branch_id", Text, ForeignKey("branch.branch_id"), primary_key=True),
-    _key("series"),
-    _number("last_number"),
+    key_column("series"),
+    number_column("last_number"),
 )
 """The last number given out; it rises only in the transaction that finalizes a document."""
 
 invoice = Table(
     "invoice",
     metadata,
-    _key("invoice_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _reference("account_id", "account.account_id"),
-    _text("series"),
+    key_column("invoice_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    reference_column("account_id", "account.account_id"),
+    text_column("series"),
     Column("number", Text),
-    _text("status"),
-    _number("period_start_at"),
-    _number("period_end_at"),
-    _maybe("issued_at"),
+    text_column("status"),
+    number_column("period_start_at"),
+    number_column("period_end_at"),
+    optional_number("issued_at"),
     Column("due_on", Text),
-    _text("currency"),
-    _number("subtotal_minor"),
-    _number("tax_minor"),
-    _number("total_minor"),
-    _text("hash"),
-    _text("document"),
-    _number("paid_minor", default="0"),
-    _maybe("paid_at"),
-    _text("hold_reason", default=""),
+    text_column("currency"),
+    number_column("subtotal_minor"),
+    number_column("tax_minor"),
+    number_column("total_minor"),
+    text_column("hash"),
+    text_column("document"),
+    number_column("paid_minor", default="0"),
+    optional_number("paid_at"),
+    text_column("hold_reason", default=""),
     UniqueConstraint("account_id", "period_end_at", "currency"),
     UniqueConstraint("branch_id", "series", "number"),
     CheckConstraint("status IN ('draft', 'finalized', 'paid', 'void')", name="status"),
@@ -361,29 +314,29 @@ invoice_line = Table(
     metadata,
     Column("invoice_id", Text, ForeignKey("invoice.invoice_id"), primary_key=True),
     Column("line", BigInteger, primary_key=True, autoincrement=False),
-    _text("kind"),
-    _text("description"),
-    _text("rating_key"),
-    _text("meter_id"),
-    _number("quantity"),
-    _text("unit"),
-    _number("amount_minor"),
-    _text("tax_rate"),
-    _text("evidence"),
+    text_column("kind"),
+    text_column("description"),
+    text_column("rating_key"),
+    text_column("meter_id"),
+    number_column("quantity"),
+    text_column("unit"),
+    number_column("amount_minor"),
+    text_column("tax_rate"),
+    text_column("evidence"),
 )
 """kind is recurring, usage, adjustment or tax; evidence is JSON (billing.invoices)."""
 
 billed_charge = Table(
     "billed_charge",
     metadata,
-    _key("rating_key"),
+    key_column("rating_key"),
     Column("period_start_at", BigInteger, primary_key=True, autoincrement=False),
     Column("segment_number", BigInteger, primary_key=True, autoincrement=False),
-    _key("meter_id"),
+    key_column("meter_id"),
     Column("revision", BigInteger, primary_key=True, autoincrement=False),
-    _reference("invoice_id", "invoice.invoice_id"),
-    _number("amount_minor"),
-    _number("true_up_minor", default="0"),
+    reference_column("invoice_id", "invoice.invoice_id"),
+    number_column("amount_minor"),
+    number_column("true_up_minor", default="0"),
     Index(None, "invoice_id"),
 )
 """Which revision of which usage charge was billed where: the key makes it once. true_up_minor
@@ -392,16 +345,16 @@ is what finalization added to the days' postings so that unbilled revenue comes 
 payment = Table(
     "payment",
     metadata,
-    _key("payment_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _reference("account_id", "account.account_id"),
-    _reference("invoice_id", "invoice.invoice_id"),
-    _text("method"),
-    _text("reference"),
-    _number("amount_minor"),
-    _text("currency"),
-    _number("received_at"),
-    _text("recorded_by"),
+    key_column("payment_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    reference_column("account_id", "account.account_id"),
+    reference_column("invoice_id", "invoice.invoice_id"),
+    text_column("method"),
+    text_column("reference"),
+    number_column("amount_minor"),
+    text_column("currency"),
+    number_column("received_at"),
+    text_column("recorded_by"),
     UniqueConstraint("branch_id", "method", "reference"),
     Index(None, "invoice_id"),
 )
@@ -412,13 +365,13 @@ payment = Table(
 command_request = Table(
     "command_request",
     metadata,
-    _key("request_id"),
-    _reference("branch_id", "branch.branch_id"),
-    _text("subscriber_id"),
-    _text("action"),
-    _text("profile"),
-    _text("requested_by"),
-    _number("requested_at"),
+    key_column("request_id"),
+    reference_column("branch_id", "branch.branch_id"),
+    text_column("subscriber_id"),
+    text_column("action"),
+    text_column("profile"),
+    text_column("requested_by"),
+    number_column("requested_at"),
     CheckConstraint("action IN ('throttle', 'restore', 'disconnect')", name="action"),
     Index(None, "subscriber_id", "requested_at"),
     Index(None, "requested_at"),
@@ -429,27 +382,27 @@ _PENDING = text("outcome = 'pending' AND settled_at IS NULL")
 command = Table(
     "command",
     metadata,
-    _key("command_id"),
-    _text("branch_id", default=""),
-    _text("subscriber_id"),
-    _text("session_id"),
-    _text("nas_id", default=""),
-    _text("kind"),
-    _text("target"),
-    _text("previous_target", default=""),
-    _text("profile", default=""),
-    _number("attempt"),
-    _text("vendor_profile"),
-    _maybe("identifier"),
-    _maybe("error_cause"),
-    _text("outcome"),
-    _number("requested_at"),
-    _maybe("sent_at"),
-    _maybe("acknowledged_at"),
-    _maybe("verified_at"),
-    _text("reason"),
-    _text("desired_hash", default=""),
-    _maybe("settled_at"),
+    key_column("command_id"),
+    text_column("branch_id", default=""),
+    text_column("subscriber_id"),
+    text_column("session_id"),
+    text_column("nas_id", default=""),
+    text_column("kind"),
+    text_column("target"),
+    text_column("previous_target", default=""),
+    text_column("profile", default=""),
+    number_column("attempt"),
+    text_column("vendor_profile"),
+    optional_number("identifier"),
+    optional_number("error_cause"),
+    text_column("outcome"),
+    number_column("requested_at"),
+    optional_number("sent_at"),
+    optional_number("acknowledged_at"),
+    optional_number("verified_at"),
+    text_column("reason"),
+    text_column("desired_hash", default=""),
+    optional_number("settled_at"),
     Column("is_current", Boolean, nullable=False, server_default=true()),
     CheckConstraint("kind IN ('coa', 'disconnect')", name="kind"),
     Index(None, "session_id", "is_current"),
@@ -472,20 +425,20 @@ session that the office still follows."""
 notification = Table(
     "notification",
     metadata,
-    _key("notification_id"),
-    _text("branch_id", default=""),
-    _text("kind"),
-    _text("subject_key"),
-    _text("channel"),
-    _text("recipient"),
-    _text("subject"),
-    _text("body"),
-    _text("outcome"),
-    _number("attempts"),
-    _number("created_at"),
-    _maybe("attempted_at"),
-    _maybe("settled_at"),
-    _text("reason", default=""),
+    key_column("notification_id"),
+    text_column("branch_id", default=""),
+    text_column("kind"),
+    text_column("subject_key"),
+    text_column("channel"),
+    text_column("recipient"),
+    text_column("subject"),
+    text_column("body"),
+    text_column("outcome"),
+    number_column("attempts"),
+    number_column("created_at"),
+    optional_number("attempted_at"),
+    optional_number("settled_at"),
+    text_column("reason", default=""),
     Index(None, "outcome"),
     Index(None, "created_at"),
 )
@@ -495,7 +448,12 @@ crossing + channel, so one crossing notifies once."""
 office_cursor = Table(
     "office_cursor",
     metadata,
-    _key("name"),
-    _number("position"),
+    key_column("name"),
+    number_column("position"),
 )
 """How far the office has read an append-only table, in that table's `*_at` ms."""
+
+# Areas -----------------------------------------------------------------------------------------
+
+AREAS: tuple[ModuleType, ...] = ()
+"""Modules with tables of one area each; importing them here puts their tables into `metadata`."""
