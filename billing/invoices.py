@@ -14,6 +14,8 @@ from typing import Any
 from billing.accounts import Account, Branch, Subscription
 from billing.canonical import canonical_json, content_hash
 from billing.catalog import Terms
+from billing.charges import Charge, income_of
+from billing.ledger import REVENUE_RECURRING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES, INVOICE_SERIES
 from billing.proration import local_day, portion, whole_days
 from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
@@ -24,6 +26,7 @@ DOCUMENT_SCHEMA = "flowrate.invoice/1"
 
 RECURRING = "recurring"
 USAGE = "usage"
+CHARGE = "charge"
 ADJUSTMENT = "adjustment"
 TAX = "tax"
 
@@ -74,11 +77,15 @@ class InvoiceInputs:
     usage: Sequence[UsageInput]
     late: Sequence[LateInput]
     is_note: bool = False
+    charges: Sequence[Charge] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """One line. tax_rate is percent text, empty where none; is_prepaid marks settled usage."""
+    """One line. tax_rate is percent text, empty where none; is_prepaid marks settled usage.
+
+    income is the chart code that it is income of, empty for usage, which is income day by day.
+    """
 
     kind: str
     description: str
@@ -91,6 +98,7 @@ class InvoiceLine:
     evidence: Mapping[str, Any]
     tax: TaxTreatment | None = None
     is_prepaid: bool = False
+    income: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     charged = [
         *(_recurring_line(item, inputs) for item in inputs.recurring),
         *(_usage_line(item) for item in inputs.usage),
+        *(_charge_line(charge) for charge in inputs.charges),
         *(_late_line(item, inputs) for item in inputs.late),
     ]
     lines = [line for line in charged if line.amount_minor or line.quantity] or charged
@@ -185,13 +194,14 @@ def _require_one_currency(inputs: InvoiceInputs) -> None:
     found = {item.terms.currency for item in inputs.recurring}
     found |= {item.charge.currency for item in inputs.usage}
     found |= {item.charge.currency for item in inputs.late}
+    found |= {charge.currency for charge in inputs.charges}
     if found - {inputs.currency}:
         raise ValueError(f"an invoice in {inputs.currency} cannot hold {sorted(found)}")
 
 
 def _line_order(line: InvoiceLine) -> tuple[Any, ...]:
     """Return the sort key of a line: kind as printed, then business keys."""
-    kinds = (RECURRING, USAGE, ADJUSTMENT, TAX)
+    kinds = (RECURRING, USAGE, CHARGE, ADJUSTMENT, TAX)
     evidence = line.evidence
     return (
         kinds.index(line.kind),
@@ -201,6 +211,8 @@ def _line_order(line: InvoiceLine) -> tuple[Any, ...]:
         line.meter_id,
         evidence.get("revision", 0),
         evidence.get("subscription_id", ""),
+        evidence.get("due_at", 0),
+        evidence.get("charge_id", ""),
     )
 
 
@@ -233,6 +245,37 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
             "proration": terms.proration,
         },
         terms.tax,
+        income=REVENUE_RECURRING,
+    )
+
+
+def _charge_line(charge: Charge) -> InvoiceLine:
+    """Return the line of a charge, whose evidence is its row."""
+    evidence: dict[str, Any] = {
+        "charge_id": charge.charge_id,
+        "charge_kind": charge.kind,
+        "due_at": charge.due_at,
+    }
+    if charge.product_id:
+        evidence["product_id"] = charge.product_id
+    if charge.service_id:
+        evidence["service_id"] = charge.service_id
+    if charge.covers_from_at is not None:
+        evidence["covers_from_at"] = charge.covers_from_at
+        evidence["covers_until_at"] = charge.covers_until_at
+    words = ", ".join(part for part in (charge.description, charge.subject) if part)
+    return InvoiceLine(
+        CHARGE,
+        f"{charge.quantity} × {words}" if charge.quantity > 1 else words,
+        "",
+        "",
+        charge.quantity,
+        "",
+        charge.amount_minor,
+        charge.tax_percent,
+        evidence,
+        charge.tax,
+        income=income_of(charge),
     )
 
 

@@ -36,6 +36,8 @@ PREPAID = "prepaid"
 TAX_PAYABLE = "tax_payable"
 REVENUE_USAGE = "revenue_usage"
 REVENUE_RECURRING = "revenue_recurring"
+REVENUE_ONE_OFF = "revenue_one_off"
+REVENUE_FEES = "revenue_fees"
 ADJUSTMENTS = "adjustments"
 
 CHART: Mapping[str, ChartLine] = {
@@ -48,6 +50,8 @@ CHART: Mapping[str, ChartLine] = {
         ChartLine(TAX_PAYABLE, "liability", "Tax payable", per_customer=False),
         ChartLine(REVENUE_USAGE, "income", "Usage revenue", per_customer=False),
         ChartLine(REVENUE_RECURRING, "income", "Recurring revenue", per_customer=False),
+        ChartLine(REVENUE_ONE_OFF, "income", "Revenue of single sales", per_customer=False),
+        ChartLine(REVENUE_FEES, "income", "Late fees", per_customer=False),
         ChartLine(ADJUSTMENTS, "income", "Adjustments", per_customer=False),
     )
 }

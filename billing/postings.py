@@ -3,6 +3,7 @@
     each day     unbilled (or prepaid) │ usage revenue         what the day's usage costs
     at invoice   receivable            │ unbilled              what is now asked for
                                        │ recurring revenue
+                                       │ one-off revenue, fees
                                        │ tax payable
                  unbilled              │ usage revenue         true-up, see below
 
@@ -13,14 +14,13 @@ The true-up makes them meet, so that unbilled revenue of an invoiced period is e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 
 from billing.accounts import Account
-from billing.invoices import RECURRING, TAX, InvoiceDraft, InvoiceLine
+from billing.invoices import InvoiceDraft
 from billing.ledger import (
+    CHART,
     PREPAID,
     RECEIVABLE,
-    REVENUE_RECURRING,
     REVENUE_USAGE,
     TAX_PAYABLE,
     UNBILLED,
@@ -69,16 +69,17 @@ def invoice_transaction(
     The true-ups are line sums less what the days posted, for unbilled and for prepaid usage.
     """
     inputs = draft.inputs
-    recurring, usage = _gross(draft, is_recurring=True), _gross(draft, is_recurring=False)
-    included = _included_tax(draft)
+    gross, included = _gross(draft), _included_tax(draft)
+    usage = sum(gross.get(_USAGE, {}).values())
     amounts: dict[str, int] = {
         RECEIVABLE: draft.total_minor,
-        UNBILLED: -sum(usage.values()) + true_up_minor,
+        UNBILLED: -usage + true_up_minor,
         PREPAID: prepaid_true_up_minor,
         TAX_PAYABLE: -draft.tax_minor,
-        REVENUE_RECURRING: -sum(recurring.values()) + included[RECURRING],
-        REVENUE_USAGE: included["usage"] - true_up_minor - prepaid_true_up_minor,
+        REVENUE_USAGE: included.get(_USAGE, 0) - true_up_minor - prepaid_true_up_minor,
     }
+    for code in gross.keys() - {_USAGE}:
+        amounts[code] = -sum(gross[code].values()) + included.get(code, 0)
     entries = entries_of(
         inputs.branch.branch_id, inputs.account.account_id, inputs.currency, amounts
     )
@@ -94,34 +95,36 @@ def invoice_transaction(
     )
 
 
-def _gross(draft: InvoiceDraft, *, is_recurring: bool) -> Mapping[TaxTreatment, int]:
-    """Return line sums per tax treatment, of recurring fees or of everything else but tax."""
-    sums: dict[TaxTreatment, int] = {}
+_USAGE = ""
+"""`InvoiceLine.income` of what was income before: on the day of the usage."""
+
+
+def _gross(draft: InvoiceDraft) -> Mapping[str, Mapping[TaxTreatment, int]]:
+    """Return line sums per chart code of income and tax treatment, tax lines left out."""
+    sums: dict[str, dict[TaxTreatment, int]] = {}
     for line in draft.lines:
-        if line.tax and _is_recurring(line) is is_recurring:
-            sums[line.tax] = sums.get(line.tax, 0) + line.amount_minor
+        if line.tax:
+            of_code = sums.setdefault(line.income, {})
+            of_code[line.tax] = of_code.get(line.tax, 0) + line.amount_minor
     return sums
 
 
-def _is_recurring(line: InvoiceLine) -> bool:
-    """Return whether a line is a recurring fee."""
-    return line.kind == RECURRING and line.kind != TAX
-
-
 def _included_tax(draft: InvoiceDraft) -> Mapping[str, int]:
-    """Return how much included tax stands in recurring and in usage lines.
+    """Return how much included tax stands in the lines of each chart code of income.
 
-    Revenue is what is left without it. The recurring share is rounded, usage takes the rest.
+    Revenue is what is left without it. Each share is rounded; the last code, usage where there is
+    some, takes the rest.
     """
-    recurring = _gross(draft, is_recurring=True)
-    shares = {RECURRING: 0, "usage": 0}
+    gross = _gross(draft)
+    shares: dict[str, int] = {}
     for tax in draft.taxes:
         if not tax.treatment.is_inclusive:
             continue
-        rate = tax.treatment.rate
-        share = round_half_up(recurring.get(tax.treatment, 0) * Fraction(rate) / (1 + rate))
-        if tax.treatment not in _gross(draft, is_recurring=False):
-            share = tax.tax_minor
-        shares[RECURRING] += share
-        shares["usage"] += tax.tax_minor - share
+        rate, left = tax.treatment.rate, tax.tax_minor
+        codes = [code for code in (*CHART, _USAGE) if tax.treatment in gross.get(code, {})]
+        for code in codes[:-1]:
+            share = round_half_up(gross[code][tax.treatment] * rate / (1 + rate))
+            shares[code] = shares.get(code, 0) + share
+            left -= share
+        shares[codes[-1]] = shares.get(codes[-1], 0) + left
     return shares

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 
 from billing.adapters import tables
+from billing.adapters.charges import over_periods_of_charges, waiting_charges
 from billing.adapters.databases import reading, upsert, writing
 from billing.adapters.invoice_inputs import (
     DuePeriod,
@@ -48,6 +49,7 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
         since_at = position - config.closing_overlap_days * _DAY_MS
         newest_at = newest_closing_at(connection)
         due = [*_released(connection), *due_periods(connection, since_at)]
+        due += over_periods_of_charges(connection, now_ms)
     for period in dict.fromkeys(due):
         if counts[FINALIZED] >= config.invoices_per_run:
             return counts
@@ -118,7 +120,8 @@ def plan_period(connection: Connection, due: DuePeriod) -> PeriodPlan:
     final: list[InvoiceDraft] = []
     held: list[InvoiceDraft] = []
     outcome = FINALIZED
-    for inputs in read_inputs(connection, due, state.closed_at):
+    charges = waiting_charges(connection, due.account_id, due.period_end_at)
+    for inputs in read_inputs(connection, due, state.closed_at, charges):
         draft = draft_invoice(inputs)
         found = _standing(connection, draft.invoice_id)
         if found and found.status != "draft":

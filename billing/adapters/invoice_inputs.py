@@ -14,6 +14,7 @@ from billing.accounts import Account, Branch, Subscription
 from billing.adapters import tables
 from billing.adapters.repositories import find, find_plan, subject_names, subscriptions_in
 from billing.catalog import Terms, terms_of
+from billing.charges import Charge
 from billing.invoices import (
     InvoiceInputs,
     LateInput,
@@ -85,6 +86,17 @@ def due_periods(connection: Connection, closed_since_at: int) -> list[DuePeriod]
     return [DuePeriod(*row) for row in connection.execute(query)]
 
 
+def is_invoiced(connection: Connection, due: DuePeriod) -> bool:
+    """Return whether an account's period has its final invoice or note."""
+    invoice = tables.invoice.c
+    query = select(invoice.invoice_id).where(
+        invoice.account_id == due.account_id,
+        invoice.period_end_at == due.period_end_at,
+        invoice.status != "draft",
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def newest_closing_at(connection: Connection) -> int | None:
     """Return when the newest closing was written (its closed_at, ms), or None."""
     newest = connection.scalar(select(func.max(tables.period_closing.c.closed_at)))
@@ -99,7 +111,8 @@ def period_state(connection: Connection, due: DuePeriod) -> PeriodState:
         closing.rating_key, closing.closed_at, closing.is_complete, closing.reason
     ).where(closing.rating_key.in_(keys), closing.period_end_at == due.period_end_at)
     rows = connection.execute(query).all()
-    closed_at = max((row.closed_at for row in rows), default=0)
+    # Without a subscription nothing closes: what came late by the period's end stands on it.
+    closed_at = max((row.closed_at for row in rows), default=due.period_end_at)
     incomplete = {f"{row.rating_key}: {row.reason}" for row in rows if not row.is_complete}
     return PeriodState(
         missing=tuple(sorted(keys - {row.rating_key for row in rows})),
@@ -128,9 +141,12 @@ def _text_of(at: int) -> str:
     return datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).isoformat(timespec="seconds")
 
 
-def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[InvoiceInputs]:
+def read_inputs(
+    connection: Connection, due: DuePeriod, closed_at: int, added: Sequence[Charge]
+) -> list[InvoiceInputs]:
     """Return the inputs of an account's period, one per currency, by currency code.
 
+    added are the charges that this invoice takes.
     LookupError where a row names a branch, account or plan that does not exist.
     """
     account = _required(find(connection, Account, due.account_id), due.account_id)
@@ -161,6 +177,7 @@ def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[
     corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
     currencies = {item.terms.currency for item in recurring}
     currencies |= {c.currency for c in (*charges, *(c for c, _ in late))}
+    currencies |= {charge.currency for charge in added}
     return [
         InvoiceInputs(
             branch,
@@ -171,6 +188,7 @@ def read_inputs(connection: Connection, due: DuePeriod, closed_at: int) -> list[
             [item for item in recurring if item.terms.currency == currency],
             [item for item in usage if item.charge.currency == currency],
             [item for item in corrections if item.charge.currency == currency],
+            charges=[charge for charge in added if charge.currency == currency],
         )
         for currency in sorted(currencies)
     ]

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from billing.accounts import Branch
 from billing.adapters import ledger, tables
+from billing.adapters.charges import take_charges
 from billing.adapters.databases import upsert
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
@@ -65,6 +66,7 @@ def finalize(
         "due_on": due_on.isoformat(),
     }
     _write(connection, draft, values)
+    take_charges(connection, draft.inputs.charges, draft.invoice_id)
     true_up, prepaid_true_up = _mark_billed(connection, draft, now_ms)
     posting = invoice_transaction(
         draft, true_up_minor=true_up, prepaid_true_up_minor=prepaid_true_up

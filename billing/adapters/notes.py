@@ -17,6 +17,7 @@ from billing.adapters import tables
 from billing.adapters.invoice_inputs import (
     DuePeriod,
     LatePair,
+    is_invoiced,
     late_charges,
     read_note_inputs,
 )
@@ -74,7 +75,7 @@ def draft_notes(connection: Connection, account_id: str, over_at: int) -> list[I
     period = period_at(calendar, min(charge.closed_at for charge, _ in left) // 60_000)
     while period.end_at <= over_at:
         due = DuePeriod(account_id, period.start_at, period.end_at)
-        invoiced = _is_invoiced(connection, due)
+        invoiced = is_invoiced(connection, due)
         if subscriptions_in(connection, account_id, period.start_at, period.end_at):
             if not invoiced:
                 break
@@ -106,14 +107,3 @@ def _changes_something(pairs: Sequence[LatePair]) -> bool:
         key = (charge.rating_key, charge.period_start_at, charge.segment_number, charge.meter_id)
         sums[key] += charge.amount_minor - (before.amount_minor if before else 0)
     return any(sums.values())
-
-
-def _is_invoiced(connection: Connection, due: DuePeriod) -> bool:
-    """Return whether an account's period has its final invoice or note."""
-    invoice = tables.invoice.c
-    query = select(invoice.invoice_id).where(
-        invoice.account_id == due.account_id,
-        invoice.period_end_at == due.period_end_at,
-        invoice.status != "draft",
-    )
-    return connection.execute(query.limit(1)).first() is not None

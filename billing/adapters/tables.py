@@ -33,9 +33,9 @@ from sqlalchemy import (
     true,
 )
 
+from billing.adapters import charge_tables, columns
 from billing.adapters.columns import (
     key_column,
-    metadata,
     number_column,
     optional_number,
     record_columns,
@@ -44,6 +44,9 @@ from billing.adapters.columns import (
 )
 from rating import rows
 from rating.records import DirectoryEntry
+
+metadata = columns.metadata
+"""Every table of the business database; `infra.migrate` brings a database to exactly this."""
 
 
 def _row_table(name: str, row: type, *more: Any) -> Table:
@@ -324,7 +327,7 @@ invoice_line = Table(
     text_column("tax_rate"),
     text_column("evidence"),
 )
-"""kind is recurring, usage, adjustment or tax; evidence is JSON (billing.invoices)."""
+"""kind is recurring, usage, charge, adjustment or tax; evidence is JSON (billing.invoices)."""
 
 billed_charge = Table(
     "billed_charge",
@@ -455,5 +458,5 @@ office_cursor = Table(
 
 # Areas -----------------------------------------------------------------------------------------
 
-AREAS: tuple[ModuleType, ...] = ()
+AREAS: tuple[ModuleType, ...] = (charge_tables,)
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""
