@@ -38,6 +38,9 @@ class SpeedProfileConfig:
     """Limit from the subscriber, in bit/s."""
     down_bps: int
     """Limit to the subscriber, in bit/s."""
+    filter_name: str = ""
+    """The NAS's filter (Filter-Id) or address list (MikroTik) that such a session is put on, as for
+    a walled garden; where one profile names one, all do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

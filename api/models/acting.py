@@ -56,13 +56,19 @@ class CommandRequest(Model):
 
 
 class SpeedProfile(Model):
-    """A speed that a subscriber can be throttled to, by name; rates are bit/s."""
+    """A speed that a subscriber can be throttled to, by name; rates are bit/s.
 
-    model_config = example({"name": "slow-2m", "up_bps": 1_000_000, "down_bps": 2_000_000})
+    filter_name is the filter or address list of the NAS that goes with it, as for a walled garden.
+    """
+
+    model_config = example(
+        {"name": "slow-2m", "up_bps": 1_000_000, "down_bps": 2_000_000, "filter_name": ""}
+    )
 
     name: str
     up_bps: int
     down_bps: int
+    filter_name: str = ""
 
 
 Outcome = Literal["pending", "sent", "acknowledged", "refused", "timeout", "verified", "failed"]

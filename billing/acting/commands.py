@@ -20,6 +20,7 @@ from billing.acting.desired import (
     PROFILE_PREFIX,
     Desired,
     desired_hash,
+    most_restrictive,
     speed_of,
 )
 from billing.acting.profiles import VENDOR_PROFILES, SpeedProfile
@@ -138,7 +139,8 @@ class Situation:
     """What is known of one session: what it should get, and its newest command, if any.
 
     vendor_profile is None where the settings name no CoA target for the session's NAS.
-    normal_profile is the plan's own speed, empty for the settings' restore profile.
+    normal_profile is the plan's own speed, empty for the settings' restore profile. restriction is
+    what dunning holds the account's lines to: the graver of the two wins.
     """
 
     session: LiveSession
@@ -147,6 +149,7 @@ class Situation:
     vendor_profile: str | None
     latest: Command | None
     normal_profile: str = ""
+    restriction: Desired | None = None
 
 
 def advance(situation: Situation, policy: Policy, now_ms: int) -> list[Command]:
@@ -158,8 +161,10 @@ def advance(situation: Situation, policy: Policy, now_ms: int) -> list[Command]:
     if situation.session.ended_at is not None:
         is_open = latest is not None and latest.settled_at is None
         return [_ended(latest, now_ms)] if latest and is_open else []
-    target = situation.desired.target
     normal = situation.normal_profile or policy.restore_profile
+    graver = most_restrictive(situation.desired, situation.restriction, policy.speeds, normal)
+    situation = dataclasses.replace(situation, desired=graver)
+    target = graver.target
     try:
         speed = speed_of(target, policy.speeds, normal)
     except KeyError as missing:
@@ -299,12 +304,16 @@ def _follow(
 
 
 def ladder_of(situation: Situation, policy: Policy) -> tuple[str, ...]:
-    """Return the kinds of request to try in turn for a session's target."""
+    """Return the kinds of request to try in turn for a session's target.
+
+    A session that belongs behind a filter is ended where its NAS can be told of none.
+    """
     profile = VENDOR_PROFILES[situation.vendor_profile or "generic"]
-    is_speed = situation.desired.target == ACTIVE or situation.desired.target.startswith(
-        PROFILE_PREFIX
-    )
-    coas = policy.coa_attempts if is_speed and profile.speed else 0
+    target = situation.desired.target
+    is_speed = target == ACTIVE or target.startswith(PROFILE_PREFIX)
+    speed = policy.speeds.get(target.removeprefix(PROFILE_PREFIX))
+    is_deaf = speed is not None and bool(speed.filter_name) and not profile.filter
+    coas = policy.coa_attempts if is_speed and profile.speed and not is_deaf else 0
     return (COA,) * coas + (DISCONNECT,) * policy.disconnect_attempts
 
 

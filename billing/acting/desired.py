@@ -82,6 +82,39 @@ def desired_of(
     return Desired(ACTIVE, by, newest.request_id if is_older else "")
 
 
+def most_restrictive(
+    decided: Desired,
+    restriction: Desired | None,
+    speeds: Mapping[str, SpeedProfile],
+    restore_profile: str,
+) -> Desired:
+    """Return the graver of what rate and clerks want and what dunning restricts, with its reason.
+
+    Ending a session is graver than blocking, that than another filter (a walled garden), that than
+    a lower speed; what is equal stays with rate and the clerk. A profile that the settings lack
+    counts as grave, so that somebody hears of it.
+    """
+    if restriction is None:
+        return decided
+    places = [_gravity(one, speeds, restore_profile) for one in (decided, restriction)]
+    return restriction if places[1] > places[0] else decided
+
+
+def _gravity(
+    desired: Desired, speeds: Mapping[str, SpeedProfile], restore_profile: str
+) -> tuple[int, int]:
+    """Return the place of a target among others, the gravest greatest."""
+    if desired.target in (BLOCKED, DISCONNECTED):
+        return (4 if desired.target == DISCONNECTED else 3), 0
+    normal = speeds.get(restore_profile)
+    name = desired.target.removeprefix(PROFILE_PREFIX)
+    speed = normal if desired.target == ACTIVE else speeds.get(name)
+    if speed is None:
+        return (0 if desired.target == ACTIVE else 2), 0
+    is_filtered = normal is not None and speed.filter_name != normal.filter_name
+    return int(is_filtered), -(speed.up_bps + speed.down_bps)
+
+
 def speed_of(
     target: str, speeds: Mapping[str, SpeedProfile], restore_profile: str
 ) -> SpeedProfile | None:
@@ -96,5 +129,7 @@ def speed_of(
 
 def desired_hash(session_id: str, desired: Desired, speed: SpeedProfile | None) -> str:
     """Return what makes commands idempotent: equal for the same session, target and speed."""
-    limits = [speed.up_bps, speed.down_bps] if speed else None
+    limits: list[int | str] | None = [speed.up_bps, speed.down_bps] if speed else None
+    if limits and speed and speed.filter_name:
+        limits.append(speed.filter_name)
     return content_hash([session_id, desired.target, desired.request_id, limits])[:16]

@@ -20,11 +20,16 @@ INT32_MAX = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpeedProfile:
-    """A speed that sessions can be given, in bit/s; up is from the subscriber."""
+    """A speed that sessions can be given, in bit/s; up is from the subscriber.
+
+    filter_name is the filter or address list of the NAS that such a session is put on: a walled
+    garden's, or what everybody else has. Empty: filters are not spoken of.
+    """
 
     name: str
     up_bps: int
     down_bps: int
+    filter_name: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,17 +40,21 @@ class VendorProfile:
     User-Name alone would hit every session of that user. speed says a rate, both to throttle and
     to restore, since a NAS keeps what it was told until it is told otherwise; empty where the
     make changes speed only at a new session. rate_max_bps caps what its integer type can carry.
+    filter says a filter's name; empty where the make takes none in a running session.
     """
 
     name: str
     identity: Attributes
     speed: Attributes
     rate_max_bps: int | None = None
+    filter: Attributes = ()
 
 
 _USER: Attributes = (("User-Name", "{user_name}"),)
 _ACCT: Attributes = (("Acct-Session-Id", "{acct_session_id}"),)
 _ADDRESS: Attributes = (("Framed-IP-Address", "{framed_address}"),)
+_FILTER: Attributes = (("Filter-Id", "{filter}"),)
+"""RFC 2865 §5.11: the name of a filter list; RFC 5176 §3.5 lets a CoA-Request change it."""
 _WISPR: Attributes = (
     ("WISPr-Bandwidth-Max-Up", "{up_bps}"),
     ("WISPr-Bandwidth-Max-Down", "{down_bps}"),
@@ -54,16 +63,19 @@ _WISPR: Attributes = (
 VENDOR_PROFILES: Mapping[str, VendorProfile] = {
     profile.name: profile
     for profile in (
-        VendorProfile("generic", _USER + _ACCT, _WISPR, INT32_MAX),
-        VendorProfile("simulator", _USER + _ACCT, _WISPR, INT32_MAX),
+        VendorProfile("generic", _USER + _ACCT, _WISPR, INT32_MAX, _FILTER),
+        VendorProfile("simulator", _USER + _ACCT, _WISPR, INT32_MAX, _FILTER),
         # RouterOS answers NAK 503 without Framed-IP-Address, and writes rx/tx seen from itself:
         # what it receives is the subscriber's upload.
         VendorProfile(
             "mikrotik",
             _USER + _ADDRESS + _ACCT,
             (("Mikrotik-Rate-Limit", "{up_bps}/{down_bps}"),),
+            None,
+            # Filter-Id would name a firewall chain; walled gardens are made of address lists.
+            (("Mikrotik-Address-List", "{filter}"),),
         ),
-        VendorProfile("wispr", _USER + _ACCT, _WISPR, INT32_MAX),
+        VendorProfile("wispr", _USER + _ACCT, _WISPR, INT32_MAX, _FILTER),
         # The policy must exist on the box; its name is the speed profile's.
         VendorProfile(
             "cisco",
@@ -135,7 +147,7 @@ def identity_of(profile: VendorProfile, session: LiveSession) -> Attributes:
 
 
 def speed_attributes(profile: VendorProfile, speed: SpeedProfile) -> Attributes:
-    """Return the attributes that set a speed; empty where the make cannot by CoA."""
+    """Return the attributes that set a speed and its filter; empty where the make cannot by CoA."""
     ceiling = profile.rate_max_bps
     up_bps = min(speed.up_bps, ceiling) if ceiling else speed.up_bps
     down_bps = min(speed.down_bps, ceiling) if ceiling else speed.down_bps
@@ -145,5 +157,7 @@ def speed_attributes(profile: VendorProfile, speed: SpeedProfile) -> Attributes:
         "down_bps": down_bps,
         "up_kbps": up_bps // 1000,
         "down_kbps": down_bps // 1000,
+        "filter": speed.filter_name,
     }
-    return tuple((name, template.format(**values)) for name, template in profile.speed)
+    asked = profile.speed + (profile.filter if speed.filter_name else ())
+    return tuple((name, template.format(**values)) for name, template in asked)

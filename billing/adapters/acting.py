@@ -91,9 +91,21 @@ _FORGET = (
 
 
 def policy_of(config: OfficeConfig) -> Policy:
-    """Return the policy that the settings describe. ValueError: no such restore profile."""
+    """Return the policy that the settings describe.
+
+    ValueError: no such restore profile, or filters that a session could not get rid of: a NAS keeps
+    the one it was told until it is told another.
+    """
     acting = config.acting
-    speeds = {p.name: SpeedProfile(p.name, p.up_bps, p.down_bps) for p in acting.speed_profiles}
+    speeds = {
+        p.name: SpeedProfile(p.name, p.up_bps, p.down_bps, p.filter_name)
+        for p in acting.speed_profiles
+    }
+    silent = sorted(name for name, speed in speeds.items() if not speed.filter_name)
+    if silent and len(silent) < len(speeds):
+        raise ValueError(
+            f"speed_profiles: {', '.join(silent)} must name a filter_name too, since others do"
+        )
     if acting.restore_profile not in speeds:
         raise ValueError(f"restore_profile: no speed profile {acting.restore_profile!r} is set")
     return Policy(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from billing.accounts import Branch
 from billing.adapters import ledger, tables
 from billing.adapters.charges import take_charges
 from billing.adapters.databases import upsert
+from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
 from billing.invoices import InvoiceDraft
@@ -57,7 +57,8 @@ def finalize(
     branch = draft.inputs.branch
     number = _take_number(connection, branch, draft.series)
     issued_on = local_day(now_ms, branch.timezone)
-    due_on = issued_on + datetime.timedelta(days=payment_terms_days)
+    account_id = draft.inputs.account.account_id
+    due_on = due_on_of(connection, account_id, issued_on, payment_terms_days)
     values = {
         "status": "finalized" if draft.total_minor > 0 else "paid",
         "hold_reason": "",

@@ -13,11 +13,19 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select
 
 from billing.acting.commands import PENDING, Command, Situation
-from billing.acting.desired import ACTIVE, CommandRequest, desired_of
+from billing.acting.desired import (
+    ACTIVE,
+    BLOCKED,
+    PROFILE_PREFIX,
+    CommandRequest,
+    Desired,
+    desired_of,
+)
 from billing.acting.exchange import CoaTarget
 from billing.acting.profiles import VENDOR_PROFILES
 from billing.adapters import tables
 from billing.adapters.databases import among
+from billing.adapters.dunning_tables import dunning_restriction
 from billing.catalog import terms_of
 from rating.directory import MEMBERSHIP, Entry, standing
 from rating.rows import DesiredService, LiveSession
@@ -32,6 +40,7 @@ _service, _entry = tables.desired_service.c, tables.directory_entry.c
 _subscriber, _request = tables.subscriber.c, tables.command_request.c
 _newer = tables.command_request.alias("newer").c
 _subscription, _plan = tables.subscription.c, tables.plan.c
+_restriction = dunning_restriction.c
 
 COMMAND = [_command[f.name] for f in dataclasses.fields(Command)]
 SESSION = [_session[f.name] for f in dataclasses.fields(LiveSession)]
@@ -102,6 +111,12 @@ _PLANS = (
     )
 )
 
+_RESTRICTIONS = select(
+    _subscriber.subscriber_id, _restriction.profile, _restriction.reason
+).join_from(
+    dunning_restriction, tables.subscriber, _subscriber.account_id == _restriction.account_id
+)
+
 Decision = tuple[str, str, int]
 """Rating key, target and decided_at (ms) of a row of `DesiredService`."""
 
@@ -146,6 +161,7 @@ def situations_of(
     known = {subscriber: (branch_id, status) for subscriber, branch_id, status in rows}
     normal = _normal_profiles(connection, set(keys.values()), now_ms)
     latest = {c.session_id: c for c in current_commands(connection, sessions)}
+    restricted = restrictions(connection, subscribers)
     situations: list[Situation] = []
     for session_id in sorted(sessions):
         session = sessions[session_id]
@@ -168,6 +184,7 @@ def situations_of(
                 _vendor_profile(target),
                 latest.get(session_id),
                 normal.get(key, ""),
+                restricted.get(session.subscriber_id),
             )
         )
     return situations
@@ -213,6 +230,21 @@ def standing_requests(
         request = CommandRequest(*row)
         found[request.subscriber_id].append(request)
     return found
+
+
+def restrictions(
+    connection: Connection, subscribers: Collection[str] | None = None
+) -> dict[str, Desired]:
+    """Return what dunning holds subscribers to, of all or of some, by subscriber."""
+    rows: Iterable[Any] = (
+        connection.execute(_RESTRICTIONS)
+        if subscribers is None
+        else among(connection, _RESTRICTIONS, _subscriber.subscriber_id, subscribers)
+    )
+    return {
+        subscriber: Desired(PROFILE_PREFIX + profile if profile else BLOCKED, reason)
+        for subscriber, profile, reason in rows
+    }
 
 
 def members(connection: Connection, keys: Collection[str]) -> set[str]:

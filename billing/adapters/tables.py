@@ -33,7 +33,11 @@ from sqlalchemy import (
     true,
 )
 
-from billing.adapters import charge_tables, columns
+from billing.adapters import (
+    charge_tables,
+    columns,
+    dunning_tables,
+)
 from billing.adapters.columns import (
     key_column,
     number_column,
@@ -458,5 +462,8 @@ office_cursor = Table(
 
 # Areas -----------------------------------------------------------------------------------------
 
-AREAS: tuple[ModuleType, ...] = (charge_tables,)
+AREAS: tuple[ModuleType, ...] = (
+    charge_tables,
+    dunning_tables,
+)
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""

@@ -32,7 +32,7 @@ from billing.acting.commands import (
     Policy,
     Situation,
 )
-from billing.acting.desired import ACTIVE, CommandRequest
+from billing.acting.desired import ACTIVE, CommandRequest, Desired
 from billing.adapters import tables
 from billing.adapters.databases import among
 from billing.adapters.situations import (
@@ -40,6 +40,7 @@ from billing.adapters.situations import (
     FindTarget,
     current_sessions,
     live_sessions,
+    restrictions,
     situations_of,
     standing_requests,
     statuses_not_active,
@@ -69,11 +70,11 @@ _NOT_FOLLOWED = select(*SESSION).where(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wishes:
-    """Whom rate or a clerk wants elsewhere than active, as it was read.
+    """Whom rate, a clerk or dunning wants elsewhere than active, as it was read.
 
     services is (target, decided_at) by rating key; members are the subscribers whom each of these
     keys may belong to, read when the directory had so many revisions of memberships in pools
-    (poolings); requests and statuses are by subscriber.
+    (poolings); requests, statuses and restrictions are by subscriber.
     """
 
     services: Mapping[str, tuple[str, int]]
@@ -81,15 +82,18 @@ class Wishes:
     poolings: int
     requests: Mapping[str, Sequence[CommandRequest]]
     statuses: Mapping[str, str]
+    restrictions: Mapping[str, Desired]
 
     def subscribers(self) -> set[str]:
         """Return everyone whom they may concern."""
-        return {*self.requests, *self.statuses}.union(*self.members.values())
+        named = {*self.requests, *self.statuses, *self.restrictions}
+        return named.union(*self.members.values())
 
     def changed_since(self, known: Wishes) -> set[str]:
         """Return the subscribers about whom something else was known."""
         concerned = _changed(self.requests, known.requests)
         concerned |= _changed(self.statuses, known.statuses)
+        concerned |= _changed(self.restrictions, known.restrictions)
         for key in _changed(self.services, known.services):
             concerned |= self.members.get(key, known.members.get(key, frozenset()))
         return concerned
@@ -122,6 +126,7 @@ def read_wishes(connection: Connection, now_ms: int, known: Wishes | None = None
         poolings,
         standing_requests(connection, now_ms),
         statuses_not_active(connection),
+        restrictions(connection),
     )
 
 
@@ -130,8 +135,8 @@ def read_situations(
 ) -> list[Situation]:
     """Return all situations in which something may have to be done, by session id.
 
-    These are the sessions that were commanded, and the live ones of subscribers whom rate or a
-    clerk wants elsewhere than active: never all live sessions.
+    These are the sessions that were commanded, and the live ones of subscribers whom rate, a clerk
+    or dunning wants elsewhere than active: never all live sessions.
     """
     sessions = [*current_sessions(connection), *live_sessions(connection, wishes.subscribers())]
     return situations_of(connection, sessions, wishes.requests, find_target, now_ms)

@@ -20,9 +20,13 @@ from billing.acting.desired import (
     CommandRequest,
     Desired,
     desired_of,
+    most_restrictive,
 )
+from billing.acting.profiles import VENDOR_PROFILES, SpeedProfile, speed_attributes
+from billing.adapters.acting import policy_of
+from billing.config import ActingConfig, OfficeConfig, SpeedProfileConfig
 from rating.rows import DesiredService
-from tests.billing.acting_world import POLICY, first_command, session, situation
+from tests.billing.acting_world import POLICY, SPEEDS, first_command, session, situation
 
 SLOW = Desired("profile:slow", "120 % of the allowance")
 
@@ -229,3 +233,92 @@ def test_a_clerk_who_asks_again_after_a_failure_is_heard_again() -> None:
     assert written(advance(situation(twice, failed), POLICY, 2000)) == [
         ("disconnect", 1, "pending")
     ]
+
+
+GARDEN_SPEEDS = {
+    "full": SpeedProfile("full", 50_000_000, 100_000_000, "everybody"),
+    "slow": SpeedProfile("slow", 1_000_000, 2_000_000, "everybody"),
+    "crawl": SpeedProfile("crawl", 64_000, 64_000, "everybody"),
+    "garden": SpeedProfile("garden", 2_000_000, 2_000_000, "pay-first"),
+}
+
+
+@pytest.mark.parametrize(
+    ("decided", "restricted", "wins"),
+    [
+        (ACTIVE, None, "decided"),
+        (ACTIVE, "profile:slow", "dunning"),
+        (ACTIVE, "profile:full", "decided"),  # no restriction is one that changes nothing
+        ("profile:slow", "profile:crawl", "dunning"),
+        ("profile:crawl", "profile:slow", "decided"),  # fair use or a clerk is graver: it stays
+        ("profile:slow", "profile:slow", "decided"),
+        ("profile:crawl", "profile:garden", "dunning"),  # another filter beats another speed
+        ("profile:garden", "profile:crawl", "decided"),
+        ("profile:garden", BLOCKED, "dunning"),
+        (BLOCKED, "profile:garden", "decided"),
+        (BLOCKED, BLOCKED, "decided"),
+        ("disconnected", BLOCKED, "decided"),
+        (ACTIVE, "profile:lost", "dunning"),  # the settings have lost it: somebody must hear of it
+    ],
+)
+def test_the_graver_of_what_is_wanted_and_what_dunning_restricts(
+    decided: str, restricted: str | None, wins: str
+) -> None:
+    restriction = Desired(restricted, "dunning") if restricted else None
+    wanted = Desired(decided, "decided")
+    assert most_restrictive(wanted, restriction, GARDEN_SPEEDS, "full").reason == wins
+
+
+def test_a_restriction_never_makes_a_slow_plan_faster() -> None:
+    wanted, slow = Desired(ACTIVE, "the plan's own speed"), Desired("profile:slow", "dunning")
+    assert most_restrictive(wanted, slow, GARDEN_SPEEDS, "crawl") == wanted
+
+
+GARDEN_POLICY = dataclasses.replace(POLICY, speeds=GARDEN_SPEEDS)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind"),
+    [("mikrotik", "coa"), ("generic", "coa"), ("cisco", "disconnect"), ("coova", "disconnect")],
+)
+def test_a_walled_garden_is_told_where_the_make_takes_a_filter(vendor: str, kind: str) -> None:
+    garden = Desired("profile:garden", "invoice DHK-1 is not paid")
+    found = dataclasses.replace(situation(Desired(ACTIVE, ""), vendor=vendor), restriction=garden)
+    (command,) = advance(found, GARDEN_POLICY, 1000)
+    assert (command.kind, command.target, command.reason) == (
+        kind,
+        "profile:garden",
+        "invoice DHK-1 is not paid",
+    )
+
+
+def test_a_filter_is_set_and_set_back_by_name() -> None:
+    mikrotik = VENDOR_PROFILES["mikrotik"]
+    assert speed_attributes(mikrotik, GARDEN_SPEEDS["garden"]) == (
+        ("Mikrotik-Rate-Limit", "2000000/2000000"),
+        ("Mikrotik-Address-List", "pay-first"),
+    )
+    assert ("Mikrotik-Address-List", "everybody") in speed_attributes(
+        mikrotik, GARDEN_SPEEDS["full"]
+    )
+    assert speed_attributes(mikrotik, SPEEDS["slow"]) == (
+        ("Mikrotik-Rate-Limit", "1000000/2000000"),
+    )
+
+
+def test_a_session_is_told_again_when_only_its_filter_changes() -> None:
+    garden = Desired("profile:garden", "")
+    open_ended = {**GARDEN_SPEEDS, "garden": SpeedProfile("garden", 2_000_000, 2_000_000, "other")}
+    (first,) = advance(situation(garden), GARDEN_POLICY, 1000)
+    (_, again) = advance(
+        situation(garden, first), dataclasses.replace(GARDEN_POLICY, speeds=open_ended), 2000
+    )
+    assert again.desired_hash != first.desired_hash
+
+
+def test_filters_are_named_by_all_speed_profiles_or_by_none() -> None:
+    full = SpeedProfileConfig("full", 1, 1)
+    garden = SpeedProfileConfig("garden", 1, 1, "pay-first")
+    config = OfficeConfig(acting=ActingConfig(speed_profiles=(full, garden)))
+    with pytest.raises(ValueError, match="speed_profiles: full must name a filter_name too"):
+        policy_of(config)
