@@ -31,6 +31,9 @@ from rating.shares import WHOLE, Share
 
 _EXACT_DECIMALS = 6
 
+SCOPES_EXPLAINED_MAX = 40
+"""Days or sessions that an explanation shows one by one."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PriceStep:
@@ -76,6 +79,33 @@ def explain_price(
         return [*head, PriceStep("as rating priced it", amount)]
     words = f"each {meter.scope} is priced by itself; together"
     return [*head, PriceStep(words, amount)]
+
+
+def explain_scopes(
+    plan: Plan, meter: Meter, quantities: Mapping[str, int], amount: Fraction
+) -> list[PriceStep]:
+    """Return the steps of a curve that runs over each day or session by itself.
+
+    quantities are by day or session. The first `SCOPES_EXPLAINED_MAX` are shown step by step, the
+    others as one; the amounts sum to `amount`, or one step says what rating made of all of them.
+    """
+    reading = _Reading(plan, meter, Part())
+    steps, rest = _weights(meter), Fraction(0)
+    for number, (name, quantity) in enumerate(sorted(quantities.items())):
+        if not quantity:
+            continue
+        found = list(_STEPS[type(meter.curve)](meter.curve, quantity, reading))
+        if number < SCOPES_EXPLAINED_MAX:
+            steps.append(PriceStep(f"{meter.scope} {name}: {reading.quantity_exactly(quantity)}"))
+            steps += found
+        else:
+            rest += sum((step.amount or Fraction(0) for step in found), Fraction(0))
+    if rest:
+        others = len(quantities) - SCOPES_EXPLAINED_MAX
+        steps.append(PriceStep(f"and {others:,} more, each by itself", rest))
+    if sum((step.amount or Fraction(0) for step in steps), Fraction(0)) == amount:
+        return steps
+    return [PriceStep(f"each {meter.scope} is priced by itself; together", amount)]
 
 
 def exact_text(amount: Fraction, currency: str) -> str:

@@ -31,6 +31,8 @@ DELEGATED = {
         "bring a running Flowrate to the settings of its network",
     ),
     ("classify",): ("infra.classify", "say whose an address is, and which class its traffic gets"),
+    ("plans",): ("infra.plans", "rate plans as documents: their schema, check them, import them"),
+    ("quote",): ("infra.quote", "price usage against a plan document, step by step"),
     ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
