@@ -11,18 +11,13 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from api.keys import OPERATOR
-from api.ports import Services
 from api.problems import Problem
-from api.reads.parties import get_branch
-from api.writes.plans import import_plan
-from api.writes.transaction import CommandTransaction
-from billing.adapters.databases import COMMANDS, take_turns, writing
 from infra.clock import preparing_clock
 from infra.plan_files import FileError, read_plan
 from infra.secrets import open_secrets
 from infra.settings import find_file, load_settings
 from infra.wiring import web
+from infra.wiring.plans import import_plans
 from rating.plan_schema import plan_schema
 from rating.plans import Plan
 
@@ -77,26 +72,6 @@ def _import(options: argparse.Namespace, plans: Sequence[tuple[Path, Plan]]) -> 
         return EXIT_REFUSED
     print("\n".join(done))
     return 0
-
-
-def import_plans(
-    services: Services, branch_id: str, plans: Sequence[tuple[Path, Plan]]
-) -> list[str]:
-    """Import plans into a branch, all or none, and return a sentence for each.
-
-    Problem says which plan cannot be taken, or that there is no such branch.
-    """
-    done = []
-    with writing(services.engine) as connection:
-        take_turns(connection, COMMANDS)
-        get_branch(connection, branch_id, branch_id)
-        transaction = CommandTransaction(services, OPERATOR, connection)
-        for path, plan in plans:
-            kept, is_new = import_plan(transaction, branch_id, plan)
-            words = "imported as" if is_new else "unchanged, it is"
-            done.append(f"{path}: {words} {kept.plan_id} version {kept.version}")
-    transaction.count()
-    return done
 
 
 def _parser() -> argparse.ArgumentParser:

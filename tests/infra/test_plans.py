@@ -13,7 +13,7 @@ from billing.adapters import tables
 from billing.adapters.databases import reading
 from infra import plans, quote
 from infra.plan_files import read_plan
-from infra.plans import import_plans
+from infra.wiring.plans import import_plans
 from tests.api import sample
 from tests.api.conftest import world  # noqa: F401 (a fixture)
 
