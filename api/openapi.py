@@ -32,6 +32,7 @@ TAGS = [
     {"name": "sessions", "description": "Accounting sessions, live and past"},
     {"name": "balances", "description": "Prepaid money and account events"},
     {"name": "invoices", "description": "With evidence down to the minute"},
+    {"name": "payments", "description": "What an account paid, and which invoices took it"},
     {"name": "ledger", "description": "Double entry"},
     {"name": "alerts", "description": "Thresholds crossed"},
     {"name": "commands", "description": "Throttle, restore, disconnect"},

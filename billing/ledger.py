@@ -39,6 +39,13 @@ REVENUE_RECURRING = "revenue_recurring"
 REVENUE_ONE_OFF = "revenue_one_off"
 REVENUE_FEES = "revenue_fees"
 ADJUSTMENTS = "adjustments"
+BANK = "bank"
+TILL = "till"
+CUSTOMER_CREDIT = "customer_credit"
+BAD_DEBT = "bad_debt"
+CASH_DIFFERENCE = "cash_difference"
+EXCHANGE = "exchange"
+EXCHANGE_DIFFERENCE = "exchange_difference"
 
 CHART: Mapping[str, ChartLine] = {
     line.code: line
@@ -53,6 +60,13 @@ CHART: Mapping[str, ChartLine] = {
         ChartLine(REVENUE_ONE_OFF, "income", "Revenue of single sales", per_customer=False),
         ChartLine(REVENUE_FEES, "income", "Late fees", per_customer=False),
         ChartLine(ADJUSTMENTS, "income", "Adjustments", per_customer=False),
+        ChartLine(BANK, "asset", "Bank accounts", per_customer=False),
+        ChartLine(TILL, "asset", "Cash in tills", per_customer=False),
+        ChartLine(CUSTOMER_CREDIT, "liability", "Customer credit", per_customer=True),
+        ChartLine(BAD_DEBT, "expense", "Bad debt", per_customer=False),
+        ChartLine(CASH_DIFFERENCE, "expense", "Cash over and short", per_customer=False),
+        ChartLine(EXCHANGE, "asset", "Currency exchange", per_customer=False),
+        ChartLine(EXCHANGE_DIFFERENCE, "income", "Exchange differences", per_customer=False),
     )
 }
 """The chart of accounts of every branch."""

@@ -73,7 +73,7 @@ class Balance(Model):
     updated_at: Instant
 
 
-_INVOICE = {
+INVOICE_EXAMPLE = {
     "invoice_id": "inv_acc_01J9Z1_2026-11",
     "branch_id": "dhanmondi",
     "account_id": "acc_01J9Z1",
@@ -89,6 +89,7 @@ _INVOICE = {
     "tax": {"amount_minor": 3_867, "currency": "BDT", "text": "38.67"},
     "total": MONEY_EXAMPLE,
     "paid": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
+    "written_off": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
     "open": MONEY_EXAMPLE,
     "hold_reason": "",
     "pdf_url": "/v1/invoices/inv_acc_01J9Z1_2026-11/pdf",
@@ -122,14 +123,15 @@ _LINE = {
 
 
 class Invoice(Model):
-    """An invoice's head; number and due_on are null while it is a draft. `open` is yet to be paid.
+    """An invoice's head; number and due_on are null while it is a draft. `open` is yet to be paid;
+    `written_off` was given up as bad debt.
 
     series INV is an invoice; DBN, a debit note, and CRN, a credit note, correct the invoices of
     an account that has left, and their period is the one in which the late usage came.
     A draft with a hold_reason waits for a clerk's decision; release lets it be finalized.
     """
 
-    model_config = example(_INVOICE)
+    model_config = example(INVOICE_EXAMPLE)
 
     invoice_id: str
     branch_id: str
@@ -146,6 +148,7 @@ class Invoice(Model):
     tax: Money
     total: Money
     paid: Money
+    written_off: Money
     open: Money
     hold_reason: str = ""
     pdf_url: str
@@ -172,7 +175,7 @@ class InvoiceLine(Model):
 class InvoiceDetail(Invoice):
     """An invoice with its lines."""
 
-    model_config = example({**_INVOICE, "lines": [_LINE]})
+    model_config = example({**INVOICE_EXAMPLE, "lines": [_LINE]})
 
     lines: list[InvoiceLine]
 
@@ -330,7 +333,7 @@ class Evidence(Model):
     flow_quality: FlowQuality | None = None
 
 
-_PAYMENT = {
+PAYMENT_EXAMPLE = {
     "payment_id": "pay_01J9ZA",
     "invoice_id": "inv_acc_01J9Z1_2026-11",
     "account_id": "acc_01J9Z1",
@@ -339,6 +342,10 @@ _PAYMENT = {
     "amount": MONEY_EXAMPLE,
     "received_at": "2026-12-03T08:12:40Z",
     "recorded_by": "Front desk",
+    "status": "settled",
+    "settled_at": "2026-12-03T08:12:40Z",
+    "reason": "",
+    "payer": "",
 }
 
 
@@ -358,29 +365,37 @@ class PaymentCreate(Model):
 
 
 class Payment(Model):
-    """Money that was received for an invoice."""
+    """Money of an account; invoice_id is the invoice that the payer named first, if any.
 
-    model_config = example(_PAYMENT)
+    status: `pending` (in flight: it pays nothing yet), `settled`, `failed`, or `reversed` (it
+    bounced). reason says why it failed or was reversed.
+    """
+
+    model_config = example(PAYMENT_EXAMPLE)
 
     payment_id: str
-    invoice_id: str
+    invoice_id: str | None
     account_id: str
     method: str
     reference: str
     amount: Money
     received_at: Instant
     recorded_by: str
+    status: str
+    settled_at: Instant | None = None
+    reason: str = ""
+    payer: str = ""
 
 
 class RecordedPayment(Payment):
-    """A payment and what it did: what is paid too much becomes the customer's prepaid balance."""
+    """A payment and what it did: what no invoice asks for becomes the account's credit."""
 
     model_config = example(
         {
-            **_PAYMENT,
+            **PAYMENT_EXAMPLE,
             "excess": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},
             "invoice": {
-                **_INVOICE,
+                **INVOICE_EXAMPLE,
                 "status": "paid",
                 "paid": MONEY_EXAMPLE,
                 "open": {"amount_minor": 0, "currency": "BDT", "text": "0.00"},

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from api.cursors import Paging, Slice, paged, slice_of
 from api.models.billing import (
@@ -20,7 +20,7 @@ from api.models.billing import (
 from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
-from billing.adapters import pdf, tables
+from billing.adapters import payment_tables, pdf, tables
 from billing.adapters.evidence import METERED
 
 
@@ -79,21 +79,18 @@ def printed_invoice(
 
 
 def list_payments(connection: Connection, invoice_id: str) -> list[Payment]:
-    """Return an invoice's payments, the oldest first."""
-    payment = tables.payment.c
-    statement = select(tables.payment).where(payment.invoice_id == invoice_id)
+    """Return the payments that pay or named an invoice, the oldest first."""
+    payment, allocation = tables.payment.c, payment_tables.allocation.c
+    pays = select(allocation.credit_id).where(allocation.invoice_id == invoice_id)
+    statement = select(tables.payment).where(
+        or_(payment.invoice_id == invoice_id, payment.payment_id.in_(pays))
+    )
     rows = connection.execute(statement.order_by(payment.received_at, payment.payment_id))
-    return [_payment(row) for row in rows]
+    return [payment_of(row) for row in rows]
 
 
-def get_payment(connection: Connection, payment_id: str) -> Payment:
-    """Return a payment that is there."""
-    payment = tables.payment
-    row = connection.execute(select(payment).where(payment.c.payment_id == payment_id)).one()
-    return _payment(row)
-
-
-def _payment(row: Row[Any]) -> Payment:
+def payment_of(row: Row[Any]) -> Payment:
+    """Return a payment from its whole row."""
     columns = dict(row._mapping)
     shown = {name: columns[name] for name in Payment.model_fields if name != "amount"}
     return Payment(**shown, amount=Money.of(row.amount_minor, row.currency))
@@ -117,6 +114,7 @@ def _head(row: Row[Any]) -> dict[str, Any]:
         "tax": Money.of(row.tax_minor, currency),
         "total": Money.of(row.total_minor, currency),
         "paid": Money.of(row.paid_minor, currency),
+        "written_off": Money.of(row.written_off_minor, currency),
         "open": Money.of(_open_minor(row), currency),
         "hold_reason": row.hold_reason,
         "pdf_url": f"/v1/invoices/{row.invoice_id}/pdf",
@@ -125,7 +123,8 @@ def _head(row: Row[Any]) -> dict[str, Any]:
 
 def _open_minor(row: Row[Any]) -> int:
     """Return what is yet to be paid: nothing for a draft or a void invoice, nor for a credit."""
-    return max(row.total_minor - row.paid_minor, 0) if row.status == "finalized" else 0
+    left: int = row.total_minor - row.paid_minor - row.written_off_minor
+    return max(left, 0) if row.status == "finalized" else 0
 
 
 def _line(row: Row[Any], currency: str) -> InvoiceLine:

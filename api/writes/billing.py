@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
-import billing.payments
-from api.instants import to_text
-from api.models.billing import Invoice, InvoiceDetail, PaymentCreate, RecordedPayment
+from api.models.billing import Invoice, InvoiceDetail, Payment, PaymentCreate, RecordedPayment
+from api.models.payments import AccountPaymentCreate
 from api.models.values import Money
 from api.problems import Problem, invalid_field
 from api.reads import billing as reads
+from api.reads.payments import get_payment
+from api.writes import payments
 from api.writes.transaction import CommandTransaction
-from billing.adapters import invoices, tables
+from billing.adapters import invoices
+from billing.allocation import Wanted
 
 
 def record_payment(
@@ -19,36 +19,28 @@ def record_payment(
 ) -> RecordedPayment:
     """Record money for a finalized invoice and post it to the ledger, in one transaction.
 
-    The same method and reference again is answered with what was recorded; with another invoice
-    or amount it is a 409 Problem, as is an invoice that asks for nothing (a draft, a void one).
+    What the invoice does not ask for pays the account's other invoices, the oldest first; what is
+    left is its credit. The same method and reference again is answered with what was recorded; with
+    another invoice or amount it is a 409 Problem, as is an invoice that asks for nothing (a draft,
+    a void one).
     """
-    connection, branch_id = transaction.connection, transaction.principal.branch_id
-    invoice = reads.get_invoice(connection, branch_id, invoice_id)
-    received_at = _received_at(transaction, body)
+    invoice = reads.get_invoice(transaction.connection, transaction.principal.branch_id, invoice_id)
     if body.currency != invoice.total.currency:
         expected = f"the invoice's currency, {invoice.total.currency}"
         raise invalid_field("/currency", body.currency, expected)
-    known = _known_payment(transaction, invoice, body)
+    given = AccountPaymentCreate.model_construct(**dict(body))
+    payment = payments.payment_from(transaction, invoice.branch_id, invoice.account_id, given)
+    known = payments.known_payment(transaction, payment)
     if known is not None:
-        return _recorded(transaction, known, 0)
+        before = get_payment(transaction.connection, None, known)
+        if before.invoice_id != invoice_id:
+            what = "This reference was recorded before, with another invoice or amount."
+            raise Problem("conflict", what)
+        return _recorded(transaction, known, invoice_id, 0)
     if invoice.status not in ("finalized", "paid"):
         raise Problem("conflict", f"A {invoice.status} invoice asks for no money.")
-    payment = billing.payments.Payment(
-        payment_id=transaction.services.new_id("pay"),
-        branch_id=invoice.branch_id,
-        account_id=invoice.account_id,
-        invoice_id=invoice_id,
-        method=body.method,
-        reference=body.reference or transaction.services.new_id("receipt"),
-        amount_minor=body.amount_minor,
-        currency=body.currency,
-        received_at=received_at,
-        recorded_by=transaction.principal.name,
-    )
-    settlement = invoices.record_payment(connection, payment, transaction.now_at)
-    assert settlement is not None, "a known payment was answered above, under the same lock"
-    transaction.counted["api_payments_recorded_total"] = 1
-    return _recorded(transaction, payment.payment_id, settlement.excess_minor)
+    settled = payments.record(transaction, payment, [Wanted(invoice_id)])
+    return _recorded(transaction, payment.payment_id, invoice_id, settled.left_minor)
 
 
 def release_invoice(transaction: CommandTransaction, invoice_id: str) -> Invoice:
@@ -61,45 +53,13 @@ def release_invoice(transaction: CommandTransaction, invoice_id: str) -> Invoice
     return _head_of(reads.get_invoice(connection, branch_id, invoice_id))
 
 
-def _received_at(transaction: CommandTransaction, body: PaymentCreate) -> int:
-    if body.received_at is None:
-        return transaction.now_at
-    if body.received_at > transaction.now_at:
-        expected = f"not in the future; it is {to_text(transaction.now_at)}"
-        raise invalid_field("/received_at", to_text(body.received_at), expected)
-    return body.received_at
-
-
-def _known_payment(
-    transaction: CommandTransaction, invoice: Invoice, body: PaymentCreate
-) -> str | None:
-    """Return the id of the payment that has this method and reference already, or None."""
-    if body.reference is None:
-        return None
-    paid = tables.payment.c
-    row = transaction.connection.execute(
-        select(tables.payment).where(
-            paid.branch_id == invoice.branch_id,
-            paid.method == body.method,
-            paid.reference == body.reference,
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    if (row.invoice_id, row.amount_minor) != (invoice.invoice_id, body.amount_minor):
-        what = "This reference was recorded before, with another invoice or amount."
-        raise Problem("conflict", what)
-    found: str = row.payment_id
-    return found
-
-
 def _recorded(
-    transaction: CommandTransaction, payment_id: str, excess_minor: int
+    transaction: CommandTransaction, payment_id: str, invoice_id: str, excess_minor: int
 ) -> RecordedPayment:
-    payment = reads.get_payment(transaction.connection, payment_id)
-    invoice = reads.get_invoice(transaction.connection, None, payment.invoice_id)
+    payment = get_payment(transaction.connection, None, payment_id)
+    invoice = reads.get_invoice(transaction.connection, None, invoice_id)
     return RecordedPayment(
-        **dict(payment),
+        **{name: getattr(payment, name) for name in Payment.model_fields},
         excess=Money.of(excess_minor, payment.amount.currency),
         invoice=_head_of(invoice),
     )

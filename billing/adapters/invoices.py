@@ -1,8 +1,7 @@
-"""Invoices in the database: draft, finalize, release, pay. Each call is part of one transaction."""
+"""Invoices in the database: draft, finalize, release. Each call is part of one transaction."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,22 +9,15 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from billing.accounts import Branch
 from billing.adapters import ledger, tables
+from billing.adapters.allocations import OFFICE, settle_from_credit, take_account
 from billing.adapters.charges import take_charges
 from billing.adapters.databases import upsert
 from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
 from billing.invoices import InvoiceDraft
-from billing.ledger import Transaction
 from billing.numbering import format_number, next_number
-from billing.payments import (
-    Payment,
-    Settlement,
-    TopUp,
-    payment_transaction,
-    settle,
-    topup_transaction,
-)
+from billing.payments import TopUp, topup_transaction
 from billing.postings import invoice_transaction
 from billing.proration import local_day
 from rating.rows import UsageCharge
@@ -51,13 +43,15 @@ def finalize(
 ) -> str:
     """Give a draft its number, post it to the ledger, mark its charges billed; return the number.
 
-    One transaction holds all of it, so an invoice either exists whole or not at all. ValueError
-    where it was finalized before.
+    The account's credit pays it at once as far as it goes; a negative one becomes credit. One
+    transaction holds all of it, so an invoice either exists whole or not at all. ValueError where
+    it was finalized before.
     """
     branch = draft.inputs.branch
+    account_id = draft.inputs.account.account_id
+    take_account(connection, account_id)
     number = _take_number(connection, branch, draft.series)
     issued_on = local_day(now_ms, branch.timezone)
-    account_id = draft.inputs.account.account_id
     due_on = due_on_of(connection, account_id, issued_on, payment_terms_days)
     values = {
         "status": "finalized" if draft.total_minor > 0 else "paid",
@@ -73,7 +67,15 @@ def finalize(
         draft, true_up_minor=true_up, prepaid_true_up_minor=prepaid_true_up
     )
     if posting:
-        _post_once(connection, posting, now_ms)
+        ledger.post_new(connection, posting, now_ms)
+    row = {
+        "invoice_id": draft.invoice_id,
+        "branch_id": branch.branch_id,
+        "account_id": account_id,
+        "total_minor": draft.total_minor,
+        "currency": draft.inputs.currency,
+    }
+    settle_from_credit(connection, row, OFFICE, now_ms)
     return number
 
 
@@ -92,58 +94,9 @@ def release_draft(connection: Connection, invoice_id: str) -> bool:
     return bool(changed.rowcount)
 
 
-def record_payment(connection: Connection, payment: Payment, recorded_at: int) -> Settlement | None:
-    """Record money for an invoice and post it; None where this payment was recorded before.
-
-    LookupError: no such invoice of that account and currency, or it is still a draft. The
-    invoice's row stays locked until the commit, so two payments add up.
-    """
-    invoice = tables.invoice.c
-    row = connection.execute(
-        select(invoice.total_minor, invoice.paid_minor)
-        .where(
-            invoice.invoice_id == payment.invoice_id,
-            invoice.account_id == payment.account_id,
-            invoice.currency == payment.currency,
-            invoice.status.in_(("finalized", "paid")),
-        )
-        .with_for_update()
-    ).first()
-    paid = tables.payment.c
-    repeat = select(paid.payment_id).where(
-        paid.branch_id == payment.branch_id,
-        paid.method == payment.method,
-        paid.reference == payment.reference,
-    )
-    if connection.execute(repeat).first():
-        return None
-    if row is None:
-        raise LookupError(f"no invoice {payment.invoice_id} in {payment.currency} to be paid")
-    settlement = settle(row.total_minor, row.paid_minor, payment.amount_minor)
-    values: dict[str, Any] = {"paid_minor": settlement.paid_minor}
-    if settlement.is_paid:
-        values["status"] = "paid"
-        values["paid_at"] = func.coalesce(invoice.paid_at, payment.received_at)
-    connection.execute(
-        update(tables.invoice).where(invoice.invoice_id == payment.invoice_id).values(**values)
-    )
-    connection.execute(
-        insert(tables.payment),
-        [dataclasses.asdict(payment)],
-    )
-    _post_once(connection, payment_transaction(payment, settlement), recorded_at)
-    return settlement
-
-
 def record_topup(connection: Connection, topup: TopUp, recorded_at: int) -> bool:
     """Post a top-up's money; False for a repeat. The account event is the caller's."""
     return bool(ledger.post(connection, [topup_transaction(topup)], recorded_at))
-
-
-def _post_once(connection: Connection, transaction: Transaction, recorded_at: int) -> None:
-    """Post a transaction that must be new: its business row is written in the same commit."""
-    if ledger.post(connection, [transaction], recorded_at) != 1:
-        raise ValueError(f"{transaction.transaction_id} was posted before")
 
 
 def _take_number(connection: Connection, branch: Branch, series: str) -> str:

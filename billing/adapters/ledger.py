@@ -53,6 +53,15 @@ def post(connection: Connection, transactions: Sequence[Transaction], recorded_a
     return len(ordered)
 
 
+def post_new(connection: Connection, transaction: Transaction, recorded_at: int) -> None:
+    """Post a transaction that must be new: its business row is written in the same commit.
+
+    ValueError where its business key was posted before.
+    """
+    if post(connection, [transaction], recorded_at) != 1:
+        raise ValueError(f"{transaction.transaction_id} was posted before")
+
+
 def chain_head(connection: Connection, branch_id: str) -> ChainLink | None:
     """Return the last link of a branch's chain, or None where its ledger is empty."""
     table = tables.ledger_transaction.c

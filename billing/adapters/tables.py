@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
     true,
 )
@@ -37,6 +38,7 @@ from billing.adapters import (
     charge_tables,
     columns,
     dunning_tables,
+    payment_tables,
 )
 from billing.adapters.columns import (
     key_column,
@@ -307,6 +309,7 @@ invoice = Table(
     number_column("paid_minor", default="0"),
     optional_number("paid_at"),
     text_column("hold_reason", default=""),
+    number_column("written_off_minor", default="0"),
     UniqueConstraint("account_id", "period_end_at", "currency"),
     UniqueConstraint("branch_id", "series", "number"),
     CheckConstraint("status IN ('draft', 'finalized', 'paid', 'void')", name="status"),
@@ -349,23 +352,40 @@ billed_charge = Table(
 """Which revision of which usage charge was billed where: the key makes it once. true_up_minor
 is what finalization added to the days' postings so that unbilled revenue comes to zero."""
 
+_IN_FLIGHT = text("status = 'pending'")
 payment = Table(
     "payment",
     metadata,
     key_column("payment_id"),
     reference_column("branch_id", "branch.branch_id"),
     reference_column("account_id", "account.account_id"),
-    reference_column("invoice_id", "invoice.invoice_id"),
+    reference_column("invoice_id", "invoice.invoice_id", nullable=True),
     text_column("method"),
     text_column("reference"),
     number_column("amount_minor"),
     text_column("currency"),
     number_column("received_at"),
     text_column("recorded_by"),
+    text_column("status", default="settled"),
+    optional_number("settled_at"),
+    text_column("reason", default=""),
+    text_column("payer", default=""),
+    text_column("shift_id", default=""),
+    text_column("wanted", default="[]"),
+    Column("keeps_rest", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("branch_id", "method", "reference"),
+    CheckConstraint("status IN ('pending', 'settled', 'failed', 'reversed')", name="status"),
     Index(None, "invoice_id"),
+    Index(None, "account_id", "received_at"),
+    Index(
+        "ix_payment_pending",
+        "account_id",
+        sqlite_where=_IN_FLIGHT,
+        postgresql_where=_IN_FLIGHT,
+    ),
 )
-"""Money received; (method, reference) is the provider's key, so a repeat is no second payment."""
+"""Money of an account; (method, reference) is the provider's key, so a repeat is no second
+payment. What it paid is in `billing.adapters.payment_tables.allocation`."""
 
 # Acting ----------------------------------------------------------------------------------------
 
@@ -465,5 +485,6 @@ office_cursor = Table(
 AREAS: tuple[ModuleType, ...] = (
     charge_tables,
     dunning_tables,
+    payment_tables,
 )
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""

@@ -51,14 +51,14 @@ def test_a_payment_settles_its_invoice(world: World, operator: TestClient) -> No
     assert listed["payment_id"] == paid["payment_id"]
 
 
-def test_parts_add_up_and_the_rest_is_prepaid(world: World, operator: TestClient) -> None:
+def test_parts_add_up_and_the_rest_is_credit(world: World, operator: TestClient) -> None:
     whole = operator.get(DUE).json()["open"]["amount_minor"]
     first = operator.post(f"{DUE}/payments", json=body(100)).json()
     assert first["invoice"]["status"] == "finalized"
     assert first["invoice"]["open"]["amount_minor"] == whole - 100
     second = operator.post(f"{DUE}/payments", json=body(whole)).json()
     assert (second["invoice"]["status"], second["excess"]["amount_minor"]) == ("paid", 100)
-    assert balances(world) == {"cash": whole + 100, "receivable": -whole, "prepaid": -100}
+    assert balances(world) == {"cash": whole + 100, "receivable": -whole, "customer_credit": -100}
 
 
 def test_a_receipt_is_one_payment(world: World, operator: TestClient) -> None:
@@ -154,7 +154,7 @@ def test_a_clerk_takes_cash_at_the_counter(world: World, visitor: TestClient) ->
     assert balances(world)["cash"] == 10_050, "a double click is one payment"
     form |= {"amount": "100000", "reference": "r8", "once": "o2"}
     answer = visitor.post(f"{PAGE}/payments", data=form)
-    assert "prepaid balance" in answer.text
+    assert "credit" in answer.text
     assert "Record payment" not in answer.text
 
 

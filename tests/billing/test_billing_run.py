@@ -8,8 +8,9 @@ from sqlalchemy import Engine, event, func, select
 from billing.adapters import tables
 from billing.adapters.billing_run import post_usage, run_billing
 from billing.adapters.databases import reading, writing
-from billing.adapters.invoices import record_payment, release_draft
+from billing.adapters.invoices import release_draft
 from billing.adapters.ledger import broken_link, customer_balance, trial_balance
+from billing.adapters.payments import record_payment
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
 from billing.config import BillingConfig
@@ -292,7 +293,7 @@ def test_included_tax_is_taken_out_of_revenue(engine: Engine) -> None:
     }
 
 
-def test_payments_settle_and_what_is_too_much_becomes_a_balance(engine: Engine) -> None:
+def test_payments_settle_and_what_is_too_much_becomes_credit(engine: Engine) -> None:
     with writing(engine) as connection:
         add_customer(connection, "karim")
         close_month(connection, "karim", "2026-11", gigabytes=1, minor=0)
@@ -315,7 +316,7 @@ def test_payments_settle_and_what_is_too_much_becomes_a_balance(engine: Engine) 
     assert (paid.status, paid.paid_minor, paid.total_minor) == ("paid", 115000, 115000)
     with reading(engine) as connection:
         assert customer_balance(connection, "karim", "receivable") == {"BDT": 0}
-        assert customer_balance(connection, "karim", "prepaid") == {"BDT": -5000}
+        assert customer_balance(connection, "karim", "customer_credit") == {"BDT": -5000}
     assert balance(engine)["cash"] == 120000
 
 

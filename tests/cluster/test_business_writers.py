@@ -18,7 +18,8 @@ from billing.adapters import ledger, tables
 from billing.adapters.billing_run import move_cursor, plan_period, read_cursor, run_billing
 from billing.adapters.databases import open_database, reading, take_turns, writing
 from billing.adapters.invoice_inputs import DuePeriod
-from billing.adapters.invoices import finalize, record_payment, release_draft, save_draft
+from billing.adapters.invoices import finalize, release_draft, save_draft
+from billing.adapters.payments import record_payment
 from billing.adapters.repositories import create
 from billing.adapters.rows import write_rows
 from billing.config import BillingConfig
