@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
+from msgspec import structs
+
 from billing.quantities import OCTET_UNITS, format_price_unit, is_cut, short_quantity
 from rating.curves import (
     AllowanceOverage,
     Capped,
     Flat,
     Graduated,
+    Increments,
     Minimum,
     Package,
     Payg,
@@ -25,6 +28,7 @@ from rating.curves import (
     Volume,
     scaled,
 )
+from rating.curves.increments import billed
 from rating.money import minor_decimals
 from rating.plans import OCTETS_PER_GIGABYTE, Meter, Plan
 from rating.shares import WHOLE, Share
@@ -217,6 +221,21 @@ def _percentage(curve: Percentage, quantity: int, reading: _Reading) -> Steps:
     yield PriceStep(text, curve.percent * above / (100 * curve.unit))
 
 
+def _increments(curve: Increments, quantity: int, reading: _Reading) -> Steps:
+    if quantity and curve.connect_fee:
+        yield PriceStep("connect fee", curve.connect_fee)
+    free = reading.part.share.quantity(curve.free)
+    if curve.free:
+        yield _included(free, curve.free, reading)
+    if quantity <= free:
+        yield _NOTHING_ABOVE
+        return
+    counted = int(billed(structs.replace(curve, free=free), quantity))
+    text = f"billed as {reading.quantity(counted)}, first {curve.first:,} then {curve.next:,}"
+    price = reading.price(curve.unit_price, curve.unit)
+    yield PriceStep(f"{text}, × {price}", curve.unit_price * counted / curve.unit)
+
+
 def _graduated(curve: Graduated, quantity: int, reading: _Reading) -> Steps:
     part: Any = scaled(curve, reading.part.share)
     below = 0
@@ -292,6 +311,7 @@ _STEPS: Mapping[type, Callable[[Any, int, _Reading], Steps]] = {
     Capped: _capped,
     Flat: _flat,
     Graduated: _graduated,
+    Increments: _increments,
     Minimum: _minimum,
     Package: _package,
     Payg: _payg,
@@ -310,7 +330,16 @@ def _weights(meter: Meter) -> list[PriceStep]:
         for name, weight in sorted(meter.class_weights.items())
         if Fraction(*weight) != default
     ]
-    if not parts:
-        return []
-    others = words.get(default, f"× {default}")
-    return [PriceStep(f"of which count: {', '.join(parts)}, everything else {others}")]
+    steps = []
+    if parts:
+        others = words.get(default, f"× {default}")
+        steps.append(PriceStep(f"of which count: {', '.join(parts)}, everything else {others}"))
+    if meter.band_weights:
+        bands = [
+            f"{name} {words.get(Fraction(*weight), f'× {Fraction(*weight)}')}"
+            for name, weight in sorted(meter.band_weights.items())
+        ]
+        default = Fraction(*meter.default_band_weight)
+        others = words.get(default, f"× {default}")
+        steps.append(PriceStep(f"by the hour: {', '.join(bands)}, other hours {others}"))
+    return steps

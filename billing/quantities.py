@@ -47,6 +47,8 @@ def format_quantity(quantity: int, unit: str, octets_per_gigabyte: int = 10**9) 
         minutes, seconds = divmod(abs(quantity), 60)
         sign = "−" if quantity < 0 else ""
         return f"{sign}{minutes // 60:,}:{minutes % 60:02d}:{seconds:02d} h"
+    if unit == "sessions":
+        return f"{quantity:,} session{'' if quantity == 1 else 's'}"
     return ""
 
 
@@ -69,5 +71,6 @@ def format_price_unit(size: int, unit: str) -> str:
     if fitting:
         count, name = min(fitting)
         return name if count == 1 else f"{count:,} {name}{'s' if unit == 'seconds' else ''}"
-    one = "octet" if unit in OCTET_UNITS else "second" if unit == "seconds" else "unit"
+    names = {"seconds": "second", "sessions": "session"}
+    one = "octet" if unit in OCTET_UNITS else names.get(unit, "unit")
     return one if size == 1 else f"{size:,} {one}s"

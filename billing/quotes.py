@@ -291,6 +291,7 @@ _UNIT_WORDS: Mapping[str, str] = {
     "octets_up": "octets up",
     "octets_down": "octets down",
     "seconds": "seconds",
+    "sessions": "sessions",
 }
 
 

@@ -16,7 +16,13 @@ from msgspec import structs
 
 from rating.curves import MODELS, Curve, allowance_of, price, scaled
 from rating.money import ZERO, decode_exact, encode_exact, to_minor
-from rating.plans import Meter, weight_denominator, weight_of
+from rating.plans import (
+    Meter,
+    band_denominator,
+    band_weight_of,
+    weight_denominator,
+    weight_of,
+)
 from rating.plausible import INT64_MAX
 from rating.rate_state import MeterState
 from rating.shares import WHOLE, Share
@@ -30,8 +36,9 @@ _SURELY_FITS = 1 << 50
 class Pricing(NamedTuple):
     """A meter with the curve of its segment and the share of the period that scaled it.
 
-    allowance is the quantity that alerts are percentages of, in this segment. weights count in
-    units of 1 / denominator what an octet of a traffic class is, default_weight that of others.
+    allowance is the quantity that alerts are percentages of, in this segment. weights count what
+    an octet of a traffic class is, default_weight that of others, and band_weights likewise what
+    time bands make of it; a product of both is in units of 1 / denominator.
     price_of is F of a quantity of zero or more.
     """
 
@@ -42,6 +49,8 @@ class Pricing(NamedTuple):
     allowance: int | None
     weights: Mapping[str, int]
     default_weight: int
+    band_weights: Mapping[str, int]
+    default_band_weight: int
     price_of: Callable[[int], Fraction]
 
 
@@ -79,27 +88,37 @@ def pricing_of(meter: Meter, share: Share) -> Pricing:
     """Return a meter's pricing in a segment. Only a curve over the period is prorated."""
     if meter.scope != "period":
         share = WHOLE
-    curve, denominator = scaled(meter.curve, share), weight_denominator(meter)
+    curve, of_classes = scaled(meter.curve, share), weight_denominator(meter)
+    of_bands = band_denominator(meter)
     return Pricing(
         meter,
         curve,
         share,
-        denominator,
+        of_classes * of_bands,
         allowance_of(curve),
-        {name: weight_of(meter, name, denominator) for name in meter.class_weights},
-        weight_of(meter, "", denominator),
+        {name: weight_of(meter, name, of_classes) for name in meter.class_weights},
+        weight_of(meter, "", of_classes),
+        {name: band_weight_of(meter, name, of_bands) for name in meter.band_weights},
+        band_weight_of(meter, "", of_bands),
         functools.partial(MODELS[type(curve)].price, curve),
     )
 
 
 def amount_counted(
-    pricing: Pricing, traffic_class: str, octets_up: int, octets_down: int, seconds: int
+    pricing: Pricing, kind: tuple[str, str], octets_up: int, octets_down: int, seconds: int
 ) -> int:
-    """Return what usage of a traffic class adds to a counter, in units of 1 / denominator."""
+    """Return what usage of a (traffic class, time band) adds to a counter.
+
+    In units of 1 / denominator; of a session, something above zero where it moved or lasted.
+    """
     unit = pricing.meter.unit
-    if unit == "seconds":
-        return seconds
+    if unit == "sessions":
+        return octets_up + octets_down + seconds
+    traffic_class, band = kind
     weight = pricing.weights.get(traffic_class, pricing.default_weight)
+    weight *= pricing.band_weights.get(band, pricing.default_band_weight)
+    if unit == "seconds":
+        return weight * seconds
     if unit == "octets":
         return weight * (octets_up + octets_down)
     return weight * (octets_up if unit == "octets_up" else octets_down)
@@ -131,6 +150,9 @@ def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -
 
 def fits(state: MeterState, pricing: Pricing, movement: Movement) -> bool:
     """Return whether a movement leaves all that the counter holds, and will post, within int64."""
+    if counts_sessions(pricing):  # The total is of sessions; what can grow is what one moved.
+        held = state.scopes.get(movement.session_id, 0)
+        return abs(held) + abs(movement.amount) <= INT64_MAX
     amount = abs(movement.amount)
     if not state.settled and amount + abs(state.total) <= _SURELY_FITS:
         return True
@@ -150,8 +172,17 @@ def is_payable(amount: Fraction) -> bool:
     return abs(amount.numerator) <= AMOUNT_MAX * amount.denominator
 
 
+def counts_sessions(pricing: Pricing) -> bool:
+    """Return whether a counter counts sessions: those of which more than nothing is left."""
+    return pricing.meter.unit == "sessions"
+
+
+def _is_by_session(pricing: Pricing) -> bool:
+    return pricing.meter.scope == "session" or pricing.meter.unit == "sessions"
+
+
 def _bucket(pricing: Pricing, movement: Movement) -> str:
-    if pricing.meter.scope == "session":
+    if _is_by_session(pricing):
         return f"{movement.day_on}|{movement.session_id}"
     return movement.day_on
 
@@ -167,12 +198,17 @@ def move(state: MeterState, pricing: Pricing, movement: Movement, amount: Fracti
     """
     day_on, session_id, post_at, moved, received_at = movement
     scope = pricing.meter.scope
-    waiting = _waiting(post_at, f"{day_on}|{session_id}" if scope == "session" else day_on)
+    by_session = _is_by_session(pricing)
+    waiting = _waiting(post_at, f"{day_on}|{session_id}" if by_session else day_on)
     pending = state.pending
     pending[waiting] = pending.get(waiting, 0) + moved
-    state.total += moved
     if received_at > state.updated_at:
         state.updated_at = received_at
+    if counts_sessions(pricing):
+        was = state.scopes.get(session_id, 0)
+        state.scopes[session_id] = was + moved
+        moved = (was + moved > 0) - (was > 0)
+    state.total += moved
     if scope == "period":
         return reprice(state, pricing, amount)
     name = day_on if scope == "day" else session_id
@@ -279,6 +315,11 @@ class _Through:
         self._paid = ZERO
 
     def add(self, bucket: str, amount: int) -> None:
+        if counts_sessions(self._pricing):
+            name = bucket[11:]
+            was = self._scopes.get(name, 0)
+            self._scopes[name] = was + amount
+            amount = (was + amount > 0) - (was > 0)
         self._total += amount
         scope = self._pricing.meter.scope
         if scope == "period":

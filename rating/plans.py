@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rating.bands import Band
 from rating.curves import Curve, allowance_of, never_decreases
 from rating.money import ZERO, format_amount, minor_decimals, parse_amount
 
@@ -35,17 +36,21 @@ class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One counted quantity and its price.
 
     unit says what is counted; class_weights multiplies the octets of a traffic class (others
-    count default_weight); scope says over what the curve runs: a day's or a session's quantity is
-    priced by itself and the prices are summed. Only period curves are prorated.
+    count default_weight), band_weights octets and seconds of the plan's time bands (other hours
+    count default_band_weight). Sessions are counted where they began. scope says over what the
+    curve runs: a day's or a session's quantity is priced by itself and the prices are summed. Only
+    period curves are prorated.
     """
 
     meter_id: str
     curve: Curve
-    unit: Literal["octets", "octets_up", "octets_down", "seconds"] = "octets"
+    unit: Literal["octets", "octets_up", "octets_down", "seconds", "sessions"] = "octets"
     name: str = ""
     class_weights: Mapping[str, Weight] = {}
     default_weight: Weight = (1, 1)
     scope: Literal["period", "day", "session"] = "period"
+    band_weights: Mapping[str, Weight] = {}
+    default_band_weight: Weight = (1, 1)
 
 
 class ThrottleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +67,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     measured_by null means the NAS's default, accounting. tax_rate is a part of one ("0.15").
     recurring_fee is invoiced by billing; a prepaid plan takes a flat meter instead, so that the
-    fee meets the balance. balance_floor is where a prepaid service is blocked.
+    fee meets the balance. balance_floor is where a prepaid service is blocked. bands are hours
+    that meters may weigh; where several hold an hour, the first does.
     """
 
     plan_id: str
@@ -81,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alert_percents: tuple[int, ...] = (50, 80, 100)
     speed_profile: str = ""
     balance_floor: Fraction = ZERO
+    bands: tuple[Band, ...] = ()
 
     def __post_init__(self) -> None:
         _check_plan(self)
@@ -141,6 +148,18 @@ def weight_of(meter: Meter, traffic_class: str, denominator: int) -> int:
     return numerator * (denominator // divisor)
 
 
+def band_denominator(meter: Meter) -> int:
+    """Return the least common denominator of a meter's weights of bands."""
+    denominators = [weight[1] for weight in meter.band_weights.values()]
+    return math.lcm(meter.default_band_weight[1], *denominators)
+
+
+def band_weight_of(meter: Meter, band: str, denominator: int) -> int:
+    """Return a band's weight as a whole multiple of 1/denominator."""
+    numerator, divisor = meter.band_weights.get(band, meter.default_band_weight)
+    return numerator * (denominator // divisor)
+
+
 def octets_counted(meter: Meter, octets_up: int, octets_down: int) -> int:
     """Return the octets that a meter of octets counts, before any weight."""
     if meter.unit == "octets":
@@ -172,6 +191,7 @@ def _check_plan(plan: Plan) -> None:
     seen: set[str] = set()
     for number, meter in enumerate(plan.meters):
         _check_meter(plan, meter, f"meters[{number}]")
+        _check_bands(plan, meter, f"meters[{number}]")
         if meter.meter_id in seen:
             raise ValueError(f"meters[{number}].meter_id: {meter.meter_id!r} is repeated")
         seen.add(meter.meter_id)
@@ -190,10 +210,34 @@ def _check_meter(plan: Plan, meter: Meter, field: str) -> None:
             raise ValueError(f"{field}.class_weights.{name}: expected [0 or more, 1 or more]")
     if meter.unit == "seconds" and (meter.class_weights or measured_by(plan) == "flows"):
         raise ValueError(f"{field}.unit: seconds come from accounting and have no classes")
+    if meter.unit == "sessions":
+        _check_sessions(plan, meter, field)
     if meter.class_weights and meter.scope == "session":
         raise ValueError(f"{field}.class_weights: flows do not tell one session from another")
     if plan.kind == "prepaid" and not never_decreases(meter.curve):
         raise ValueError(f"{field}.curve: a prepaid price may not fall as usage grows")
+
+
+def _check_sessions(plan: Plan, meter: Meter, field: str) -> None:
+    """A session counts as one, whatever moved in it and whenever: it has no weights."""
+    if measured_by(plan) == "flows":
+        raise ValueError(f"{field}.unit: sessions come from accounting")
+    if meter.scope != "period":
+        raise ValueError(f"{field}.scope: sessions are counted over the period")
+    weights = (*meter.class_weights.values(), *meter.band_weights.values())
+    if weights or meter.default_weight != (1, 1) or meter.default_band_weight != (1, 1):
+        raise ValueError(f"{field}: sessions have no weights")
+
+
+def _check_bands(plan: Plan, meter: Meter, field: str) -> None:
+    known = {band.name for band in plan.bands}
+    weights = {**meter.band_weights, "default_band_weight": meter.default_band_weight}
+    for name, (numerator, denominator) in weights.items():
+        if numerator < 0 or denominator < 1:
+            raise ValueError(f"{field}.band_weights.{name}: expected [0 or more, 1 or more]")
+    for name in meter.band_weights:
+        if name not in known:
+            raise ValueError(f"{field}.band_weights.{name}: no band {name!r} in this plan")
 
 
 def _check_step(plan: Plan, step: ThrottleStep, field: str) -> None:
@@ -201,7 +245,7 @@ def _check_step(plan: Plan, step: ThrottleStep, field: str) -> None:
     meter = meters.get(step.meter_id)
     if meter is None:
         raise ValueError(f"{field}.meter_id: no meter {step.meter_id!r} in this plan")
-    if meter.scope == "session":
+    if meter.scope == "session" or meter.unit == "sessions":
         raise ValueError(f"{field}.meter_id: a session's quantity cannot throttle")
     if not step.profile:
         raise ValueError(f"{field}.profile: may not be empty")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from rating.bands import NO_BAND, band_at
 from rating.engine import Movement, Pricing, amount_counted
 from rating.periods import CELL_MINUTES, MINUTE_MS
 from rating.plans import VOLUME_METER
@@ -45,6 +46,12 @@ class CellGroup(msgspec.Struct):
     def minute(self) -> int:
         """The first minute of the cell that its segment rates."""
         return max(self.cell * CELL_MINUTES, self.span.segment.start_at // MINUTE_MS)
+
+    @property
+    def band(self) -> str:
+        """The time band that the cell lies in, "" for none."""
+        terms = self.span.terms
+        return band_at(terms.week, terms.timezone, self.cell) if terms.week else NO_BAND
 
 
 def update_cells(work: Workspace, groups: Sequence[CellGroup]) -> None:
@@ -134,9 +141,11 @@ def _change_cell(
     if not weighted and not has_flows:
         return
     was, now = split_through(before.layers), split_through(after.layers)
+    band = group.band
     for pricing in weighted:
-        changes = _contributions(now if _is_rated(after) else [], pricing)
-        for post_at, amount in _contributions(was if _is_rated(before) else [], pricing).items():
+        changes = _contributions(now if _is_rated(after) else [], pricing, band)
+        former = _contributions(was if _is_rated(before) else [], pricing, band)
+        for post_at, amount in former.items():
             changes[post_at] = changes.get(post_at, 0) - amount
         origin = (group.subscriber_id, "accounting", "", group.minute)
         for post_at in sorted(changes):
@@ -149,12 +158,17 @@ def _change_cell(
         _reclassify(work, group, was[-1][1] if was else {}, now[-1][1])
 
 
-def _contributions(splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing) -> dict[int, int]:
+def _contributions(
+    splits: Sequence[tuple[int, ClassOctets]], pricing: Pricing, band: str
+) -> dict[int, int]:
     """Return what each posting adds to a weighted counter, in units of 1 / denominator."""
     contributions, before = {}, 0
     for post_at, split in splits:
         total = sum(
-            [amount_counted(pricing, name, up, down, 0) for name, (up, down) in split.items()]
+            [
+                amount_counted(pricing, (name, band), up, down, 0)
+                for name, (up, down) in split.items()
+            ]
         )
         contributions[post_at] = total - before
         before = total

@@ -13,12 +13,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from rating.engine import Movement, amount_counted
+from rating.bands import NO_BAND, band_at
+from rating.engine import Movement, amount_counted, counts_sessions
 from rating.periods import CELL_MINUTES, day_of_cell
 from rating.plausible import SUM_MAX, without_excess
 from rating.rate_cells import CellGroup, update_cells
 from rating.rate_spans import Placed, place_rows, volume_rows
 from rating.rate_work import Span, Terms, Workspace
+from rating.segments import began_in
 
 _OCTETS = ("octets_up", "octets_down")
 
@@ -30,9 +32,9 @@ _OF_SUMS = ("octets_up", "octets_down", "seconds", "minute", "received_at")
 _TALL_ROWS = 2_000
 """From here on polars sums up rows sooner than a loop does."""
 
-CounterKey = tuple[int, str, str, int, str, str]
-"""(span_id, subscriber_id, day_on, post_at, session_id, traffic_class); the last two only where
-the terms tell sessions or classes apart."""
+CounterKey = tuple[int, str, str, int, str, str, str]
+"""(span_id, subscriber_id, day_on, post_at, session_id, traffic_class, time band); the last three
+only where the terms tell sessions, classes or bands apart."""
 
 
 Sums = list[int]
@@ -90,7 +92,8 @@ def _sum_up(
         if source == terms.source:
             session = session_id if terms.by_session else ""
             counted_class = traffic_class if terms.by_class else ""
-            key = (span_id, subscriber_id, day_on, post_at, session, counted_class)
+            band = band_at(terms.week, terms.timezone, cell) if terms.week else NO_BAND
+            key = (span_id, subscriber_id, day_on, post_at, session, counted_class, band)
             before = measured.get(key)
             measured[key] = _plus(before, sums) if before else sums
     return measured, cells
@@ -135,13 +138,16 @@ def _move_counters(
 ) -> None:
     """Move every counter that charges its rows directly: all but weighted ones of accounting."""
     for key in sorted(measured):
-        span_id, subscriber_id, day_on, post_at, session_id, traffic_class = key
+        span_id, subscriber_id, day_on, post_at, session_id, traffic_class, band = key
         octets_up, octets_down, seconds, minute, received_at = measured[key]
         span = spans[span_id]
         origin = (subscriber_id, span.terms.source, session_id, minute)
         has_moved = False
         for pricing in span.terms.direct:
-            amount = amount_counted(pricing, traffic_class, octets_up, octets_down, seconds)
+            if counts_sessions(pricing) and not began_in(session_id, span.segment):
+                continue
+            kind = (traffic_class, band)
+            amount = amount_counted(pricing, kind, octets_up, octets_down, seconds)
             if amount:
                 movement = Movement(day_on, session_id, post_at, amount, received_at)
                 work.move(span, pricing, movement, origin)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rating.balances import charged
+from rating.bands import week_of
 from rating.config import RateConfig
 from rating.engine import (
     Movement,
@@ -71,7 +72,9 @@ class Terms:
 
     weighted are those pricings whose meter tells traffic
     classes apart; direct are those that charge each row of the source as it comes: all but the
-    weighted ones of accounting, which wait for the split of their cells. limits are by meter_id.
+    weighted ones of accounting, which wait for the split of their cells. week has the time band
+    of each quarter of a local week, and nothing where no meter weighs bands. limits are by
+    meter_id.
     """
 
     plan: Plan
@@ -85,6 +88,7 @@ class Terms:
     source: str
     by_class: bool
     by_session: bool
+    week: tuple[str, ...]
     by_day: bool
     is_prepaid: bool
     minor_decimals: int
@@ -208,7 +212,8 @@ def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> 
         by_meter={pricing.meter.meter_id: pricing for pricing in pricings},
         source=measured_by(plan),
         by_class=bool(weighted) and by_flows,
-        by_session=any(p.meter.scope == "session" for p in pricings),
+        by_session=any(p.meter.scope == "session" or p.meter.unit == "sessions" for p in pricings),
+        week=week_of(plan.bands) if any(p.meter.band_weights for p in pricings) else (),
         by_day=any(p.meter.scope == "day" for p in pricings),
         is_prepaid=plan.kind == "prepaid",
         minor_decimals=minor_decimals(plan.currency),

@@ -93,6 +93,17 @@ def segments_of(cuts: Sequence[tuple[int, str]], period: Period) -> list[Segment
     return segments
 
 
+def began_in(session_id: str, segment: Segment) -> bool:
+    """Return whether a session began in a segment, as its id tells (`sessions.session_id`).
+
+    An id of another form tells nothing: such a session counts in each segment that it was used in.
+    """
+    name = session_id.rpartition("/")[2].partition(".")[0]
+    if not name.isascii() or not name.isdigit():
+        return True
+    return segment.start_at <= int(name) * MINUTE_MS < segment.end_at
+
+
 class Stretch(NamedTuple):
     """A segment in whole minutes [first, end), and what tells its terms from those of others."""
 

@@ -11,7 +11,7 @@ from api.models.parties import PlanCreate
 from api.writes.parties import create_plan
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
-from rating.plans import Plan, encode_plan
+from rating.plans import Plan, decode_plan, encode_plan
 
 
 def import_plan(transaction: CommandTransaction, branch_id: str, plan: Plan) -> tuple[Plan, bool]:
@@ -24,7 +24,7 @@ def import_plan(transaction: CommandTransaction, branch_id: str, plan: Plan) -> 
     if newest is not None:
         version, text = newest
         same = msgspec.structs.replace(plan, version=version)
-        if text == encode_plan(same):
+        if decode_plan(text) == same:
             return same, False
     members = json.loads(encode_plan(plan))
     document = {

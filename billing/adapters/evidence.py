@@ -98,7 +98,7 @@ def explain_line(connection: Connection, invoice_id: str, line: int) -> LineEvid
         days=_days(connection, pointer, charges),
         from_at=segment.start_at if segment else period.start_at,
         until_at=segment.end_at if segment else period.end_at,
-        is_per_session=meter is not None and meter.scope == "session",
+        is_per_session=meter is not None and (meter.scope == "session" or meter.unit == "sessions"),
         source=measured_by(plan) if plan else "accounting",
     )
 

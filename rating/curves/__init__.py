@@ -15,6 +15,7 @@ from rating.curves.allowance_overage import AllowanceOverage
 from rating.curves.capped import Capped
 from rating.curves.flat import Flat
 from rating.curves.graduated import Graduated
+from rating.curves.increments import Increments
 from rating.curves.minimum import Minimum
 from rating.curves.models import Model, model_of
 from rating.curves.package import Package
@@ -26,7 +27,16 @@ from rating.curves.volume import Volume
 from rating.shares import WHOLE, Share
 
 Curve = (
-    Flat | Payg | AllowanceOverage | Graduated | Volume | Package | Percentage | Capped | Minimum
+    Flat
+    | Payg
+    | AllowanceOverage
+    | Graduated
+    | Volume
+    | Package
+    | Percentage
+    | Increments
+    | Capped
+    | Minimum
 )
 """Any price model; in JSON the field ``model`` names which."""
 
@@ -43,6 +53,7 @@ __all__ = [
     "Curve",
     "Flat",
     "Graduated",
+    "Increments",
     "Minimum",
     "Package",
     "Payg",

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from rating.curves import allowance_overage, flat, graduated, package, payg, percentage, volume
+from rating.curves import (
+    allowance_overage,
+    flat,
+    graduated,
+    increments,
+    package,
+    payg,
+    percentage,
+    volume,
+)
 from rating.curves.allowance_overage import AllowanceOverage
 from rating.curves.flat import Flat
 from rating.curves.graduated import Graduated
+from rating.curves.increments import Increments
 from rating.curves.models import Model, model_of
 from rating.curves.package import Package
 from rating.curves.payg import Payg
@@ -17,7 +27,7 @@ from rating.curves.tiers import Quantity
 from rating.curves.volume import Volume
 from rating.shares import Share
 
-PlainCurve = Flat | Payg | AllowanceOverage | Graduated | Volume | Package | Percentage
+PlainCurve = Flat | Payg | AllowanceOverage | Graduated | Volume | Package | Percentage | Increments
 
 PLAIN_MODELS: Mapping[type, Model] = {
     Flat: model_of(flat),
@@ -27,6 +37,7 @@ PLAIN_MODELS: Mapping[type, Model] = {
     Volume: model_of(volume),
     Package: model_of(package),
     Percentage: model_of(percentage),
+    Increments: model_of(increments),
 }
 
 

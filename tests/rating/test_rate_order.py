@@ -17,8 +17,9 @@ import polars as pl
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from rating.bands import Band
 from rating.config import RateConfig
-from rating.curves import AllowanceOverage, Graduated, Payg, Tier
+from rating.curves import AllowanceOverage, Graduated, Increments, Payg, Tier
 from rating.events import PlanChanged, PoolJoined, TopUp
 from rating.periods import Calendar
 from rating.records import AccountEvent, Usage
@@ -54,17 +55,32 @@ CURVE = Graduated(
     )
 )
 TIME = meter(Payg(Fraction("0.07"), 60), "time", unit="seconds")
+ONLY_BANDS: dict[str, Any] = {"default_band_weight": (0, 1)}
+LOGINS = Graduated((Tier(2, Fraction(0)), Tier(None, Fraction("0.7"))))
+CALLS = Increments(90, 7, Fraction("0.11"), 60, Fraction("0.05"))
 PLANS = {
     "blind": plan(meter(CURVE), TIME),
     "weighted": plan(meter(CURVE, class_weights=WEIGHTS), TIME),
     "prepaid": plan(meter(CURVE), kind="prepaid"),
     "daily": plan(meter(CURVE, scope="day", class_weights=WEIGHTS)),
+    "banded": plan(
+        meter(CURVE, class_weights=WEIGHTS, band_weights={"late": (1, 2), "noon": (0, 1)}),
+        meter(Payg(Fraction(2), GB), "late", band_weights={"late": (1, 1)}, **ONLY_BANDS),
+        meter(Payg(Fraction(1)), "minutes", unit="seconds", band_weights={"late": (3, 4)}),
+        bands=(Band("late", "22:30", "05:00"), Band("noon", "12:00", "13:15", ("mon", "wed"))),
+    ),
+    "sessions": plan(
+        meter(LOGINS, "logins", unit="sessions"),
+        meter(CALLS, "calls", unit="seconds", scope="session"),
+    ),
 }
 CHANGES = {
     "blind": plan(meter(Payg(Fraction("0.9"), GB)), plan_id="other", proration="second"),
     "weighted": plan(meter(CURVE, class_weights={"cdn": (1, 2)}), plan_id="other"),
     "prepaid": plan(meter(AllowanceOverage(GB, Fraction(2), GB)), kind="prepaid", plan_id="other"),
     "daily": plan(meter(Payg(Fraction(1), GB)), measured_by="flows", plan_id="other"),
+    "banded": plan(meter(CURVE, class_weights=WEIGHTS), plan_id="other"),
+    "sessions": plan(meter(LOGINS, "logins", unit="sessions"), plan_id="other"),
 }
 EVENTS: list[AccountEvent] = [
     *(started(sold, "01-05", key=key, calendar=CALENDAR) for key, sold in PLANS.items()),
@@ -87,7 +103,12 @@ rows = st.builds(
         rating_key=key,
         subscriber_id=f"{key}-{down % 2}",
         source=source,
-        session_id="s" if source == "accounting" else "",
+        # Sessions that began long before, on the day and quarter of the row, and an unknown one.
+        session_id=("nas/a/28400000", f"nas/b/{at(f'01-{day:02d}') // 60_000 + cell * 15}", "s")[
+            up % 3
+        ]
+        if source == "accounting"
+        else "",
         traffic_class=name if source == "flows" else "unclassified",
         minute=at(f"01-{day:02d}") // 60_000 + cell * 15 + minute,
         octets_up=up,

@@ -17,6 +17,7 @@ from rating.curves import (
     Curve,
     Flat,
     Graduated,
+    Increments,
     Minimum,
     Package,
     Payg,
@@ -54,6 +55,7 @@ PLAIN = st.one_of(
     st.builds(Volume, tier_lists()),
     st.builds(Package, UNITS, PRICES, COUNTS, st.sampled_from(["up", "down"])),
     st.builds(Percentage, PRICES, COUNTS, UNITS),
+    st.builds(Increments, UNITS, UNITS, PRICES, UNITS, PRICES, COUNTS),
 )
 CURVES: st.SearchStrategy[Curve] = st.one_of(
     PLAIN, st.builds(Capped, PRICES, PLAIN), st.builds(Minimum, PRICES, PLAIN)
@@ -61,7 +63,7 @@ CURVES: st.SearchStrategy[Curve] = st.one_of(
 
 
 def test_every_model_of_the_table_is_generated_here() -> None:
-    covered = {Flat, Payg, AllowanceOverage, Graduated, Volume, Package, Percentage}
+    covered = {Flat, Payg, AllowanceOverage, Graduated, Volume, Package, Percentage, Increments}
     assert set(MODELS) == covered | {Capped, Minimum}
 
 
