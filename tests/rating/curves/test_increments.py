@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -44,5 +45,6 @@ def test_the_free_part_is_prorated_and_the_connect_fee_is_not() -> None:
 
 @pytest.mark.parametrize("field", ["first", "next", "unit"])
 def test_sizes_are_at_least_one(field: str) -> None:
+    sizes: dict[str, Any] = {"first": 1, "next": 1, "unit": 1, field: 0}
     with pytest.raises(ValueError, match=f"{field}: must be 1 or more"):
-        Increments(**{"first": 1, "next": 1, "unit_price": Fraction(1), "unit": 1} | {field: 0})
+        Increments(unit_price=Fraction(1), **sizes)
