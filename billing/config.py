@@ -19,6 +19,9 @@ class BillingConfig:
     """Most usage days that one transaction posts to the ledger; the next follows at once."""
     closing_overlap_days: int = 40
     """How far behind the newest closing a run looks again: a partition may lag, a clerk wait."""
+    service_corrections_days: int = 100
+    """How far behind an invoice's period a run looks again at services that were changed after they
+    were billed; what lies further back stays as it was billed."""
     posting_overlap_hours: int = 24
     """How far behind the newest usage day a run looks again for days not posted yet."""
     flow_hours_kept_days: int = 7

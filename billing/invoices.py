@@ -65,7 +65,8 @@ class LateInput:
 class InvoiceInputs:
     """All that an invoice is made of; the period is [start, end) in ms.
 
-    A note has late only: it corrects invoices of an account that has none in this period.
+    A note has late only: it corrects invoices of an account that has none in this period. charges
+    wait in the database; owed are those of services, which are written when the invoice is final.
     """
 
     branch: Branch
@@ -78,6 +79,7 @@ class InvoiceInputs:
     late: Sequence[LateInput]
     is_note: bool = False
     charges: Sequence[Charge] = ()
+    owed: Sequence[Charge] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     charged = [
         *(_recurring_line(item, inputs) for item in inputs.recurring),
         *(_usage_line(item) for item in inputs.usage),
-        *(_charge_line(charge) for charge in inputs.charges),
+        *(_charge_line(charge) for charge in (*inputs.charges, *inputs.owed)),
         *(_late_line(item, inputs) for item in inputs.late),
     ]
     lines = [line for line in charged if line.amount_minor or line.quantity] or charged
@@ -194,7 +196,7 @@ def _require_one_currency(inputs: InvoiceInputs) -> None:
     found = {item.terms.currency for item in inputs.recurring}
     found |= {item.charge.currency for item in inputs.usage}
     found |= {item.charge.currency for item in inputs.late}
-    found |= {charge.currency for charge in inputs.charges}
+    found |= {charge.currency for charge in (*inputs.charges, *inputs.owed)}
     if found - {inputs.currency}:
         raise ValueError(f"an invoice in {inputs.currency} cannot hold {sorted(found)}")
 

@@ -25,6 +25,7 @@ from billing.adapters.invoice_inputs import (
 )
 from billing.adapters.invoices import finalize, save_draft
 from billing.adapters.notes import departed_with_late_usage, draft_notes
+from billing.adapters.services import over_periods_of_services, service_charges
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
 from billing.invoices import InvoiceDraft, draft_invoice
@@ -41,7 +42,8 @@ _DAY_MS = 86_400_000
 def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[str]:
     """Finalize or draft what has closed, at most invoices_per_run; return counts by metric name.
 
-    Waiting periods (a rating key has not closed yet) are looked at again with its closing.
+    Waiting periods (a rating key has not closed yet) are looked at again with its closing. Accounts
+    with services and no rate plan are looked for once an hour: their periods end with the clock.
     """
     counts: Counter[str] = Counter()
     with reading(engine) as connection:
@@ -50,18 +52,25 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
         newest_at = newest_closing_at(connection)
         due = [*_released(connection), *due_periods(connection, since_at)]
         due += over_periods_of_charges(connection, now_ms)
+        looks_at_services = now_ms // _HOUR_MS > read_cursor(connection, "services") // _HOUR_MS
+        if looks_at_services:
+            due += over_periods_of_services(connection, now_ms)
     for period in dict.fromkeys(due):
         if counts[FINALIZED] >= config.invoices_per_run:
             return counts
         with reading(engine) as connection:
-            plan = plan_period(connection, period)
+            plan = plan_period(connection, period, config)
         if plan.finalize or plan.hold:
             with writing(engine) as connection:
                 carry_out(connection, plan, config, now_ms)
-        counts[plan.outcome] += 1
+        if plan.outcome:
+            counts[plan.outcome] += 1
     if newest_at is not None and newest_at > position:
         with writing(engine) as connection:
             move_cursor(connection, "billing", newest_at)
+    if looks_at_services:
+        with writing(engine) as connection:
+            move_cursor(connection, "services", now_ms)
     issue_notes(engine, config, counts, now_ms)
     return counts
 
@@ -97,8 +106,8 @@ def issue_notes(engine: Engine, config: BillingConfig, counts: Counter[str], now
 class PeriodPlan:
     """What to do about one account's period: drafts to finalize, drafts to hold and why.
 
-    outcome is FINALIZED, HELD (a draft waits for a clerk) or WAITING (for a rating key's
-    closing).
+    outcome is FINALIZED, HELD (a draft waits for a clerk), WAITING (for a rating key's closing) or
+    empty: there is nothing to ask for.
     """
 
     outcome: str
@@ -107,7 +116,9 @@ class PeriodPlan:
     hold_reason: str = ""
 
 
-def plan_period(connection: Connection, due: DuePeriod) -> PeriodPlan:
+def plan_period(
+    connection: Connection, due: DuePeriod, config: BillingConfig | None = None
+) -> PeriodPlan:
     """Return what to do about an account's period; writes nothing.
 
     It may read in another transaction than the one that carries it out: only the office writes
@@ -121,13 +132,16 @@ def plan_period(connection: Connection, due: DuePeriod) -> PeriodPlan:
     held: list[InvoiceDraft] = []
     outcome = FINALIZED
     charges = waiting_charges(connection, due.account_id, due.period_end_at)
-    for inputs in read_inputs(connection, due, state.closed_at, charges):
+    config = config or BillingConfig()
+    owed = service_charges(connection, due, config.service_corrections_days)
+    for inputs in read_inputs(connection, due, state.closed_at, charges, owed):
         draft = draft_invoice(inputs)
         found = _standing(connection, draft.invoice_id)
         if found and found.status != "draft":
             continue
         if not hold_reason or (found is not None and not found.hold_reason):
             final.append(draft)
+            outcome = outcome or FINALIZED
             continue
         outcome = HELD
         if found is None or (found.hash, found.hold_reason) != (draft.hash, hold_reason):

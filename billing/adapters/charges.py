@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select, update
 
-from billing.accounts import Account, Branch, calendar_of
 from billing.adapters.charge_tables import charge as table
 from billing.adapters.databases import upsert
 from billing.adapters.invoice_inputs import DuePeriod, is_invoiced
-from billing.adapters.repositories import find, subscriptions_in
+from billing.adapters.repositories import find_calendar, subscriptions_in
 from billing.adapters.tables import subscription
 from billing.charges import Charge
-from rating.periods import Calendar, next_period, period_at
+from rating.periods import next_period, period_at
 
 _ROWS_PER_STATEMENT = 50  # SQLite's oldest limit is 999 parameters; 16 columns per charge
 _COLUMNS = [table.c[field.name] for field in dataclasses.fields(Charge)]
@@ -106,7 +105,7 @@ def _over_periods(
     connection: Connection, account_id: str, due_ats: list[int], now_ms: int
 ) -> list[DuePeriod]:
     """Return an account's over periods that its waiting charges, ascending, come to stand in."""
-    calendar = _calendar(connection, account_id)
+    calendar = find_calendar(connection, account_id)
     found: list[DuePeriod] = []
     period = period_at(calendar, due_ats[0] // 60_000)
     while period.end_at <= now_ms and due_ats:
@@ -119,12 +118,3 @@ def _over_periods(
                 due_ats = [at for at in due_ats if at >= period.end_at]
         period = next_period(calendar, period)
     return found
-
-
-def _calendar(connection: Connection, account_id: str) -> Calendar:
-    """Return the calendar of an account that exists."""
-    account = find(connection, Account, account_id)
-    branch = find(connection, Branch, account.branch_id) if account else None
-    if account is None or branch is None:
-        raise LookupError(f"{account_id} does not exist")
-    return calendar_of(account, branch)

@@ -142,25 +142,29 @@ def _text_of(at: int) -> str:
 
 
 def read_inputs(
-    connection: Connection, due: DuePeriod, closed_at: int, added: Sequence[Charge]
+    connection: Connection,
+    due: DuePeriod,
+    closed_at: int,
+    charges: Sequence[Charge],
+    owed: Sequence[Charge],
 ) -> list[InvoiceInputs]:
     """Return the inputs of an account's period, one per currency, by currency code.
 
-    added are the charges that this invoice takes.
+    charges and owed are as in `billing.invoices.InvoiceInputs`.
     LookupError where a row names a branch, account or plan that does not exist.
     """
     account = _required(find(connection, Account, due.account_id), due.account_id)
     branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
     subscriptions = _subscriptions(connection, due)
-    charges = _charges(connection, due, {s.rating_key for s in subscriptions})
+    usages = _charges(connection, due, {s.rating_key for s in subscriptions})
     late = late_charges(connection, due.account_id, due.period_end_at, closed_at)
     plans = {(s.plan_id, s.plan_version) for s in subscriptions}
-    plans |= {(c.plan_id, c.plan_version) for c in (*charges, *(c for c, _ in late))}
+    plans |= {(c.plan_id, c.plan_version) for c in (*usages, *(c for c, _ in late))}
     terms = read_terms(connection, plans)
     keys = {s.rating_key for s in subscriptions}
-    keys |= {c.rating_key for c in charges} | {c.rating_key for c, _ in late}
+    keys |= {c.rating_key for c in usages} | {c.rating_key for c, _ in late}
     names = subject_names(connection, sorted(keys))
-    allowances = _allowances(connection, charges)
+    allowances = _allowances(connection, usages)
     recurring = [
         RecurringInput(s, terms[s.plan_id, s.plan_version], names[s.rating_key])
         for s in subscriptions
@@ -172,12 +176,12 @@ def read_inputs(
             names[c.rating_key],
             allowances.get((c.rating_key, c.segment_number, c.meter_id)),
         )
-        for c in charges
+        for c in usages
     ]
     corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
     currencies = {item.terms.currency for item in recurring}
-    currencies |= {c.currency for c in (*charges, *(c for c, _ in late))}
-    currencies |= {charge.currency for charge in added}
+    currencies |= {c.currency for c in (*usages, *(c for c, _ in late))}
+    currencies |= {charge.currency for charge in (*charges, *owed)}
     return [
         InvoiceInputs(
             branch,
@@ -188,7 +192,8 @@ def read_inputs(
             [item for item in recurring if item.terms.currency == currency],
             [item for item in usage if item.charge.currency == currency],
             [item for item in corrections if item.charge.currency == currency],
-            charges=[charge for charge in added if charge.currency == currency],
+            charges=[charge for charge in charges if charge.currency == currency],
+            owed=[charge for charge in owed if charge.currency == currency],
         )
         for currency in sorted(currencies)
     ]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 from billing.accounts import Branch
 from billing.adapters import ledger, tables
 from billing.adapters.allocations import OFFICE, settle_from_credit, take_account
-from billing.adapters.charges import take_charges
+from billing.adapters.charges import add_charges, take_charges
 from billing.adapters.databases import upsert
 from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
@@ -61,7 +61,7 @@ def finalize(
         "due_on": due_on.isoformat(),
     }
     _write(connection, draft, values)
-    take_charges(connection, draft.inputs.charges, draft.invoice_id)
+    _take_charges(connection, draft)
     true_up, prepaid_true_up = _mark_billed(connection, draft, now_ms)
     posting = invoice_transaction(
         draft, true_up_minor=true_up, prepaid_true_up_minor=prepaid_true_up
@@ -97,6 +97,14 @@ def release_draft(connection: Connection, invoice_id: str) -> bool:
 def record_topup(connection: Connection, topup: TopUp, recorded_at: int) -> bool:
     """Post a top-up's money; False for a repeat. The account event is the caller's."""
     return bool(ledger.post(connection, [topup_transaction(topup)], recorded_at))
+
+
+def _take_charges(connection: Connection, draft: InvoiceDraft) -> None:
+    """Write what services owe and give the draft all its charges, or raise ValueError."""
+    owed = draft.inputs.owed
+    if add_charges(connection, owed) != len(owed):
+        raise ValueError(f"{draft.invoice_id}: what a service owes was billed meanwhile")
+    take_charges(connection, [*draft.inputs.charges, *owed], draft.invoice_id)
 
 
 def _take_number(connection: Connection, branch: Branch, series: str) -> str:

@@ -14,8 +14,17 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, Table, bindparam, insert, or_, select, update
 
-from billing.accounts import Account, Branch, PlanVersion, Pool, Subscriber, Subscription
+from billing.accounts import (
+    Account,
+    Branch,
+    PlanVersion,
+    Pool,
+    Subscriber,
+    Subscription,
+    calendar_of,
+)
 from billing.adapters import tables
+from rating.periods import Calendar
 from rating.records import DirectoryEntry
 
 Record = TypeVar("Record")
@@ -73,6 +82,15 @@ def find_plan(connection: Connection, plan_id: str, version: int) -> PlanVersion
     query = select(*_columns(PlanVersion)).where(plan.plan_id == plan_id, plan.version == version)
     row = connection.execute(query).first()
     return _record(PlanVersion, row) if row else None
+
+
+def find_calendar(connection: Connection, account_id: str) -> Calendar:
+    """Return the calendar of an account. LookupError where there is no such account."""
+    account = find(connection, Account, account_id)
+    branch = find(connection, Branch, account.branch_id) if account else None
+    if account is None or branch is None:
+        raise LookupError(f"{account_id} does not exist")
+    return calendar_of(account, branch)
 
 
 def end_subscription(connection: Connection, subscription_id: str, ends_at: int) -> None:

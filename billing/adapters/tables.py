@@ -39,6 +39,7 @@ from billing.adapters import (
     columns,
     dunning_tables,
     payment_tables,
+    service_tables,
 )
 from billing.adapters.columns import (
     key_column,
@@ -486,5 +487,6 @@ AREAS: tuple[ModuleType, ...] = (
     charge_tables,
     dunning_tables,
     payment_tables,
+    service_tables,
 )
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""
