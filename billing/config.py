@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,12 +117,63 @@ class NotificationConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CasConfig:
+    """The gateway of the conditional-access system (docs/conditional-access.md)."""
+
+    address: str = "127.0.0.1"
+    """Numeric address of the gateway; whatever lies between must be trusted or a tunnel."""
+    port: int = 9_750
+    """TCP port of the gateway."""
+    secret: str = dataclasses.field(default="", repr=False)
+    """What both sides know; the gateway lets in who proves it."""
+    connect_milliseconds: int = 5_000
+    """How long a connection may take until the gateway has let us in."""
+    reconnect_milliseconds: int = 2_000
+    """Wait before a lost or refused connection is tried again."""
+    answer_milliseconds: int = 10_000
+    """How long one answer may take; after that the command is repeated under its own key."""
+    window_requests: int = 200
+    """Most requests that wait for an answer; the rest follows when some have come."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CableConfig:
+    """Cable TV: what cards are entitled to, and the commands that make it so."""
+
+    system: Literal["none", "tcp", "simulated"] = "none"
+    """"tcp" speaks to the gateway of `cas`; "simulated" is a system inside the office, for
+    demonstrations, that forgets everything at each start; "none": no cards, nothing is sent."""
+    cas: CasConfig = dataclasses.field(default_factory=CasConfig)
+    interval_seconds: float = 1.0
+    """How often what has changed is looked for and acted on."""
+    poll_milliseconds: int = 50
+    """How long one turn waits for answers."""
+    cards_per_round: int = 500
+    """Most cards that one turn looks at, and most commands that it sends."""
+    entitlement_days: int = 40
+    """How long an entitlement is good for: a card that cannot be reached shows nothing then."""
+    renewal_days: int = 10
+    """How often a running entitlement is prolonged; well below entitlement_days."""
+    reconcile_hours: int = 24
+    """How often the system is asked what a card has, whether anything has changed or not."""
+    retry_seconds: int = 5
+    """Wait before a command without an answer is repeated; it doubles with each attempt."""
+    retry_longest_seconds: int = 60
+    """Longest such wait."""
+    refused_retry_minutes: int = 360
+    """Wait before what the system refused for good is tried again."""
+    verify_rounds: int = 3
+    """How often a step may be acknowledged and then not be there, before an operator is told."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class OfficeConfig:
-    """The office process: billing, acting, notifications."""
+    """The office process: billing, acting, notifications, cable TV."""
 
     billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
     acting: ActingConfig = dataclasses.field(default_factory=ActingConfig)
     notifications: NotificationConfig = dataclasses.field(default_factory=NotificationConfig)
+    cable: CableConfig = dataclasses.field(default_factory=CableConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ DELEGATED = {
     ("classify",): ("infra.classify", "say whose an address is, and which class its traffic gets"),
     ("plans",): ("infra.plans", "rate plans as documents: their schema, check them, import them"),
     ("quote",): ("infra.quote", "price usage against a plan document, step by step"),
+    ("cas-simulator",): (
+        "infra.cas_simulator",
+        "be a conditional-access gateway for cable TV, to try things on",
+    ),
     ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),

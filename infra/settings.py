@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from api.config import ApiConfig
 from billing.acting.profiles import VENDOR_PROFILES
-from billing.config import DatabaseConfig, OfficeConfig
+from billing.config import CableConfig, DatabaseConfig, OfficeConfig
 from collectors.checks import check_flow_receiver, check_radius, check_spool
 from collectors.config import FlowReceiverConfig, RadiusConfig, SpoolConfig
 from collectors.netflow.config import FlowDecodeConfig, check_decode
@@ -154,10 +154,27 @@ def check_raw_flows(settings: Settings) -> list[str]:
     return []
 
 
+def check_cable(config: CableConfig) -> list[str]:
+    """Return one message where entitlements would expire before they are renewed."""
+    if config.entitlement_days >= 2 * config.renewal_days:
+        return []
+    return [
+        f"entitlement_days = {config.entitlement_days}: expected at least twice renewal_days"
+        f" ({config.renewal_days}), so that a card outlives a renewal that fails"
+    ]
+
+
 NEVER_ZERO = (
     "office.billing.invoices_per_run",
     "office.billing.postings_per_run",
     "office.acting.commands_per_round",
+    "office.cable.cards_per_round",
+    "office.cable.entitlement_days",
+    "office.cable.renewal_days",
+    "office.cable.reconcile_hours",
+    "office.cable.retry_seconds",
+    "office.cable.verify_rounds",
+    "office.cable.cas.window_requests",
     "office.notifications.batch_size",
     "office.notifications.attempts_max",
     "warehouse.endpoint.workers",
@@ -201,6 +218,7 @@ def check_never_zero(settings: Settings) -> list[str]:
 
 
 CHECKS: tuple[tuple[str, Callable[[Settings], list[str]]], ...] = (
+    ("office.cable", lambda settings: check_cable(settings.office.cable)),
     ("network", lambda settings: network.check(settings.network)),
     ("collectors.flows", lambda settings: check_flow_receiver(settings.collectors.flows)),
     ("collectors.radius", lambda settings: check_radius(settings.collectors.radius)),

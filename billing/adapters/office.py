@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from billing.adapters import notifications
 from billing.adapters.acting import Acting
 from billing.adapters.billing_run import move_cursor, post_usage, read_cursor, run_billing
+from billing.adapters.cable_office import CableLoop
 from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliveryError
 from billing.adapters.coa import CoaTransport
 from billing.adapters.databases import reading, writing
@@ -192,15 +193,20 @@ class ActingLoop:
 
 
 class OfficeLoop:
-    """Both loops in one process, billing first: the office of an embedded installation."""
+    """The loops in one process, billing first: the office of an embedded installation."""
 
-    def __init__(self, billing: BillingLoop, acting: ActingLoop) -> None:
-        """Remember the parts."""
+    def __init__(
+        self, billing: BillingLoop, acting: ActingLoop, cable: CableLoop | None = None
+    ) -> None:
+        """Remember the parts; cable is None where no conditional-access system is set."""
         self._billing = billing
         self._acting = acting
+        self._cable = cable
 
     def run_once(self, now_ms: int) -> Counter[str]:
-        """See `BillingLoop.run_once` and `ActingLoop.run_once`."""
+        """See `BillingLoop.run_once`, `ActingLoop.run_once` and `CableLoop.run_once`."""
         counts = self._billing.run_once(now_ms)
         counts += self._acting.run_once(now_ms)
+        if self._cable is not None:
+            counts += self._cable.run_once(now_ms)
         return counts

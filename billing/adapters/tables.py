@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from billing.adapters import (
+    cable_tables,
     charge_tables,
     columns,
     dunning_tables,
@@ -484,6 +485,7 @@ office_cursor = Table(
 # Areas -----------------------------------------------------------------------------------------
 
 AREAS: tuple[ModuleType, ...] = (
+    cable_tables,
     charge_tables,
     dunning_tables,
     payment_tables,

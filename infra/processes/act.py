@@ -1,9 +1,12 @@
-"""The role `act` of a cluster: desired service becomes commands to NASes, alerts are told."""
+"""The role `act` of a cluster: desired service becomes commands to NASes, alerts are told.
+
+Where cable TV has a conditional-access system, this is who commands it.
+"""
 
 from __future__ import annotations
 
 from infra.process import Context, run_process
-from infra.wiring.office import acting_loop
+from infra.wiring.office import acting_role
 from infra.wiring.roles import run_role
 
 
@@ -12,7 +15,7 @@ def main(context: Context) -> None:
     run_role(
         context,
         "act",
-        lambda engine: acting_loop(context.settings, engine, context.clock.now_ms).run_once,
+        lambda engine: acting_role(context.settings, engine, context.clock.now_ms),
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy import Engine
 
 from billing.acting.exchange import CoaTarget
+from billing.adapters.cable_office import CableLoop
+from billing.adapters.cas_tcp import TcpConditionalAccess
 from billing.adapters.channels import channels_of
 from billing.adapters.coa import UdpCoaTransport
 from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
+from billing.cable.access import ConditionalAccess
 from collectors.radius.clients import ClientTable
 from infra.settings import Settings
+from infra.simulation.conditional_access import DirectConditionalAccess, SimulatedCas
 from infra.wiring.databases import business_database
 from rating.rows import LiveSession
 
@@ -19,12 +24,44 @@ from rating.rows import LiveSession
 def office_loop(settings: Settings, now_ms: Callable[[], int]) -> OfficeLoop:
     """Return the loop of an embedded office, which does what both of a cluster's do."""
     engine = business_database(settings, "office")
-    return OfficeLoop(billing_loop(settings, engine), acting_loop(settings, engine, now_ms))
+    return OfficeLoop(
+        billing_loop(settings, engine),
+        acting_loop(settings, engine, now_ms),
+        cable_loop(settings, engine, now_ms),
+    )
 
 
 def billing_loop(settings: Settings, engine: Engine) -> BillingLoop:
     """Return the loop that makes postings and invoices."""
     return BillingLoop(engine, settings.office.billing)
+
+
+def cable_loop(settings: Settings, engine: Engine, now_ms: Callable[[], int]) -> CableLoop | None:
+    """Return the loop that commands the conditional-access system, or None where there is none."""
+    cable = settings.office.cable
+    access: ConditionalAccess
+    if cable.system == "none":
+        return None
+    if cable.system == "tcp":
+        access = TcpConditionalAccess(cable.cas, now_ms)
+    else:
+        access = DirectConditionalAccess(SimulatedCas(), now_ms)
+    names = [one.name for one in channels_of(settings.office.notifications, settings.data_dir)]
+    return CableLoop(engine, cable, access, names, settings.office.notifications.operator_email)
+
+
+def acting_role(
+    settings: Settings, engine: Engine, now_ms: Callable[[], int]
+) -> Callable[[int], Counter[str]]:
+    """Return what the role `act` of a cluster does: sessions, people, and cards."""
+    acting = acting_loop(settings, engine, now_ms)
+    cable = cable_loop(settings, engine, now_ms)
+
+    def run_once(now_ms: int) -> Counter[str]:
+        counts = acting.run_once(now_ms)
+        return counts + cable.run_once(now_ms) if cable else counts
+
+    return run_once
 
 
 def acting_loop(settings: Settings, engine: Engine, now_ms: Callable[[], int]) -> ActingLoop:

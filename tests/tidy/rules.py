@@ -203,9 +203,10 @@ def words_of(name: str) -> list[str]:
 
 
 def is_pure(source: Source) -> bool:
-    """Return whether a module must be pure: rating throughout, and the root of billing."""
+    """Return whether a module must be pure: rating throughout, billing's root and cable TV."""
     parts = source.path.parts
-    return parts[0] == "rating" or (parts[0] == "billing" and len(parts) == 2)
+    is_root = len(parts) == 2 or parts[1] == "cable"
+    return parts[0] == "rating" or (parts[0] == "billing" and is_root)
 
 
 def _is_sentence(docstring: str | None) -> bool:

@@ -81,6 +81,7 @@ def test_a_module_name_can_be_empty_too() -> None:
 def test_which_modules_are_pure() -> None:
     assert rules.is_pure(parse("", "rating/curves/flat.py"))
     assert rules.is_pure(parse("", "billing/ledger.py"))
+    assert rules.is_pure(parse("", "billing/cable/stock.py"))
     assert not rules.is_pure(parse("", "billing/adapters/tables.py"))
     assert not rules.is_pure(parse("", "streams/embedded.py"))
 
