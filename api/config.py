@@ -56,6 +56,15 @@ class ApiConfig:
     login_link_lifetime_seconds: int = 3_600
     """How long a one-click login link works."""
 
+    vouchers_per_batch_max: int = 10_000
+    """Most vouchers that one request makes."""
+
+    voucher_attempts_max: int = 10
+    """Wrong voucher codes that are looked up for one rating key in one window."""
+
+    voucher_attempt_window_seconds: int = 3_600
+    """Length of that window."""
+
     live_sample_seconds: float = 2.0
     """Distance of the points in the live chart, and how often the pages refresh."""
 

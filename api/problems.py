@@ -29,6 +29,7 @@ TYPES: dict[str, tuple[int, str]] = {
     "conflict": (409, "The request conflicts with the present state"),
     "idempotency-key-reused": (422, "The Idempotency-Key was used for another request"),
     "event-refused": (409, "Rating refused the account event"),
+    "too-many-attempts": (429, "Too many wrong codes have come"),
     "too-large": (413, "The request body is too large"),
     "method-not-allowed": (405, "The resource has no such method"),
     "warehouse-unavailable": (503, "The usage warehouse does not answer"),

@@ -38,6 +38,7 @@ DELEGATED = {
         "be a conditional-access gateway for cable TV, to try things on",
     ),
     ("migrate",): ("infra.migrate", "bring the business database to this version's schema"),
+    ("vouchers",): ("infra.vouchers", "make, list, sell and void batches of voucher codes"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),

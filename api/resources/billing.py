@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from api.commanding import CommandDep, Done
+from api.commanding import Answer, Command, CommandDep, Done
 from api.instants import InstantIn
 from api.models.billing import (
     Balance,
@@ -25,6 +25,7 @@ from api.models.billing import (
     TrialBalance,
 )
 from api.models.values import EventStatus, Page
+from api.models.vouchers import Redemption
 from api.ports import Services
 from api.problems import Problem
 from api.reads import acting, parties
@@ -59,25 +60,37 @@ PENDING: dict[int | str, dict[str, Any]] = {
 async def create_top_up(command: CommandDep, body: TopUpCreate) -> Response:
     """Put money onto a prepaid balance and wait for rating's answer."""
     answer = await run_in_threadpool(command.once, lambda t: Done(top_up(t, body), 201))
-    topped = TopUp.model_validate_json(answer.body)
-    status = await await_event(command.services, topped.event.event_id)
+    return await answer_with_balance(command, answer, TopUp.model_validate_json(answer.body))
+
+
+M = TypeVar("M", TopUp, Redemption)
+
+
+async def answer_with_balance(command: Command, answer: Answer, sent: M) -> Response:
+    """Return what was sent to a balance with rating's answer and the new balance.
+
+    202 while rating has not answered; a Problem where it refused.
+    """
+    status = await await_event(command.services, sent.event.event_id)
     if status.outcome == "refused":
         raise Problem("event-refused", status.reason or "Rating gave no reason.")
     balance = None
     if status.outcome != "pending":
-        balance = await run_in_threadpool(_balance, command.services, body)
-    topped = topped.model_copy(update={"event": status, "balance": balance})
+        balance = await run_in_threadpool(
+            _balance, command.services, sent.rating_key, sent.amount.currency
+        )
+    sent = sent.model_copy(update={"event": status, "balance": balance})
     headers = {"Location": status.status_url}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
     code = 202 if status.outcome == "pending" else 201
-    return JSONResponse(topped.model_dump(mode="json"), code, headers)
+    return JSONResponse(sent.model_dump(mode="json"), code, headers)
 
 
-def _balance(services: Services, body: TopUpCreate) -> Any:
+def _balance(services: Services, rating_key: str, currency: str) -> Any:
     with reading(services.engine) as connection:
-        known = balances(connection, body.rating_key)
-    return next((b.amount for b in known if b.amount.currency == body.currency), None)
+        known = balances(connection, rating_key)
+    return next((b.amount for b in known if b.amount.currency == currency), None)
 
 
 async def await_event(services: Services, event_id: str) -> EventStatus:

@@ -41,6 +41,7 @@ from billing.adapters import (
     dunning_tables,
     payment_tables,
     service_tables,
+    voucher_tables,
 )
 from billing.adapters.columns import (
     key_column,
@@ -490,5 +491,6 @@ AREAS: tuple[ModuleType, ...] = (
     dunning_tables,
     payment_tables,
     service_tables,
+    voucher_tables,
 )
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.models import acting, billing, keys, parties, payments, usage, values
+from api.models import acting, billing, keys, parties, payments, usage, values, vouchers
 from api.problems import MEDIA_TYPE
 from tests.api.conftest import Clients
 
@@ -71,7 +71,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def examples() -> list[tuple[type[BaseModel], dict[str, Any]]]:
     """Return every model that carries an example, with it."""
     found: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {}
-    for module in (acting, billing, keys, parties, payments, usage, values):
+    for module in (acting, billing, keys, parties, payments, usage, values, vouchers):
         for thing in vars(module).values():
             if isinstance(thing, type) and issubclass(thing, BaseModel):
                 extra: Any = thing.model_config.get("json_schema_extra") or {}
@@ -121,6 +121,9 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
     known["payment_id"] = operator.post("/v1/accounts/acc_0001/payments", json=paid).json()[
         "payment_id"
     ]
+    batch = {"name": "Cards", "branch_id": "dhanmondi", "amount_minor": 1, "currency": "BDT"}
+    made = operator.post("/v1/voucher-batches", json={**batch, "quantity": 1})
+    known["batch_id"] = made.json()["batch_id"]
     document = operator.get("/v1/openapi.json").json()
     called = 0
     for path, method, _operation in operations(document):
