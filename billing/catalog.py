@@ -52,7 +52,7 @@ def terms_of(document: str) -> Terms:
         currency=plan.currency,
         recurring_fee=plan.recurring_fee,
         proration=plan.proration,
-        tax=TaxTreatment(format_amount(plan.tax_rate * 100), plan.tax_inclusive),
+        tax=TaxTreatment(format_amount(plan.tax_rate * 100), plan.tax_inclusive, plan.tax_code),
         is_prepaid=plan.kind == "prepaid",
         octets_per_gigabyte=OCTETS_PER_GIGABYTE[plan.octets_unit],
         speed_profile=plan.speed_profile,

@@ -24,7 +24,8 @@ class Charge:
 
     charge_id is the business key: the same id twice is one charge. amount_minor is for the whole
     quantity, rounded by who made it, before tax_percent (plain decimal text, ``0`` for none) or,
-    where tax_inclusive, with it. subject is for whom or what, as printed, and may be empty;
+    where tax_inclusive, with it. tax_code names rates by day and place instead
+    (`billing.tax_rules`). subject is for whom or what, as printed, and may be empty;
     product_id and service_id likewise. The invoice of the period that holds due_at (ms) takes it,
     or the next one that is made. covers_from_at and covers_until_at (ms) are the service period,
     both or neither. ValueError names the field that is wrong.
@@ -46,6 +47,7 @@ class Charge:
     tax_inclusive: bool = False
     covers_from_at: int | None = None
     covers_until_at: int | None = None
+    tax_code: str = ""
 
     def __post_init__(self) -> None:
         for name in ("charge_id", "branch_id", "account_id", "kind", "description"):
@@ -63,6 +65,8 @@ class Charge:
             rate = Fraction(-1)
         if not 0 <= rate <= 100:
             raise ValueError(f"tax_percent: expected 0 to 100, got {self.tax_percent!r}")
+        if rate and self.tax_code:
+            raise ValueError(f"tax_code: expected none beside a rate, got {self.tax_code!r}")
         covers = (self.covers_from_at, self.covers_until_at)
         if (covers[0] is None) != (covers[1] is None):
             raise ValueError(f"covers_from_at and covers_until_at: expected both, got {covers}")
@@ -72,7 +76,7 @@ class Charge:
     @property
     def tax(self) -> TaxTreatment:
         """Return how the amount is taxed."""
-        return TaxTreatment(self.tax_percent, self.tax_inclusive)
+        return TaxTreatment(self.tax_percent, self.tax_inclusive, self.tax_code)
 
 
 def income_of(charge: Charge) -> str:

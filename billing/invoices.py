@@ -8,6 +8,7 @@ evidence follows them down to days, sessions and minutes).
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from billing.charges import Charge, income_of
 from billing.ledger import REVENUE_RECURRING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES, INVOICE_SERIES
 from billing.proration import local_day, portion, whole_days
-from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
+from billing.tax_lines import taxed_lines, withholding_words
+from billing.tax_rules import NO_RULES, Supply, TaxRules, withheld_of
+from billing.taxes import PLAN_TAX, TaxAmount, TaxComponent, TaxTreatment, net_of, tax_amounts
 from rating.money import to_minor
 from rating.rows import UsageCharge
 
@@ -29,6 +32,7 @@ USAGE = "usage"
 CHARGE = "charge"
 ADJUSTMENT = "adjustment"
 TAX = "tax"
+WITHHOLDING = "withholding"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,23 +46,42 @@ class RecurringInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UsageInput:
-    """One meter's total at closing (revision 0); allowance is what was included, or None."""
+    """One meter's total at closing (revision 0); allowance is what was included, or None.
+
+    day_amounts are (local day, minor units) where a tax changed within the period.
+    """
 
     charge: UsageCharge
     terms: Terms
     subject: str
     allowance: int | None
+    day_amounts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LateInput:
-    """A later revision of an earlier period, and the total billed before it (None: nothing)."""
+    """A later revision of an earlier period, and the total billed before it (None: nothing).
+
+    is_given_up: the corrected invoice is void, so what comes late for it is shown and not asked
+    for, nor given back.
+    """
 
     charge: UsageCharge
     before: UsageCharge | None
     terms: Terms
     subject: str
     corrects_invoice_id: str
+    is_given_up: bool = False
+
+    @property
+    def amount_minor(self) -> int:
+        """Return what is asked for (or given back) beyond what was billed before."""
+        return 0 if self.is_given_up else self.difference_minor
+
+    @property
+    def difference_minor(self) -> int:
+        """Return what the usage costs beyond what it cost before."""
+        return self.charge.amount_minor - (self.before.amount_minor if self.before else 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +103,7 @@ class InvoiceInputs:
     is_note: bool = False
     charges: Sequence[Charge] = ()
     owed: Sequence[Charge] = ()
+    tax_rules: TaxRules = NO_RULES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +111,7 @@ class InvoiceLine:
     """One line. tax_rate is percent text, empty where none; is_prepaid marks settled usage.
 
     income is the chart code that it is income of, empty for usage, which is income day by day.
+    supply is when it was supplied, None: in the invoice's period.
     """
 
     kind: str
@@ -101,13 +126,15 @@ class InvoiceLine:
     tax: TaxTreatment | None = None
     is_prepaid: bool = False
     income: str = ""
+    supply: Supply | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InvoiceDraft:
     """An invoice before it has a number. document is canonical JSON text, hash its SHA-256.
 
-    series says what kind of paper it is (billing.numbering).
+    series says what kind of paper it is (billing.numbering). total_minor is what is asked for:
+    subtotal and tax less what the payer withholds.
     """
 
     invoice_id: str
@@ -148,17 +175,25 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     _require_one_currency(inputs)
     charged = [
         *(_recurring_line(item, inputs) for item in inputs.recurring),
-        *(_usage_line(item) for item in inputs.usage),
-        *(_charge_line(charge) for charge in (*inputs.charges, *inputs.owed)),
+        *(_usage_line(item, inputs) for item in inputs.usage),
+        *(
+            _charge_line(charge, inputs.branch.timezone)
+            for charge in (*inputs.charges, *inputs.owed)
+        ),
         *(_late_line(item, inputs) for item in inputs.late),
     ]
+    charged = list(taxed_lines(charged, inputs.tax_rules, _supply(inputs)))
     lines = [line for line in charged if line.amount_minor or line.quantity] or charged
     lines.sort(key=_line_order)
     lines += _prepaid_lines(lines)
-    taxes = tax_amounts((line.tax, line.amount_minor) for line in lines if line.tax)
+    priced = [(line.tax, line.amount_minor) for line in lines if line.tax]
+    taxes = tax_amounts(priced)
     lines += [_tax_line(tax) for tax in taxes if tax.tax_minor]
-    subtotal = sum(tax.net_minor for tax in taxes)
+    subtotal = net_of(priced, taxes)
     tax_sum = sum(tax.tax_minor for tax in taxes)
+    withheld = _withholding_lines(inputs, subtotal, taxes)
+    lines += withheld
+    total = subtotal + tax_sum + sum(line.amount_minor for line in withheld)
     id_of = note_id_of if inputs.is_note else invoice_id_of
     invoice_id = id_of(
         inputs.account.account_id,
@@ -166,8 +201,9 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         inputs.branch.timezone,
         inputs.currency,
     )
-    series = _series(inputs, subtotal + tax_sum)
-    document = _document(invoice_id, inputs, lines, taxes)
+    series = _series(inputs, total)
+    sums = {"subtotal_minor": subtotal, "tax_minor": tax_sum, "total_minor": total}
+    document = _document(invoice_id, inputs, lines, taxes) | sums
     if inputs.is_note:
         document["series"] = series
     return InvoiceDraft(
@@ -178,10 +214,23 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         tuple(taxes),
         subtotal,
         tax_sum,
-        subtotal + tax_sum,
+        total,
         canonical_json(document),
         content_hash(document),
     )
+
+
+def _supply(inputs: InvoiceInputs) -> Supply:
+    """Return the invoice's period as local days."""
+    zone = inputs.branch.timezone
+    return supply_of(inputs.period_start_at, inputs.period_end_at, zone)
+
+
+def supply_of(start_at: int, end_at: int, timezone: str) -> Supply:
+    """Return the local days of [start_at, end_at) ms: whole days, and at least the first."""
+    first = local_day(start_at, timezone)
+    end = max(local_day(end_at, timezone), first + datetime.timedelta(days=1))
+    return Supply(first.isoformat(), end.isoformat())
 
 
 def _series(inputs: InvoiceInputs, total_minor: int) -> str:
@@ -248,10 +297,15 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
         },
         terms.tax,
         income=REVENUE_RECURRING,
+        supply=supply_of(
+            max(subscription.starts_at, period[0]),
+            min(subscription.ends_at or period[1], period[1]),
+            zone,
+        ),
     )
 
 
-def _charge_line(charge: Charge) -> InvoiceLine:
+def _charge_line(charge: Charge, timezone: str) -> InvoiceLine:
     """Return the line of a charge, whose evidence is its row."""
     evidence: dict[str, Any] = {
         "charge_id": charge.charge_id,
@@ -266,6 +320,7 @@ def _charge_line(charge: Charge) -> InvoiceLine:
         evidence["covers_from_at"] = charge.covers_from_at
         evidence["covers_until_at"] = charge.covers_until_at
     words = ", ".join(part for part in (charge.description, charge.subject) if part)
+    first_at = charge.due_at if charge.covers_from_at is None else charge.covers_from_at
     return InvoiceLine(
         CHARGE,
         f"{charge.quantity} × {words}" if charge.quantity > 1 else words,
@@ -278,6 +333,7 @@ def _charge_line(charge: Charge) -> InvoiceLine:
         evidence,
         charge.tax,
         income=income_of(charge),
+        supply=supply_of(first_at, charge.covers_until_at or first_at, timezone),
     )
 
 
@@ -298,7 +354,7 @@ def _charge_evidence(charge: UsageCharge, terms: Terms) -> dict[str, Any]:
     }
 
 
-def _usage_line(item: UsageInput) -> InvoiceLine:
+def _usage_line(item: UsageInput, inputs: InvoiceInputs) -> InvoiceLine:
     """Return the line of one meter: round(F(q)), as the rate stage rounded it."""
     charge = item.charge
     meter = item.terms.meters[charge.meter_id]
@@ -317,6 +373,10 @@ def _usage_line(item: UsageInput) -> InvoiceLine:
         evidence,
         item.terms.tax,
         item.terms.is_prepaid,
+        supply=dataclasses.replace(
+            supply_of(charge.period_start_at, charge.period_end_at, inputs.branch.timezone),
+            weights=item.day_amounts,
+        ),
     )
 
 
@@ -331,8 +391,10 @@ def _late_line(item: LateInput, inputs: InvoiceInputs) -> InvoiceLine:
     evidence["quantity_before"] = before.quantity if before else 0
     evidence["amount_exact_before"] = before.amount_exact if before else "0/1"
     evidence["corrects_invoice_id"] = item.corrects_invoice_id
-    amount = charge.amount_minor - (before.amount_minor if before else 0)
-    words = "Late usage" if amount >= 0 else "Correction"
+    words = "Late usage" if item.difference_minor >= 0 else "Correction"
+    if item.is_given_up:
+        evidence["given_up_minor"] = item.difference_minor
+        words += " of a void invoice, not charged"
     return InvoiceLine(
         ADJUSTMENT,
         f"{words} {first} to {last}: {charge.description or meter.name}, {item.subject}",
@@ -340,11 +402,12 @@ def _late_line(item: LateInput, inputs: InvoiceInputs) -> InvoiceLine:
         charge.meter_id,
         charge.quantity - (before.quantity if before else 0),
         meter.unit,
-        amount,
+        item.amount_minor,
         item.terms.tax.percent,
         evidence,
         item.terms.tax,
         item.terms.is_prepaid,
+        supply=supply_of(charge.period_start_at, charge.period_end_at, zone),
     )
 
 
@@ -375,18 +438,61 @@ def _prepaid_lines(lines: Sequence[InvoiceLine]) -> list[InvoiceLine]:
 
 def _tax_line(tax: TaxAmount) -> InvoiceLine:
     """Return the line of one rate. An inclusive tax is shown, not added: prices hold it."""
-    words = "included" if tax.treatment.is_inclusive else "added"
+    words = "included" if tax.is_inclusive else "added"
     return InvoiceLine(
         TAX,
-        f"Tax {tax.treatment.percent} %",
+        f"{tax.component.name or 'Tax'} {tax.percent} %",
         "",
         "",
         1,
         "",
         tax.tax_minor,
-        tax.treatment.percent,
-        {"net_minor": tax.net_minor, "treatment": words},
+        tax.percent,
+        {"net_minor": tax.net_minor, "treatment": words, **_tax_names(tax.component)},
     )
+
+
+def _withholding_lines(
+    inputs: InvoiceInputs, net_minor: int, taxes: Sequence[TaxAmount]
+) -> list[InvoiceLine]:
+    """Return what the payer keeps for the tax office, as lines that ask for less."""
+    last_on = local_day(inputs.period_end_at - 1, inputs.branch.timezone).isoformat()
+    return [
+        InvoiceLine(
+            WITHHOLDING,
+            withholding_words(withheld),
+            "",
+            "",
+            1,
+            "",
+            -withheld.amount_minor,
+            "",
+            {
+                "status_id": withheld.status.status_id,
+                "certificate": withheld.status.certificate,
+                "percent": withheld.status.percent,
+                "basis": withheld.status.basis,
+                "base_minor": withheld.base_minor,
+            },
+        )
+        for withheld in withheld_of(inputs.tax_rules, net_minor, taxes, last_on)
+    ]
+
+
+def _line_tax(line: InvoiceLine) -> dict[str, Any]:
+    """Return a line's treatment where its rate alone does not say it; a note needs it again."""
+    if line.tax is None or line.tax == TaxTreatment(line.tax_rate, False):
+        return {}
+    return {"tax": dataclasses.asdict(line.tax)}
+
+
+def _tax_names(component: TaxComponent) -> dict[str, Any]:
+    """Return what a tax of a code says beyond its rate; nothing for a plan's own rate."""
+    if component == TaxComponent(PLAN_TAX, "", component.percent):
+        return {}
+    named = dataclasses.asdict(component)
+    del named["percent"]
+    return named
 
 
 def _document(
@@ -398,7 +504,7 @@ def _document(
     """Return the invoice as data: what is printed and hashed."""
     zone = inputs.branch.timezone
     branch, account = inputs.branch, inputs.account
-    net, tax_sum = sum(t.net_minor for t in taxes), sum(t.tax_minor for t in taxes)
+    tax_number = inputs.tax_rules.tax_number
     return {
         "schema": DOCUMENT_SCHEMA,
         "invoice_id": invoice_id,
@@ -418,7 +524,8 @@ def _document(
             "address": account.address,
             "email": account.email,
             "phone": account.phone,
-        },
+        }
+        | ({"tax_number": tax_number} if tax_number else {}),
         "currency": inputs.currency,
         "period": {
             "start_at": inputs.period_start_at,
@@ -437,19 +544,18 @@ def _document(
                 "amount_minor": line.amount_minor,
                 "tax_rate": line.tax_rate,
                 "evidence": dict(line.evidence),
+                **_line_tax(line),
             }
             for line in lines
         ],
         "taxes": [
             {
-                "percent": tax.treatment.percent,
-                "is_inclusive": tax.treatment.is_inclusive,
+                "percent": tax.percent,
+                "is_inclusive": tax.is_inclusive,
                 "net_minor": tax.net_minor,
                 "tax_minor": tax.tax_minor,
+                **_tax_names(tax.component),
             }
             for tax in taxes
         ],
-        "subtotal_minor": net,
-        "tax_minor": tax_sum,
-        "total_minor": net + tax_sum,
     }

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
 from billing.canonical import content_hash
+from billing.taxes import PLAN_TAX
 
 GENESIS_HASH = "0" * 64
 """What stands before the first transaction of a branch's chain."""
@@ -35,6 +36,7 @@ CASH = "cash"
 PREPAID = "prepaid"
 VOUCHERS = "vouchers"
 TAX_PAYABLE = "tax_payable"
+TAX_WITHHELD = "tax_withheld"
 REVENUE_USAGE = "revenue_usage"
 REVENUE_RECURRING = "revenue_recurring"
 REVENUE_ONE_OFF = "revenue_one_off"
@@ -57,6 +59,7 @@ CHART: Mapping[str, ChartLine] = {
         ChartLine(PREPAID, "liability", "Prepaid balances", per_customer=True),
         ChartLine(VOUCHERS, "liability", "Vouchers not redeemed", per_customer=False),
         ChartLine(TAX_PAYABLE, "liability", "Tax payable", per_customer=False),
+        ChartLine(TAX_WITHHELD, "asset", "Tax withheld by customers", per_customer=True),
         ChartLine(REVENUE_USAGE, "income", "Usage revenue", per_customer=False),
         ChartLine(REVENUE_RECURRING, "income", "Recurring revenue", per_customer=False),
         ChartLine(REVENUE_ONE_OFF, "income", "Revenue of single sales", per_customer=False),
@@ -72,6 +75,21 @@ CHART: Mapping[str, ChartLine] = {
     )
 }
 """The chart of accounts of every branch."""
+
+
+def chart_line(code: str) -> ChartLine:
+    """Return the chart's line of a code. KeyError: no such code.
+
+    ``tax_payable.vat`` is the part of `TAX_PAYABLE` that is owed for the tax ``vat``.
+    """
+    head, _, part = code.partition(".")
+    line = CHART[head]
+    return dataclasses.replace(line, code=code, name=f"{line.name}: {part}") if part else line
+
+
+def tax_payable(tax_id: str) -> str:
+    """Return the code of what is owed for a tax; a plan's own rate has the chart's line itself."""
+    return TAX_PAYABLE if tax_id == PLAN_TAX else f"{TAX_PAYABLE}.{tax_id}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +108,7 @@ class LedgerAccount:
 
 def ledger_account(branch_id: str, code: str, account_id: str) -> LedgerAccount:
     """Return the account that a posting for a customer touches. KeyError: no such code."""
-    return LedgerAccount(branch_id, code, account_id if CHART[code].per_customer else None)
+    return LedgerAccount(branch_id, code, account_id if chart_line(code).per_customer else None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,10 +165,12 @@ def entries_of(
     branch_id: str, account_id: str, currency: str, amounts: Mapping[str, int]
 ) -> tuple[Entry, ...]:
     """Return entries from amounts per chart code, zeros left out, in the chart's order."""
+    order = list(CHART)
+    codes = sorted(amounts, key=lambda code: (order.index(code.partition(".")[0]), code))
     return tuple(
         Entry(ledger_account(branch_id, code, account_id), amounts[code], currency)
-        for code in CHART
-        if amounts.get(code)
+        for code in codes
+        if amounts[code]
     )
 
 

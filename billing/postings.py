@@ -4,7 +4,8 @@
     at invoice   receivable            │ unbilled              what is now asked for
                                        │ recurring revenue
                                        │ one-off revenue, fees
-                                       │ tax payable
+                                       │ tax payable, per tax
+                 tax withheld          │                       what the payer keeps for us
                  unbilled              │ usage revenue         true-up, see below
 
 A day's amount is rounded once, and so is an invoice line; the sum of days need not be the line.
@@ -13,21 +14,22 @@ The true-up makes them meet, so that unbilled revenue of an invoiced period is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from billing.accounts import Account
-from billing.invoices import InvoiceDraft
+from billing.invoices import WITHHOLDING, InvoiceDraft
 from billing.ledger import (
     CHART,
     PREPAID,
     RECEIVABLE,
     REVENUE_USAGE,
-    TAX_PAYABLE,
+    TAX_WITHHELD,
     UNBILLED,
     Transaction,
     entries_of,
+    tax_payable,
 )
-from billing.taxes import TaxTreatment
+from billing.taxes import TaxAmount, TaxTreatment
 from rating.money import round_half_up
 from rating.rows import UsageDay
 
@@ -71,12 +73,14 @@ def invoice_transaction(
     inputs = draft.inputs
     gross, included = _gross(draft), _included_tax(draft)
     usage = sum(gross.get(_USAGE, {}).values())
+    withheld = -sum(line.amount_minor for line in draft.lines if line.kind == WITHHOLDING)
     amounts: dict[str, int] = {
         RECEIVABLE: draft.total_minor,
         UNBILLED: -usage + true_up_minor,
         PREPAID: prepaid_true_up_minor,
-        TAX_PAYABLE: -draft.tax_minor,
+        TAX_WITHHELD: withheld,
         REVENUE_USAGE: included.get(_USAGE, 0) - true_up_minor - prepaid_true_up_minor,
+        **payable_amounts(draft.taxes),
     }
     for code in gross.keys() - {_USAGE}:
         amounts[code] = -sum(gross[code].values()) + included.get(code, 0)
@@ -93,6 +97,15 @@ def invoice_transaction(
         f"Invoice {draft.invoice_id}",
         entries,
     )
+
+
+def payable_amounts(taxes: Iterable[TaxAmount]) -> dict[str, int]:
+    """Return what is owed to tax offices as credits per ledger code: one code per tax."""
+    amounts: dict[str, int] = {}
+    for tax in taxes:
+        code = tax_payable(tax.component.tax_id)
+        amounts[code] = amounts.get(code, 0) - tax.tax_minor
+    return amounts
 
 
 _USAGE = ""
@@ -116,15 +129,11 @@ def _included_tax(draft: InvoiceDraft) -> Mapping[str, int]:
     some, takes the rest.
     """
     gross = _gross(draft)
+    left = sum(tax.tax_minor for tax in draft.taxes if tax.is_inclusive)
+    codes = [c for c in (*CHART, _USAGE) if any(t.is_inclusive for t in gross.get(c, {}))]
     shares: dict[str, int] = {}
-    for tax in draft.taxes:
-        if not tax.treatment.is_inclusive:
-            continue
-        rate, left = tax.treatment.rate, tax.tax_minor
-        codes = [code for code in (*CHART, _USAGE) if tax.treatment in gross.get(code, {})]
-        for code in codes[:-1]:
-            share = round_half_up(gross[code][tax.treatment] * rate / (1 + rate))
-            shares[code] = shares.get(code, 0) + share
-            left -= share
-        shares[codes[-1]] = shares.get(codes[-1], 0) + left
-    return shares
+    for code in codes[:-1]:
+        held = (a * t.rate / (1 + t.rate) for t, a in gross[code].items() if t.is_inclusive)
+        shares[code] = sum(round_half_up(tax) for tax in held)
+        left -= shares[code]
+    return shares | dict.fromkeys(codes[-1:], left)

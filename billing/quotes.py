@@ -331,8 +331,8 @@ def _period_document(period: QuotePeriod) -> dict[str, Any]:
         ],
         "taxes": [
             {
-                "percent": tax.treatment.percent,
-                "is_inclusive": tax.treatment.is_inclusive,
+                "percent": tax.percent,
+                "is_inclusive": tax.is_inclusive,
                 "net_minor": tax.net_minor,
                 "tax_minor": tax.tax_minor,
             }

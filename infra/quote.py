@@ -73,9 +73,9 @@ def _period_lines(quoted: Quote, period: QuotePeriod) -> Iterator[str]:
         exact = exact_text(line.amount, plan.currency)
         yield _row("      rounded once, half-up, from", exact)
     for tax in period.taxes:
-        words = "included in it" if tax.treatment.is_inclusive else "on"
+        words = "included in it" if tax.is_inclusive else "on"
         net = format_minor(tax.net_minor, plan.currency)
-        text = f"  tax {tax.treatment.percent} %, {words} {net}"
+        text = f"  tax {tax.percent} %, {words} {net}"
         yield _row(text, format_minor(tax.tax_minor, plan.currency))
     words = "taken from the balance" if plan.kind == "prepaid" else "total"
     yield _row(f"  {words}", format_minor(period.total_minor, plan.currency))

@@ -65,10 +65,11 @@ class ThrottleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A version of a rate plan. See docs/decisions/0201 for what is prorated and how.
 
-    measured_by null means the NAS's default, accounting. tax_rate is a part of one ("0.15").
-    recurring_fee is invoiced by billing; a prepaid plan takes a flat meter instead, so that the
-    fee meets the balance. balance_floor is where a prepaid service is blocked. bands are hours
-    that meters may weigh; where several hold an hour, the first does.
+    measured_by null means the NAS's default, accounting. tax_rate is a part of one ("0.15");
+    tax_code names rates that billing keeps by day and place instead. recurring_fee is invoiced by
+    billing; a prepaid plan takes a flat meter instead, so that the fee meets the balance.
+    balance_floor is where a prepaid service is blocked. bands are hours that meters may weigh;
+    where several hold an hour, the first does.
     """
 
     plan_id: str
@@ -81,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proration: Literal["none", "day", "second"] = "day"
     tax_rate: Fraction = ZERO
     tax_inclusive: bool = False
+    tax_code: str = ""
     octets_unit: Literal["decimal", "binary"] = "decimal"
     meters: tuple[Meter, ...] = ()
     throttle_steps: tuple[ThrottleStep, ...] = ()
@@ -186,6 +188,8 @@ def _check_plan(plan: Plan) -> None:
         raise ValueError("recurring_fee: may not be negative")
     if not 0 <= plan.tax_rate <= 1:
         raise ValueError("tax_rate: expected a part of one, such as '0.15'")
+    if plan.tax_code and plan.tax_rate:
+        raise ValueError("tax_code: give either a code or tax_rate")
     if any(not 1 <= percent <= 1000 for percent in plan.alert_percents):
         raise ValueError("alert_percents: expected 1 to 1000 each")
     seen: set[str] = set()

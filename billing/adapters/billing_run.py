@@ -29,6 +29,7 @@ from billing.adapters.services import over_periods_of_services, service_charges
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
 from billing.invoices import InvoiceDraft, draft_invoice
+from billing.tax_rules import unknown_codes
 
 FINALIZED = "invoices_finalized"
 NOTED = "notes_finalized"
@@ -127,15 +128,18 @@ def plan_period(
     state = period_state(connection, due)
     if state.missing:
         return PeriodPlan(WAITING)
-    hold_reason = "; ".join(state.problems)
-    final: list[InvoiceDraft] = []
-    held: list[InvoiceDraft] = []
-    outcome = FINALIZED
     charges = waiting_charges(connection, due.account_id, due.period_end_at)
     config = config or BillingConfig()
     owed = service_charges(connection, due, config.service_corrections_days)
-    for inputs in read_inputs(connection, due, state.closed_at, charges, owed):
-        draft = draft_invoice(inputs)
+    inputs_of = read_inputs(connection, due, state.closed_at, charges, owed)
+    drafts = [draft_invoice(inputs) for inputs in inputs_of]
+    unknown = sorted({code for draft in drafts for code in unknown_codes(draft.taxes)})
+    problems = [*state.problems, *(f"no rate of tax code {code} is known" for code in unknown)]
+    hold_reason = "; ".join(problems)
+    final: list[InvoiceDraft] = []
+    held: list[InvoiceDraft] = []
+    outcome = FINALIZED
+    for draft in drafts:
         found = _standing(connection, draft.invoice_id)
         if found and found.status != "draft":
             continue

@@ -15,7 +15,7 @@ from billing.adapters.tables import subscription
 from billing.charges import Charge
 from rating.periods import next_period, period_at
 
-_ROWS_PER_STATEMENT = 50  # SQLite's oldest limit is 999 parameters; 16 columns per charge
+_ROWS_PER_STATEMENT = 50  # SQLite's oldest limit is 999 parameters; 17 columns per charge
 _COLUMNS = [table.c[field.name] for field in dataclasses.fields(Charge)]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 from billing.accounts import Account, Branch, Subscription
 from billing.adapters import tables
 from billing.adapters.repositories import find, find_plan, subject_names, subscriptions_in
+from billing.adapters.tax_rules import read_tax_rules, with_day_amounts
 from billing.catalog import Terms, terms_of
 from billing.charges import Charge
 from billing.invoices import (
@@ -178,11 +179,14 @@ def read_inputs(
         )
         for c in usages
     ]
+    void = _void_invoices(connection, due.account_id)
     corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
+    corrections = [_given_up(item, void) for item in corrections]
+    rules = read_tax_rules(connection, account)
     currencies = {item.terms.currency for item in recurring}
     currencies |= {c.currency for c in (*usages, *(c for c, _ in late))}
     currencies |= {charge.currency for charge in (*charges, *owed)}
-    return [
+    found = [
         InvoiceInputs(
             branch,
             account,
@@ -194,9 +198,11 @@ def read_inputs(
             [item for item in corrections if item.charge.currency == currency],
             charges=[charge for charge in charges if charge.currency == currency],
             owed=[charge for charge in owed if charge.currency == currency],
+            tax_rules=rules,
         )
         for currency in sorted(currencies)
     ]
+    return [with_day_amounts(connection, inputs) for inputs in found]
 
 
 def read_note_inputs(
@@ -212,7 +218,10 @@ def read_note_inputs(
     branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
     terms = read_terms(connection, {(c.plan_id, c.plan_version) for c, _ in late})
     names = subject_names(connection, sorted({c.rating_key for c, _ in late}))
+    void = _void_invoices(connection, due.account_id)
     corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
+    corrections = [_given_up(item, void) for item in corrections]
+    rules = read_tax_rules(connection, account)
     return [
         InvoiceInputs(
             branch,
@@ -224,6 +233,7 @@ def read_note_inputs(
             [],
             [item for item in corrections if item.charge.currency == currency],
             is_note=True,
+            tax_rules=rules,
         )
         for currency in sorted({item.charge.currency for item in corrections})
     ]
@@ -243,6 +253,26 @@ def _correction(
     )
     plan = terms[charge.plan_id, charge.plan_version]
     return LateInput(charge, before, plan, names[charge.rating_key], corrects)
+
+
+def _given_up(item: LateInput, void: set[str]) -> LateInput:
+    """Return a late revision, marked where the invoice that it corrects is void."""
+    is_given_up = item.corrects_invoice_id in void
+    return dataclasses.replace(item, is_given_up=True) if is_given_up else item
+
+
+def _void_invoices(connection: Connection, account_id: str) -> set[str]:
+    """Return the ids of an account's void invoices."""
+    return set(connection.scalars(_void_query(), {"account_id": account_id}))
+
+
+@functools.cache
+def _void_query() -> Select[Any]:
+    """Return the query of an account's void invoices."""
+    invoice = tables.invoice.c
+    return select(invoice.invoice_id).where(
+        invoice.account_id == bindparam("account_id"), invoice.status == "void"
+    )
 
 
 def read_terms(

@@ -188,8 +188,7 @@ def _mark_billed(connection: Connection, draft: InvoiceDraft, now_ms: int) -> tu
         is_prepaid[key] = usage.terms.is_prepaid
     for late in draft.inputs.late:
         key = (late.charge.rating_key, late.charge.period_start_at)
-        before = late.before.amount_minor if late.before else 0
-        billed.setdefault(key, []).append((late.charge, late.charge.amount_minor - before))
+        billed.setdefault(key, []).append((late.charge, late.amount_minor))
         is_prepaid[key] = late.terms.is_prepaid
     sums = {False: 0, True: 0}
     for key, charges in sorted(billed.items()):

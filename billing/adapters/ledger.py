@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
 from billing.adapters import tables
 from billing.adapters.databases import take_turns
 from billing.ledger import (
-    CHART,
     ChainLink,
     Entry,
     LedgerAccount,
     Transaction,
     chain,
+    chart_line,
     first_broken_link,
 )
 
@@ -218,8 +218,8 @@ def _open_accounts(connection: Connection, accounts: Sequence[LedgerAccount]) ->
                     "ledger_account_id": account.ledger_account_id,
                     "branch_id": account.branch_id,
                     "code": account.code,
-                    "kind": CHART[account.code].kind,
-                    "name": CHART[account.code].name,
+                    "kind": chart_line(account.code).kind,
+                    "name": chart_line(account.code).name,
                     "account_id": account.account_id,
                 }
                 for account in missing

@@ -41,6 +41,7 @@ from billing.adapters import (
     dunning_tables,
     payment_tables,
     service_tables,
+    tax_tables,
     voucher_tables,
 )
 from billing.adapters.columns import (
@@ -492,5 +493,6 @@ AREAS: tuple[ModuleType, ...] = (
     payment_tables,
     service_tables,
     voucher_tables,
+    tax_tables,
 )
 """Modules with tables of one area each; importing them here puts their tables into `metadata`."""
