@@ -12,7 +12,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import openapi, problems, tables
 from api.ports import Services
-from api.resources import acting, billing, keys, parties, payments, subscribers, usage, vouchers
+from api.resources import (
+    acting,
+    audit,
+    billing,
+    keys,
+    parties,
+    payments,
+    subscribers,
+    usage,
+    vouchers,
+)
 from api.web import pages
 from api.web.live import LiveSamples
 from billing.adapters.databases import take_schema_turn, writing
@@ -48,6 +58,7 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(module.router, prefix="/v1")
     app.include_router(payments.router, prefix="/v1")
     app.include_router(vouchers.router, prefix="/v1")
+    app.include_router(audit.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

@@ -24,6 +24,7 @@ from api.problems import Problem
 from api.requests import PrincipalDep, ServicesDep
 from api.tables import api_request
 from api.writes.transaction import CommandTransaction
+from billing.adapters.audit import recorded, write_entry
 from billing.adapters.databases import COMMANDS, take_turns, writing
 
 IdempotencyKey = Annotated[
@@ -79,12 +80,16 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """The right to change something in one request: who, with what, and under which key."""
+    """The right to change something in one request: who, with what, and under which key.
+
+    action is what the audit log says was asked for.
+    """
 
     services: Services
     caller: Principal
     idempotency_key: str | None
     fingerprint: str
+    action: str = ""
 
     def once(self, action: Callable[[CommandTransaction], Done]) -> Answer:
         """Run `action` in one transaction, or return what it answered before.
@@ -100,7 +105,10 @@ class Command:
             if stored is not None:
                 return stored
             transaction = CommandTransaction(self.services, self.caller, connection)
-            done = action(transaction)
+            with recorded(connection) as recorder:
+                done = action(transaction)
+            asked, at = self.action or "a form of the pages", transaction.now_at
+            write_entry(connection, recorder, actor_of(self.caller), asked, at)
             answer = Answer(done.status, done.model.model_dump_json(), done.location)
             kept = done.kept or done.model
             self._store(connection, dataclasses.replace(answer, body=kept.model_dump_json()))
@@ -142,6 +150,11 @@ class Command:
         connection.execute(insert(api_request).values(row))
 
 
+def actor_of(caller: Principal) -> tuple[str, str, str]:
+    """Return who the audit log says acted: id, name, branch."""
+    return caller.key_id, caller.name, caller.branch_id or ""
+
+
 async def _command(
     request: Request,
     services: ServicesDep,
@@ -151,8 +164,9 @@ async def _command(
     body = await request.body()
     if _NUL.search(body):
         raise Problem("invalid-request", "Text may hold no NUL character.")
-    head = f"{request.method} {request.url.path}\n".encode()
-    return Command(services, principal, idempotency_key, hashlib.sha256(head + body).hexdigest())
+    asked = f"{request.method} {request.url.path}"
+    fingerprint = hashlib.sha256(f"{asked}\n".encode() + body).hexdigest()
+    return Command(services, principal, idempotency_key, fingerprint, asked)
 
 
 CommandDep = Annotated[Command, Depends(_command)]

@@ -35,6 +35,7 @@ TAGS = [
     {"name": "invoices", "description": "With evidence down to the minute"},
     {"name": "payments", "description": "What an account paid, and which invoices took it"},
     {"name": "ledger", "description": "Double entry"},
+    {"name": "audit", "description": "Who changed what"},
     {"name": "alerts", "description": "Thresholds crossed"},
     {"name": "commands", "description": "Throttle, restore, disconnect"},
     {"name": "keys", "description": "Who may call"},

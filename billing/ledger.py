@@ -220,19 +220,6 @@ def chain(
         yield transaction, previous
 
 
-def first_broken_link(stored: Iterable[tuple[Transaction, ChainLink]]) -> int | None:
-    """Return the number of the first transaction that its hash or number contradicts, or None.
-
-    `stored` is one branch's whole ledger, ascending.
-    """
-    previous: ChainLink | None = None
-    for transaction, found in stored:
-        previous = link(previous, transaction)
-        if previous != found:
-            return previous.number
-    return None
-
-
 def trial_balance(entries: Iterable[Entry]) -> dict[tuple[str, str], int]:
     """Return the balance per (chart code, currency); each currency sums to zero."""
     balances: dict[tuple[str, str], int] = {}

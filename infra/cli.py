@@ -41,6 +41,7 @@ DELEGATED = {
     ("vouchers",): ("infra.vouchers", "make, list, sell and void batches of voucher codes"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
+    ("audit", "verify"): ("infra.audit", "check the hash chains of ledger and audit log"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),
     ("doctor",): (
         "infra.doctor.command",

@@ -149,7 +149,7 @@ def _command(visitor: Visitor, once: str, content: str) -> Command:
     """Return the right to act once per shown form: a double click is one command."""
     key = f"form:{once}" if once else None
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Command(visitor.services, visitor.principal, key, fingerprint)
+    return Command(visitor.services, visitor.principal, key, fingerprint, f"page {content}")
 
 
 @router.get("/invoices")

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_
 
-from billing.adapters import tables
-from billing.adapters.databases import take_turns
+from billing.adapters import audit_tables, tables
+from billing.adapters.databases import take_turns, upsert
+from billing.audit import StoredLink, first_break
 from billing.ledger import (
     ChainLink,
     Entry,
@@ -17,7 +18,7 @@ from billing.ledger import (
     Transaction,
     chain,
     chart_line,
-    first_broken_link,
+    link,
 )
 
 _KEYS_PER_QUERY = 400  # SQLite's oldest limit is 999 parameters; two per key
@@ -50,6 +51,7 @@ def post(connection: Connection, transactions: Sequence[Transaction], recorded_a
             insert(tables.ledger_entry),
             [row for transaction, _ in linked for row in _entry_rows(transaction)],
         )
+        move_head(connection, chain_name(branch_id), linked[-1][1])
     return len(ordered)
 
 
@@ -62,16 +64,28 @@ def post_new(connection: Connection, transaction: Transaction, recorded_at: int)
         raise ValueError(f"{transaction.transaction_id} was posted before")
 
 
+def chain_name(branch_id: str) -> str:
+    """Return the name of a branch's chain among `audit_tables.chain_head`."""
+    return f"ledger/{branch_id}"
+
+
 def chain_head(connection: Connection, branch_id: str) -> ChainLink | None:
     """Return the last link of a branch's chain, or None where its ledger is empty."""
-    table = tables.ledger_transaction.c
-    row = connection.execute(
-        select(table.chain_number, table.chain_hash)
-        .where(table.branch_id == branch_id)
-        .order_by(table.chain_number.desc())
-        .limit(1)
-    ).first()
+    return read_head(connection, chain_name(branch_id))
+
+
+def read_head(connection: Connection, chain: str) -> ChainLink | None:
+    """Return where a chain ends, or None where it has no row."""
+    head = audit_tables.chain_head.c
+    row = connection.execute(select(head.number, head.hash).where(head.chain == chain)).first()
     return ChainLink(row[0], row[1]) if row else None
+
+
+def move_head(connection: Connection, chain: str, end: ChainLink) -> None:
+    """Record a chain's new end, in the transaction that appends its row."""
+    values = {"number": end.number, "hash": end.hash}
+    row = upsert(connection, audit_tables.chain_head).values(chain=chain, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["chain"], set_=values))
 
 
 def trial_balance(connection: Connection, branch_id: str) -> dict[tuple[str, str], int]:
@@ -100,19 +114,10 @@ def customer_balance(connection: Connection, account_id: str, code: str) -> dict
 
 
 def broken_link(connection: Connection, branch_id: str) -> int | None:
-    """Return the chain number of the first altered transaction of a branch, or None."""
-    try:
-        return first_broken_link(_stored(connection, branch_id))
-    except _UnbalancedRowsError as found:
-        return found.chain_number
-
-
-class _UnbalancedRowsError(Exception):
-    """Stored entries that no longer make a transaction: somebody altered them."""
-
-    def __init__(self, chain_number: int) -> None:
-        super().__init__(chain_number)
-        self.chain_number = chain_number
+    """Return the chain number of a branch's first altered or missing transaction, or None."""
+    name = chain_name(branch_id)
+    found = first_break(name, chain_rows(connection, branch_id), read_head(connection, name))
+    return found.number if found else None
 
 
 def find_transactions(connection: Connection, transaction_ids: Sequence[str]) -> list[Transaction]:
@@ -130,15 +135,21 @@ def find_transactions(connection: Connection, transaction_ids: Sequence[str]) ->
     return found
 
 
-def _stored(connection: Connection, branch_id: str) -> Iterator[tuple[Transaction, ChainLink]]:
-    """Yield a branch's transactions with their links, ascending; streams one pass."""
+def chain_rows(connection: Connection, branch_id: str) -> Iterator[StoredLink]:
+    """Yield a branch's transactions as links of its chain, ascending; streams one pass."""
     query = _entries_query().where(tables.ledger_transaction.c.branch_id == branch_id)
     rows = connection.execute(query).yield_per(1000)
     for head, group in itertools.groupby(rows, key=lambda row: tuple(row[:_HEAD])):
-        try:
-            yield _transaction(head, group), ChainLink(head[1], head[2])
-        except ValueError as error:
-            raise _UnbalancedRowsError(head[1]) from error
+        entries = list(group)
+
+        def expected(
+            previous: ChainLink | None,
+            head: Sequence[Any] = head,
+            entries: Sequence[Row[Any]] = entries,
+        ) -> ChainLink:
+            return link(previous, _transaction(head, entries))
+
+        yield StoredLink(f"{head[3]}:{head[4]}", ChainLink(head[1], head[2]), expected)
 
 
 _HEAD = 7

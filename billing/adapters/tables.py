@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from billing.adapters import (
+    audit_tables,
     cable_tables,
     charge_tables,
     columns,
@@ -488,6 +489,7 @@ office_cursor = Table(
 
 AREAS: tuple[ModuleType, ...] = (
     cable_tables,
+    audit_tables,
     charge_tables,
     dunning_tables,
     payment_tables,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.models import acting, billing, keys, parties, payments, usage, values, vouchers
+import api.models
 from api.problems import MEDIA_TYPE
 from tests.api.conftest import Clients
 
@@ -71,7 +73,8 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def examples() -> list[tuple[type[BaseModel], dict[str, Any]]]:
     """Return every model that carries an example, with it."""
     found: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {}
-    for module in (acting, billing, keys, parties, payments, usage, values, vouchers):
+    for info in pkgutil.iter_modules(api.models.__path__):
+        module = importlib.import_module(f"api.models.{info.name}")
         for thing in vars(module).values():
             if isinstance(thing, type) and issubclass(thing, BaseModel):
                 extra: Any = thing.model_config.get("json_schema_extra") or {}

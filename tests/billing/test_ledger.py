@@ -11,18 +11,20 @@ from billing.accounts import Account
 from billing.adapters.databases import reading, writing
 from billing.adapters.ledger import broken_link, customer_balance, post, trial_balance
 from billing.adapters.repositories import create
+from billing.audit import StoredLink, first_break
 from billing.ledger import (
     CASH,
     CHART,
     PREPAID,
     RECEIVABLE,
     REVENUE_USAGE,
+    ChainLink,
     Entry,
     Transaction,
     chain,
     entries_of,
-    first_broken_link,
     ledger_account,
+    link,
 )
 from billing.ledger import trial_balance as sum_entries
 from tests.billing import world
@@ -69,6 +71,16 @@ def test_whatever_can_be_made_balances(legs: list[tuple[str, int]]) -> None:
 def test_customers_have_their_own_receivable_and_share_the_cash() -> None:
     assert ledger_account("dhk", RECEIVABLE, "karim").ledger_account_id == "dhk/receivable/karim"
     assert ledger_account("dhk", CASH, "karim").ledger_account_id == "dhk/cash"
+
+
+def stored(transaction: Transaction, found: ChainLink) -> StoredLink:
+    return StoredLink(transaction.transaction_id, found, lambda before: link(before, transaction))
+
+
+def first_broken_link(linked: list[tuple[Transaction, ChainLink]]) -> int | None:
+    rows = [stored(transaction, found) for transaction, found in linked]
+    broken = first_break("ledger/dhk", rows, linked[-1][1] if linked else None)
+    return broken.number if broken else None
 
 
 @given(st.integers(0, 4), st.integers(1, 99))
