@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from billing.explanation import Part, PriceStep, explain_price, explain_scopes
+from billing.explanation import Part, PriceStep, exact_text, explain_price, explain_scopes
 from billing.proration import local_day, portion, whole_days
 from billing.quoted_usage import SUBJECT, PlacedUse, QuotedUsage, measured, placed_uses, start_of
 from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
@@ -304,13 +304,13 @@ def quote_document(quoted: Quote) -> dict[str, Any]:
         "currency": plan.currency,
         "timezone": quoted.timezone,
         "pays": "balance" if plan.kind == "prepaid" else "invoice",
-        "periods": [_period_document(period) for period in quoted.periods],
+        "periods": [_period_document(period, plan.currency) for period in quoted.periods],
         "happenings": [{"at": one.at, "text": one.text} for one in quoted.happenings],
         "total_minor": sum(period.total_minor for period in quoted.periods),
     }
 
 
-def _period_document(period: QuotePeriod) -> dict[str, Any]:
+def _period_document(period: QuotePeriod, currency: str) -> dict[str, Any]:
     return {
         "start_on": period.start_on,
         "end_on": period.end_on,
@@ -321,7 +321,10 @@ def _period_document(period: QuotePeriod) -> dict[str, Any]:
                 "unit": line.unit,
                 "quantity": line.quantity,
                 "steps": [
-                    {"text": one.text, "amount": None if one.amount is None else _exact(one.amount)}
+                    {
+                        "text": one.text,
+                        "amount": None if one.amount is None else exact_text(one.amount, currency),
+                    }
                     for one in line.steps
                 ],
                 "amount_exact": _exact(line.amount),

@@ -30,6 +30,9 @@ PAGES = (
     "/invoices/inv_acc_0001_2026-10/lines/2?level=session&on=2026-10-03",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=minute&on=2026-10-03&session_id=s",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=row&minute=2026-10-03T04:00:00Z&session_id=s",
+    "/quotes",
+    "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=120.5&hours=3",
+    "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=much",
     "/alerts",
     "/commands",
     "/commands?outcome=verified",
@@ -63,6 +66,17 @@ def test_every_page_is_shown_with_its_headers(visitor: TestClient, path: str) ->
     assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|<style", answer.text)
     assert "http://" not in answer.text.replace("http://www.w3.org", "")
     assert "https://" not in answer.text
+
+
+def test_the_calculator_shows_each_step_or_what_is_wrong(visitor: TestClient) -> None:
+    path = "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down="
+    shown = visitor.get(path + "120").text
+    for words in ("100 GB included", "20 GB × 10.00 per GB", "Tax 5 %", "100 % of Data used"):
+        assert words in shown
+    assert (
+        "down = &#39;much&#39;: expected a number such as 12.5" in visitor.get(path + "much").text
+    )
+    assert "starts_on" in visitor.get(path.replace("2026-11-01", "soon") + "1").text
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if "?" not in p])
