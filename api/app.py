@@ -19,6 +19,7 @@ from api.resources import (
     keys,
     parties,
     payments,
+    products,
     quotes,
     subscribers,
     usage,
@@ -61,6 +62,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(vouchers.router, prefix="/v1")
     app.include_router(audit.router, prefix="/v1")
     app.include_router(quotes.router, prefix="/v1")
+    app.include_router(products.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

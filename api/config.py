@@ -34,6 +34,15 @@ class ApiConfig:
     page_size_max: int = 500
     """Most rows that one list request may ask for."""
 
+    hold_fee_percent: int = 0
+    """What part of its fees an account that rests (vacation hold) is asked for."""
+
+    hold_days_min: int = 7
+    """The fewest days of one hold."""
+
+    hold_days_per_year_max: int = 90
+    """The most days of a calendar year in which an account may rest."""
+
     series_points_max: int = 3000
     """Most points in one usage series; a wider range needs a coarser step."""
 

@@ -27,6 +27,7 @@ TAGS = [
     {"name": "branches", "description": "The ISP's offices"},
     {"name": "plans", "description": "What is sold; a version never changes"},
     {"name": "subscriptions", "description": "Who is on which plan, and when"},
+    {"name": "services", "description": "What is sold beside plans: products, charges, holds"},
     {"name": "pools", "description": "Subscribers who share one allowance"},
     {"name": "usage", "description": "Now, over time, by class, against the allowance"},
     {"name": "sessions", "description": "Accounting sessions, live and past"},

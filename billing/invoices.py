@@ -18,7 +18,8 @@ from billing.catalog import Terms
 from billing.charges import Charge, income_of
 from billing.ledger import REVENUE_RECURRING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES, INVOICE_SERIES
-from billing.proration import local_day, portion, whole_days
+from billing.proration import local_day, whole_days
+from billing.services import Hold, held_portion
 from billing.tax_lines import taxed_lines, withholding_words
 from billing.tax_rules import NO_RULES, Supply, TaxRules, withheld_of
 from billing.taxes import PLAN_TAX, TaxAmount, TaxComponent, TaxTreatment, net_of, tax_amounts
@@ -37,11 +38,15 @@ WITHHOLDING = "withholding"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecurringInput:
-    """A subscription that touches the period; subject is who it serves, as printed."""
+    """A subscription that touches the period; subject is who it serves, as printed.
+
+    holds are those of its account: times in which less than its fee is asked for.
+    """
 
     subscription: Subscription
     terms: Terms
     subject: str
+    holds: Sequence[Hold] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -272,10 +277,26 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
     subscription, terms = item.subscription, item.terms
     zone = inputs.branch.timezone
     period = (inputs.period_start_at, inputs.period_end_at)
-    part = portion((subscription.starts_at, subscription.ends_at), period, zone, terms.proration)
+    part = held_portion(
+        (subscription.starts_at, subscription.ends_at),
+        item.holds,
+        subscription.subscription_id,
+        period,
+        (zone, terms.proration),
+    )
     days_in_period = whole_days(*period, zone)
     days = part * days_in_period
     description = f"{terms.name}, {item.subject}"
+    evidence = {
+        "subscription_id": subscription.subscription_id,
+        "plan_id": terms.plan_id,
+        "plan_version": terms.plan_version,
+        "fee": f"{terms.recurring_fee.numerator}/{terms.recurring_fee.denominator}",
+        "portion": f"{part.numerator}/{part.denominator}",
+        "proration": terms.proration,
+    }
+    if item.holds:
+        evidence["holds"] = ",".join(sorted(hold.hold_id for hold in item.holds))
     if part != 1 and days.denominator == 1:
         description += f" ({days} of {days_in_period} days)"
     return InvoiceLine(
@@ -287,14 +308,7 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
         "period",
         to_minor(terms.recurring_fee * part, inputs.currency),
         terms.tax.percent,
-        {
-            "subscription_id": subscription.subscription_id,
-            "plan_id": terms.plan_id,
-            "plan_version": terms.plan_version,
-            "fee": f"{terms.recurring_fee.numerator}/{terms.recurring_fee.denominator}",
-            "portion": f"{part.numerator}/{part.denominator}",
-            "proration": terms.proration,
-        },
+        evidence,
         terms.tax,
         income=REVENUE_RECURRING,
         supply=supply_of(

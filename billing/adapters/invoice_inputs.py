@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
 from billing.accounts import Account, Branch, Subscription
 from billing.adapters import tables
+from billing.adapters.holds import read_holds
 from billing.adapters.repositories import find, find_plan, subject_names, subscriptions_in
 from billing.adapters.tax_rules import read_tax_rules, with_day_amounts
 from billing.catalog import Terms, terms_of
@@ -166,8 +167,9 @@ def read_inputs(
     keys |= {c.rating_key for c in usages} | {c.rating_key for c, _ in late}
     names = subject_names(connection, sorted(keys))
     allowances = _allowances(connection, usages)
+    holds = read_holds(connection, due.account_id, due.period_start_at)
     recurring = [
-        RecurringInput(s, terms[s.plan_id, s.plan_version], names[s.rating_key])
+        RecurringInput(s, terms[s.plan_id, s.plan_version], names[s.rating_key], holds)
         for s in subscriptions
     ]
     usage = [

@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, or_, select
 
 from billing.adapters import charge_tables, service_tables, tables
+from billing.adapters.holds import read_holds
 from billing.adapters.invoice_inputs import DuePeriod, is_invoiced
 from billing.adapters.repositories import find_calendar, subject_names, subscriptions_in
 from billing.charges import Charge
 from billing.services import (
     Billed,
-    Hold,
     Horizon,
     Product,
     Service,
@@ -28,7 +28,6 @@ from rating.periods import next_period, period_at
 _DAY_MS = 86_400_000
 _SERVICE = [service_tables.service.c[field.name] for field in dataclasses.fields(Service)]
 _PRODUCT = [service_tables.product.c[field.name] for field in dataclasses.fields(Product)]
-_HOLD = [service_tables.hold.c[field.name] for field in dataclasses.fields(Hold)]
 
 
 def service_charges(connection: Connection, due: DuePeriod, corrections_days: int) -> list[Charge]:
@@ -66,15 +65,6 @@ def service_charges(connection: Connection, due: DuePeriod, corrections_days: in
             horizon,
         )
     ]
-
-
-def read_holds(connection: Connection, account_id: str, since_at: int) -> list[Hold]:
-    """Return an account's holds that end after an instant (ms)."""
-    table = service_tables.hold.c
-    query = select(*_HOLD).where(
-        table.account_id == account_id, or_(table.ends_at.is_(None), table.ends_at > since_at)
-    )
-    return [Hold(*row) for row in connection.execute(query.order_by(table.hold_id))]
 
 
 def over_periods_of_services(connection: Connection, now_ms: int) -> list[DuePeriod]:

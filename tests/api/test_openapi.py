@@ -127,6 +127,11 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
     batch = {"name": "Cards", "branch_id": "dhanmondi", "amount_minor": 1, "currency": "BDT"}
     made = operator.post("/v1/voucher-batches", json={**batch, "quantity": 1})
     known["batch_id"] = made.json()["batch_id"]
+    product = {"product_id": "tv", "branch_id": "dhanmondi", "name": "TV", "kind": "tv"}
+    product |= {"currency": "BDT", "price": "300.00"}
+    known["product_id"] = operator.post("/v1/products", json=product).json()["product_id"]
+    sold = {"account_id": "acc_0001", "product_id": known["product_id"]}
+    known["service_id"] = operator.post("/v1/services", json=sold).json()["service_id"]
     document = operator.get("/v1/openapi.json").json()
     called = 0
     for path, method, _operation in operations(document):
