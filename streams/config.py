@@ -21,7 +21,7 @@ class StreamsConfig:
     """Pause after a pass that left something, so that API and office get at the database too."""
     batch_blocks_max: int = 64
     """Raw blocks that one step takes from a log at most."""
-    batch_octets_max: int = 8_388_608
+    batch_octets_max: int = 6_291_456
     """Octets of raw blocks after which one step takes no further block; the first always counts."""
     batch_rows_max: int = 200_000
     """Topic rows after which a step takes no further record of that topic."""

@@ -89,10 +89,14 @@ def drain(servers: Servers, number: int, workers: int, options: argparse.Namespa
         source, at, seconds = FlowSource(load), BEGUN_AT + 60, options.flow_seconds
         # Templates, prepared statements and caches are no cost of a million flows.
         cluster.measure(source.seconds(at, 60))
-        of_flows = cluster.measure(source.seconds(at + 60, seconds))
-        at += 60 + seconds
+        at += 60
         of_packets = cluster.measure(interims(load, BEGUN_AT, at, options.rounds))
         at += options.rounds * load.interim_seconds
+        of_flows = cluster.measure(source.seconds(at, seconds))
+        at += seconds
+        # Nobody reported meanwhile: what comes now is spread over all these minutes.
+        cluster.measure(interims(load, BEGUN_AT, at, 1))
+        at += load.interim_seconds
         both = [*source.seconds(at, load.interim_seconds), *interims(load, BEGUN_AT, at, 1)]
         of_both = cluster.measure(sorted(both, key=lambda log: log[2]))
         idle = cluster.idle(options.idle_seconds)
@@ -352,7 +356,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--subscribers", type=int, default=4_000)
     parser.add_argument("--exporters", type=int, default=32)
     parser.add_argument("--flows-per-second", type=int, default=2_400)
-    parser.add_argument("--flow-seconds", type=int, default=600)
+    parser.add_argument("--flow-seconds", type=int, default=2_400)
     parser.add_argument("--rounds", type=int, default=10, help="interim updates of each session")
     parser.add_argument("--idle-seconds", type=float, default=20.0)
     parser.add_argument("--latency-workers", type=int, default=2)

@@ -25,7 +25,8 @@ from infra.garbage import collect_garbage_rarely
 from tests.benchmarks.bench_peers import contestants, cores, run_trial
 from tests.benchmarks.flow_sender import sending
 from tests.benchmarks.flow_traffic import Shape, generate
-from tests.benchmarks.own_collectors import STAGES, Engine
+from tests.benchmarks.own_books import found
+from tests.benchmarks.own_collectors import STAGES, Engine, url_of
 from tests.collectors.netflow.exports import EXPORTED_AT
 
 FLOWS_PER_MINUTE = 1_920_000
@@ -70,6 +71,7 @@ def measure(shape: Shape, minutes: int) -> tuple[float, float]:
     spent = flows = 0.0
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
+        found(url_of(directory), shape.lines, clock.now_ms())
         engine = Engine(directory, clock, shape.lines, STAGES)
         log = SegmentWriter(directory / "flows")
         minutes += WARM_MINUTES

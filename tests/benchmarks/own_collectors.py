@@ -12,6 +12,7 @@ import ctypes
 import functools
 import ipaddress
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,17 +31,12 @@ from collectors.config import FlowReceiverConfig, NasConfig, RadiusConfig
 from collectors.metrics import Counters
 from collectors.netflow.config import FlowDecodeConfig
 from collectors.radius.log_codec import AccountingPacket, encode_packets
-from infra.allocator import keep_freed_memory
+from infra.allocator import keep_freed_memory, share_arenas
 from infra.garbage import collect_garbage_rarely
-from infra.migrate import migrate
 from infra.simulation.accounting_packets import NasIdentity, encode_accounting
 from infra.simulation.network import AccountingEvent
 from rating.config import RateConfig
-from rating.events import SubscriptionStarted, account_event
-from rating.periods import Calendar
-from rating.plans import plan_from
 from rating.ports import TopicWriter
-from rating.records import AccountEvent, DirectoryEntry, frame_of
 from rating.session_config import AttributionConfig, SessionsConfig
 from streams.adapters import sqlite_topics
 from streams.config import StreamsConfig
@@ -58,25 +54,10 @@ _NAS_CONFIG = NasConfig("nas1", "127.0.0.21", _SECRET)
 STAGES = ("decode", "sessions", "attribute")
 """What makes usage per subscriber and minute."""
 ALL_STAGES = (*STAGES, "rate")
-_CLASSES = {"cdn": '{"prefixes": ["198.18.0.0/22"]}', "dns": '{"ports": [[53, 53]]}'}
 _SETTLE_MS = 600_000
 _SEGMENT_SECONDS = 600
 _TRIM_SECONDS = 5.0
 _EVERYTHING = 1 << 62
-PLAN = plan_from(
-    {
-        "plan_id": "bench",
-        "version": 1,
-        "name": "Bench",
-        "currency": "BDT",
-        "measured_by": "flows",
-        "meters": [
-            {"meter_id": "data", "curve": {"model": "payg", "unit_price": "1", "unit": 10**9}}
-        ],
-    }
-)
-_DAY_MS = 86_400_000
-
 WriterOf = Callable[[Path], TopicWriter]
 
 
@@ -131,18 +112,6 @@ def receive(directory: Path, clock: Clock, writer_of: WriterOf, pipe: Connection
     pipe.send({name: count for (name, _), count in counters.snapshot().items()})
 
 
-def _directory(lines: int) -> list[DirectoryEntry]:
-    entries = [DirectoryEntry("own", 1, "own_prefix", "100.64.0.0/10", "", 0, 0, None)]
-    for name, rule in _CLASSES.items():
-        entries.append(DirectoryEntry(name, 1, "class_rule", rule, name, 0, 0, None))
-    for line in range(lines):
-        who = f"line{line}"
-        match = f"user_name:{who}"
-        entries.append(DirectoryEntry(f"i{line}", 1, "identity", match, who, 0, 0, None))
-        entries.append(DirectoryEntry(f"m{line}", 1, "membership", who, who, 0, 0, None))
-    return entries
-
-
 def _starts(lines: int, at_ms: int) -> bytes:
     """Return every line's Start: who has which address from now on."""
     packets = []
@@ -157,14 +126,14 @@ def _starts(lines: int, at_ms: int) -> bytes:
 
 
 class Engine:
-    """The stages over a migrated SQLite file; `turn` is what the process `engine` does in a loop.
+    """The stages over a file of `own_books`; `turn` is what the process `engine` does in a loop.
 
     counts what left the last stage: octets of usage that flows gave, whoever they belong to.
     """
 
     def __init__(self, directory: Path, clock: Instants, lines: int, stages: Sequence[str]) -> None:
         """Tell the directory and every line's Start, and work until all of it is taken in."""
-        database = self._database = open_database(_founded(directory, lines, clock.now_ms()))
+        database = self._database = open_database(url_of(directory))
         self._clock = clock
         self._radius = SegmentWriter(directory / "radius")
         self._marked_at = 0
@@ -231,28 +200,9 @@ class Engine:
         self.runner.trim({"usage.rated": _EVERYTHING})
 
 
-def _subscriptions(lines: int, at_ms: int) -> list[AccountEvent]:
-    payload = SubscriptionStarted(plan=PLAN, calendar=Calendar())
-    at = (at_ms - _DAY_MS) // 60_000 * 60_000
-    return [
-        account_event(f"e{line}", f"line{line}", payload, effective_at=at, received_at=at)
-        for line in range(lines)
-    ]
-
-
-def _founded(directory: Path, lines: int, at_ms: int) -> str:
-    url = f"sqlite:///{directory / 'flowrate.sqlite'}"
-    migrate(url)
-    database = open_database(url)
-    with writing(database) as connection:
-        sqlite_topics.create_tables(connection)
-        for topic, frame in (
-            ("directory", frame_of(DirectoryEntry, _directory(lines))),
-            ("account.events", frame_of(AccountEvent, _subscriptions(lines, at_ms))),
-        ):
-            sqlite_topics.append_rows(connection, topic, "bench", frame, partitions=1)
-    database.dispose()
-    return url
+def url_of(directory: Path) -> str:
+    """Return the URL of the engine's database."""
+    return f"sqlite:///{directory / 'flowrate.sqlite'}"
 
 
 def engine(
@@ -338,10 +288,15 @@ class OwnCollector:
         self._receive = self._start(receive, directory, clock, writer_of)
         self.port: int = self._receive.recv()
         if lines:
+            # Here, so that the engine has no more in memory than the process `engine` of the field.
+            from tests.benchmarks.own_books import found
+
+            found(url_of(directory), lines, clock.now_ms())
             self._engine = self._start(engine, directory, clock, lines, stages, self._shared)
             self._engine.recv()
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> Connection:
+        share_arenas(os.environ)  # inherited, as the processes of `infra.processes` have it
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=target, args=(*arguments, theirs), daemon=True)

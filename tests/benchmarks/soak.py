@@ -25,7 +25,7 @@ from tests.benchmarks.own_collectors import (
     own_collector,
     trimmed_segments,
 )
-from tests.benchmarks.process_usage import udp_socket, usage
+from tests.benchmarks.process_usage import cpu_seconds, udp_socket, usage
 
 RESIDENT_OCTETS_MAX = 400_000_000
 """The target, of each process."""
@@ -130,8 +130,11 @@ def run(options: argparse.Namespace) -> list[str]:
         watch.told_at = 0.0
         watch.look(options.flows)
         drops = udp_socket(collector.port)[1]
+        spent = [cpu_seconds([pid]) for pid in collector.pids]  # but for the last half million
         taken = collector.finish()
     wrong = watch.verdict()
+    for name, seconds in zip(("receive", "engine"), spent, strict=True):
+        print(f"{name}: {seconds / options.flows * 1e6:.2f} CPU s per million flows")
     if drops:
         wrong.append(f"{drops:,} datagrams dropped")
     elif taken.octets != octets:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from infra.allocator import JEMALLOC, share_arenas
+
 PROGRAM = """
 import resource
 import sys
@@ -32,6 +34,29 @@ def test_freed_columns_are_used_again() -> None:
     given_back, kept = faults("given back"), faults("kept")
     assert given_back > 20_000, "this machine's library keeps them anyway"
     assert kept < given_back / 4
+
+
+def test_every_process_tells_its_libraries_before_it_imports_them() -> None:
+    program = (
+        "import ctypes, infra.processes.engine, pyarrow\n"
+        "libc = ctypes.CDLL(None); libc.getenv.restype = ctypes.c_char_p\n"
+        "assert pyarrow.default_memory_pool().backend_name == 'system'\n"
+        "assert b'narenas:1' in libc.getenv(b'_RJEM_MALLOC_CONF')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_the_operator_says_of_them_stands() -> None:
+    said = {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc", "_RJEM_MALLOC_CONF": "narenas:4"}
+    environment = dict(said)
+    share_arenas(environment)
+    assert environment == said
+
+
+def test_what_polars_wrote_for_a_parent_process_does_not_win() -> None:
+    environment = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:500"}
+    share_arenas(environment)
+    assert environment["_RJEM_MALLOC_CONF"] == f"dirty_decay_ms:500,{JEMALLOC[1]}"
 
 
 def test_a_process_that_works_in_batches_says_so() -> None:
