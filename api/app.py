@@ -21,6 +21,7 @@ from api.resources import (
     payments,
     products,
     quotes,
+    reports,
     subscribers,
     usage,
     vouchers,
@@ -63,6 +64,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(audit.router, prefix="/v1")
     app.include_router(quotes.router, prefix="/v1")
     app.include_router(products.router, prefix="/v1")
+    app.include_router(reports.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

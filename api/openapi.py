@@ -37,6 +37,7 @@ TAGS = [
     {"name": "payments", "description": "What an account paid, and which invoices took it"},
     {"name": "ledger", "description": "Double entry"},
     {"name": "audit", "description": "Who changed what"},
+    {"name": "reports", "description": "Sums that tie out to the ledger, and the rows behind them"},
     {"name": "alerts", "description": "Thresholds crossed"},
     {"name": "commands", "description": "Throttle, restore, disconnect"},
     {"name": "keys", "description": "Who may call"},

@@ -171,6 +171,7 @@ def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any
                     "unit": line.unit,
                     "amount_minor": line.amount_minor,
                     "tax_rate": line.tax_rate,
+                    "income": line.income,
                     "evidence": canonical_json(dict(line.evidence)),
                 }
                 for number, line in enumerate(draft.lines, 1)

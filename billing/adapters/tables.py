@@ -338,6 +338,7 @@ invoice_line = Table(
     number_column("amount_minor"),
     text_column("tax_rate"),
     text_column("evidence"),
+    text_column("income", default=""),
 )
 """kind is recurring, usage, charge, adjustment or tax; evidence is JSON (billing.invoices)."""
 

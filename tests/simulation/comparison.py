@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, select
 
 from billing.adapters import tables
 from billing.adapters.databases import reading
+from billing.adapters.reports import REPORTS, run_report
+from billing.reports.table import Question
 from tests.simulation.auditor import Auditor, Bill, Period
 from tests.simulation.business import Business
 from tests.simulation.truth import FOREVER
@@ -33,10 +36,23 @@ def differences(world: World, business: Business, periods: list[Period]) -> list
         found += _days(connection)
         found += _balances(connection, business, world.now_ms())
         found += _ledger(connection, business.auditor, bills)
+        found += _reports(connection, periods)
     rated = world.machine.rated()
     found += _octets(rated, world, business)
     found += _charges(rated, business.auditor, periods)
     return found
+
+
+def _reports(connection: Connection, periods: list[Period]) -> Found:
+    """Hold every report of the periods' days, and of a month behind them, against the ledger."""
+    first, last = (
+        datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).date()
+        for at in (periods[0][0], periods[-1][1] + 30 * 86_400_000)
+    )
+    for name in REPORTS:
+        for tie in run_report(connection, name, Question(first, last)).ties:
+            if tie.difference_minor:
+                yield f"report {name} says {tie.report_minor} where the ledger says {tie}"
 
 
 # -- invoices ----------------------------------------------------------------------------------
