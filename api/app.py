@@ -16,6 +16,7 @@ from api.resources import (
     acting,
     audit,
     billing,
+    cash,
     keys,
     parties,
     payments,
@@ -65,6 +66,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(quotes.router, prefix="/v1")
     app.include_router(products.router, prefix="/v1")
     app.include_router(reports.router, prefix="/v1")
+    app.include_router(cash.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

@@ -36,6 +36,7 @@ TAGS = [
     {"name": "invoices", "description": "With evidence down to the minute"},
     {"name": "payments", "description": "What an account paid, and which invoices took it"},
     {"name": "ledger", "description": "Double entry"},
+    {"name": "cash", "description": "Tills: shifts, X and Z reports, receipts"},
     {"name": "audit", "description": "Who changed what"},
     {"name": "reports", "description": "Sums that tie out to the ledger, and the rows behind them"},
     {"name": "alerts", "description": "Thresholds crossed"},

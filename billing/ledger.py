@@ -47,6 +47,7 @@ TILL = "till"
 CUSTOMER_CREDIT = "customer_credit"
 BAD_DEBT = "bad_debt"
 CASH_DIFFERENCE = "cash_difference"
+PETTY_EXPENSES = "petty_expenses"
 EXCHANGE = "exchange"
 EXCHANGE_DIFFERENCE = "exchange_difference"
 
@@ -70,6 +71,7 @@ CHART: Mapping[str, ChartLine] = {
         ChartLine(CUSTOMER_CREDIT, "liability", "Customer credit", per_customer=True),
         ChartLine(BAD_DEBT, "expense", "Bad debt", per_customer=False),
         ChartLine(CASH_DIFFERENCE, "expense", "Cash over and short", per_customer=False),
+        ChartLine(PETTY_EXPENSES, "expense", "Petty expenses", per_customer=False),
         ChartLine(EXCHANGE, "asset", "Currency exchange", per_customer=False),
         ChartLine(EXCHANGE_DIFFERENCE, "income", "Exchange differences", per_customer=False),
     )

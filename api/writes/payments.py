@@ -21,6 +21,7 @@ from api.problems import Problem, invalid_field
 from api.reads import billing as invoice_reads
 from api.reads import payments as reads
 from api.reads.parties import get_account
+from api.writes import cash
 from api.writes.transaction import CommandTransaction
 from billing.adapters import payments
 from billing.allocation import AllocationError, Wanted
@@ -47,6 +48,9 @@ def payment_from(
     transaction: CommandTransaction, branch_id: str, account_id: str, body: AccountPaymentCreate
 ) -> Payment:
     """Return the payment that a request describes, under a fresh id."""
+    shift_id = ""
+    if not body.is_pending:
+        shift_id = cash.shift_for(transaction, body.method, branch_id, body.currency)
     return Payment(
         payment_id=transaction.services.new_id("pay"),
         branch_id=branch_id,
@@ -60,6 +64,7 @@ def payment_from(
         recorded_by=transaction.principal.name,
         status=PENDING if body.is_pending else SETTLED,
         payer=body.payer,
+        shift_id=shift_id,
         keeps_rest=body.keeps_rest,
     )
 
@@ -87,6 +92,7 @@ def record(
         settled = payments.record_payment(
             transaction.connection, payment, transaction.now_at, wanted
         )
+    cash.receive(transaction, payment)
     assert settled is not None, "a known payment was answered before, under the same turn"
     transaction.counted["api_payments_recorded_total"] = 1
     return settled
@@ -154,9 +160,14 @@ def refund_account(transaction: CommandTransaction, account_id: str, body: Refun
         refunded_at=transaction.now_at,
         refunded_by=transaction.principal.name,
         reason=body.reason,
+        shift_id=cash.shift_for(transaction, body.method, account.branch_id, body.currency),
     )
     with _refusals():
-        payments.record_refund(connection, refund, transaction.now_at, body.payment_id or "")
+        is_new = payments.record_refund(
+            connection, refund, transaction.now_at, body.payment_id or ""
+        )
+    if is_new:
+        cash.give_out(transaction, refund)
     return reads.get_refund_by_reference(
         connection, account.branch_id, refund.method, refund.reference
     )

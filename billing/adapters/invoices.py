@@ -7,16 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from billing.accounts import Branch
 from billing.adapters import ledger, tables
 from billing.adapters.allocations import OFFICE, settle_from_credit, take_account
 from billing.adapters.charges import add_charges, take_charges
-from billing.adapters.databases import upsert
+from billing.adapters.series import take_number
 from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.canonical import canonical_json
 from billing.invoices import InvoiceDraft
-from billing.numbering import format_number, next_number
 from billing.payments import TopUp, topup_transaction
 from billing.postings import invoice_transaction
 from billing.proration import local_day
@@ -50,7 +48,7 @@ def finalize(
     branch = draft.inputs.branch
     account_id = draft.inputs.account.account_id
     take_account(connection, account_id)
-    number = _take_number(connection, branch, draft.series)
+    number = take_number(connection, branch, draft.series)
     issued_on = local_day(now_ms, branch.timezone)
     due_on = due_on_of(connection, account_id, issued_on, payment_terms_days)
     values = {
@@ -105,24 +103,6 @@ def _take_charges(connection: Connection, draft: InvoiceDraft) -> None:
     if add_charges(connection, owed) != len(owed):
         raise ValueError(f"{draft.invoice_id}: what a service owes was billed meanwhile")
     take_charges(connection, [*draft.inputs.charges, *owed], draft.invoice_id)
-
-
-def _take_number(connection: Connection, branch: Branch, series: str) -> str:
-    """Return the next number of the branch's series; a rollback gives it back.
-
-    The series' row stays locked until the commit: a number taken behind an uncommitted one would
-    leave a gap where that one is given back.
-    """
-    table = tables.document_series
-    where = (table.c.branch_id == branch.branch_id, table.c.series == series)
-    begin = upsert(connection, table).values(
-        branch_id=branch.branch_id, series=series, last_number=0
-    )
-    connection.execute(begin.on_conflict_do_nothing())
-    last = connection.execute(select(table.c.last_number).where(*where).with_for_update())
-    number = next_number(last.scalar_one())
-    connection.execute(update(table).where(*where).values(last_number=number))
-    return format_number(branch.invoice_prefix, series, number)
 
 
 def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any]) -> None:

@@ -37,6 +37,7 @@ from sqlalchemy import (
 from billing.adapters import (
     audit_tables,
     cable_tables,
+    cash_tables,
     charge_tables,
     columns,
     dunning_tables,
@@ -490,6 +491,7 @@ office_cursor = Table(
 
 AREAS: tuple[ModuleType, ...] = (
     cable_tables,
+    cash_tables,
     audit_tables,
     charge_tables,
     dunning_tables,

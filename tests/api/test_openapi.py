@@ -121,6 +121,8 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
     }
     top_up = {"rating_key": "sub_0001a", "amount_minor": 1, "currency": "BDT", "reference": "r1"}
     assert operator.post("/v1/top-ups", json=top_up).status_code == 202
+    till = {"branch_id": "dhanmondi", "float_minor": 1, "currency": "BDT"}
+    known["shift_id"] = operator.post("/v1/cash-shifts", json=till).json()["shift_id"]
     paid = {"amount_minor": 1, "currency": "BDT"}
     known["payment_id"] = operator.post("/v1/accounts/acc_0001/payments", json=paid).json()[
         "payment_id"

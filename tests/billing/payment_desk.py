@@ -84,6 +84,7 @@ class Desk:
         payment = Payment(
             reference, "dhk", self.customer, None, options.get("by", "card"), reference,
             minor(amount), "BDT", self.now, CLERK, status,
+            shift_id=options.get("in", ""),
             keeps_rest=options.get("rest") == "kept",
         )  # fmt: skip
         return record_payment(connection, payment, self.now, named)
