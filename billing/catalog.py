@@ -56,5 +56,6 @@ def terms_of(document: str) -> Terms:
         is_prepaid=plan.kind == "prepaid",
         octets_per_gigabyte=OCTETS_PER_GIGABYTE[plan.octets_unit],
         speed_profile=plan.speed_profile,
-        meters={m.meter_id: MeterTerms(m.name or m.meter_id, m.unit) for m in plan.meters},
+        meters={m.meter_id: MeterTerms(m.name or m.meter_id, m.unit) for m in plan.meters}
+        | {a.adjustment_id: MeterTerms(a.name or a.adjustment_id, "") for a in plan.adjustments},
     )

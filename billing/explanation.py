@@ -30,7 +30,7 @@ from rating.curves import (
 )
 from rating.curves.increments import billed
 from rating.money import minor_decimals
-from rating.plans import OCTETS_PER_GIGABYTE, Meter, Plan
+from rating.plans import OCTETS_PER_GIGABYTE, Adjustment, Meter, Plan
 from rating.shares import WHOLE, Share
 
 _EXACT_DECIMALS = 6
@@ -83,6 +83,23 @@ def explain_price(
         return [*head, PriceStep("as rating priced it", amount)]
     words = f"each {meter.scope} is priced by itself; together"
     return [*head, PriceStep(words, amount)]
+
+
+def explain_adjustment(plan: Plan, adjustment: Adjustment, amount: Fraction) -> list[PriceStep]:
+    """Return the step that says what an adjustment does to the lines that it looks at."""
+    exact = exact_text(adjustment.amount, plan.currency)
+    part = "" if plan.proration == "none" else " for a whole period"
+    percent = exact_text(adjustment.percent, plan.currency)
+    words = {
+        "minimum": f"at least {exact}{part}",
+        "cap": f"at most {exact}{part}",
+        "markup": f"{percent} % more",
+        "discount": f"{percent} % less",
+    }[adjustment.kind]
+    names = {meter.meter_id: meter.name or meter.meter_id for meter in plan.meters}
+    names |= {one.adjustment_id: one.name or one.adjustment_id for one in plan.adjustments}
+    of_what = ", ".join(names[name] for name in adjustment.meters) or "all of the above"
+    return [PriceStep(f"{words}, of {of_what} together", amount)]
 
 
 def explain_scopes(

@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from billing.explanation import Part, PriceStep, exact_text, explain_price, explain_scopes
+from billing.explanation import (
+    Part,
+    PriceStep,
+    exact_text,
+    explain_adjustment,
+    explain_price,
+    explain_scopes,
+)
 from billing.proration import local_day, portion, whole_days
 from billing.quoted_usage import SUBJECT, PlacedUse, QuotedUsage, measured, placed_uses, start_of
 from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
@@ -233,23 +240,31 @@ def _fee(run: _Run, period: Period) -> list[QuoteLine]:
 
 def _line(run: _Run, charge: UsageCharge, period: Period) -> QuoteLine:
     plan = run.plan
-    meter = next(meter for meter in plan.meters if meter.meter_id == charge.meter_id)
     amount = decode_exact(charge.amount_exact)
-    part = _part(run, period)
-    if meter.scope == "period":
-        steps = explain_price(plan, meter, part, charge.quantity, amount)
+    meter = next((meter for meter in plan.meters if meter.meter_id == charge.meter_id), None)
+    if meter is None:
+        adjustment = next(a for a in plan.adjustments if a.adjustment_id == charge.meter_id)
+        steps = explain_adjustment(plan, adjustment, amount)
     else:
-        steps = explain_scopes(plan, meter, _scopes(run, charge, meter), amount)
-    steps += _throttles(plan, meter, part.share, charge.quantity)
+        steps = _meter_steps(run, charge, period, meter)
     return QuoteLine(
         charge.description,
-        meter.meter_id,
-        meter.unit,
+        charge.meter_id,
+        meter.unit if meter else "",
         charge.quantity,
         tuple(steps),
         amount,
         charge.amount_minor,
     )
+
+
+def _meter_steps(run: _Run, charge: UsageCharge, period: Period, meter: Meter) -> list[PriceStep]:
+    plan, amount, part = run.plan, decode_exact(charge.amount_exact), _part(run, period)
+    if meter.scope == "period":
+        steps = explain_price(plan, meter, part, charge.quantity, amount)
+    else:
+        steps = explain_scopes(plan, meter, _scopes(run, charge, meter), amount)
+    return steps + _throttles(plan, meter, part.share, charge.quantity)
 
 
 def _part(run: _Run, period: Period) -> Part:

@@ -8,7 +8,7 @@ a period does not depend on the order in which usage came, nor on how it was cut
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -144,7 +144,7 @@ def open_meter(state: MeterState, pricing: Pricing, day_on: str, post_at: int) -
     if pricing.meter.scope == "period":
         state.amount = encode_exact(price(pricing.curve, 0))
         if state.amount != "0/1":
-            state.pending.setdefault(_waiting(post_at, day_on), 0)
+            wait_at_opening(state, day_on, post_at)
     return decode_exact(state.amount)
 
 
@@ -237,6 +237,35 @@ def reprice(state: MeterState, pricing: Pricing, amount: Fraction) -> Fraction:
     return amount
 
 
+def settle(state: MeterState, at: int) -> set[str]:
+    """Settle what was received in time for a posting; return the days that it belongs to."""
+    due = [key for key in state.pending if int(key[:15]) <= at]
+    if due:
+        state.settled = dict(state.settled)
+    for key in due:
+        bucket = key[16:]
+        state.settled[bucket] = state.settled.get(bucket, 0) + state.pending.pop(key)
+    return {key[16:26] for key in due}
+
+
+def amounts_through(state: MeterState, pricing: Pricing, days: Sequence[str]) -> list[Fraction]:
+    """Return the exact price of what is settled through each of some ascending days."""
+    through, amounts = _Through(pricing), []
+    buckets = iter(sorted(state.settled))
+    bucket = next(buckets, None)
+    for day in days:
+        while bucket is not None and bucket[:10] <= day:
+            through.add(bucket, state.settled[bucket])
+            bucket = next(buckets, None)
+        amounts.append(through.amount())
+    return amounts
+
+
+def wait_at_opening(state: MeterState, day_on: str, post_at: int) -> None:
+    """Have a counter's first day posted, whatever is used."""
+    state.pending.setdefault(_waiting(post_at, day_on), 0)
+
+
 def post(state: MeterState, pricing: Pricing, at: int, currency: str) -> list[DayPosting]:
     """Settle what was received in time for a posting; return the days that changed by it.
 
@@ -244,13 +273,7 @@ def post(state: MeterState, pricing: Pricing, at: int, currency: str) -> list[Da
     period sum to its line to the minor unit. Late usage of a day moves the days after it too. A
     day without quantity and without amount has no posting.
     """
-    due = [key for key in state.pending if int(key[:15]) <= at]
-    changed = {key[16:26] for key in due}
-    if due:
-        state.settled = dict(state.settled)
-    for key in due:
-        bucket = key[16:]
-        state.settled[bucket] = state.settled.get(bucket, 0) + state.pending.pop(key)
+    changed = settle(state, at)
     share = f"{pricing.share.start}-{pricing.share.end}"
     if state.posted and share != state.posted_share:
         changed.add(min(state.posted))

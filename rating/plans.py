@@ -24,6 +24,9 @@ OCTETS_PER_GIGABYTE = {"decimal": 10**9, "binary": 2**30}
 VOLUME_METER = "volume"
 """meter_id of the `usage.rated` rows that carry octets and no charge; no plan may use it."""
 
+PERCENT_MAX = {"markup": 1_000, "discount": 100}
+"""Most percent of an adjustment, by kind."""
+
 Weight = tuple[int, int]
 """(numerator, denominator): (0, 1) is zero-rated, (1, 2) counts half."""
 
@@ -62,6 +65,22 @@ class ThrottleStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_percent: int | None = None
 
 
+class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What several meters cost together in a period: at least or at most an amount, or a part more.
+
+    meters names meters and adjustments that stand before this one, all of them where it is empty.
+    minimum and cap take amount, which is prorated; markup (a partner's, roaming) and discount take
+    percent.
+    """
+
+    adjustment_id: str
+    kind: Literal["minimum", "cap", "markup", "discount"]
+    amount: Fraction = ZERO
+    percent: Fraction = ZERO
+    meters: tuple[str, ...] = ()
+    name: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A version of a rate plan. See docs/decisions/0201 for what is prorated and how.
 
@@ -90,6 +109,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     speed_profile: str = ""
     balance_floor: Fraction = ZERO
     bands: tuple[Band, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
 
     def __post_init__(self) -> None:
         _check_plan(self)
@@ -199,6 +219,9 @@ def _check_plan(plan: Plan) -> None:
         if meter.meter_id in seen:
             raise ValueError(f"meters[{number}].meter_id: {meter.meter_id!r} is repeated")
         seen.add(meter.meter_id)
+    for number, adjustment in enumerate(plan.adjustments):
+        _check_adjustment(adjustment, seen, f"adjustments[{number}]")
+        seen.add(adjustment.adjustment_id)
     for number, step in enumerate(plan.throttle_steps):
         _check_step(plan, step, f"throttle_steps[{number}]")
     if plan.kind == "prepaid" and plan.recurring_fee:
@@ -242,6 +265,25 @@ def _check_bands(plan: Plan, meter: Meter, field: str) -> None:
     for name in meter.band_weights:
         if name not in known:
             raise ValueError(f"{field}.band_weights.{name}: no band {name!r} in this plan")
+
+
+def _check_adjustment(adjustment: Adjustment, before: set[str], field: str) -> None:
+    name = adjustment.adjustment_id
+    if not name or "|" in name or name == VOLUME_METER:
+        raise ValueError(f"{field}.adjustment_id: expected a name without '|', not 'volume'")
+    if name in before:
+        raise ValueError(f"{field}.adjustment_id: {name!r} is repeated")
+    for other in adjustment.meters:
+        if other not in before:
+            raise ValueError(f"{field}.meters: no meter or earlier adjustment {other!r}")
+    if len(set(adjustment.meters)) != len(adjustment.meters):
+        raise ValueError(f"{field}.meters: each may be named once")
+    if adjustment.kind in ("minimum", "cap"):
+        if adjustment.percent or adjustment.amount < 0:
+            raise ValueError(f"{field}.amount: expected 0 or more, and no percent")
+    elif adjustment.amount or not 0 < adjustment.percent <= PERCENT_MAX[adjustment.kind]:
+        most = PERCENT_MAX[adjustment.kind]
+        raise ValueError(f"{field}.percent: expected more than 0, at most {most}, and no amount")
 
 
 def _check_step(plan: Plan, step: ThrottleStep, field: str) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from rating.engine import DayPosting, closing_of, post
+from rating.adjustments import post_adjustment, prices_by_day
+from rating.engine import Closing, DayPosting, closing_of, post, settle
 from rating.money import encode_exact
 from rating.periods import MINUTE_MS, cell_of, next_period
 from rating.plans import Plan
 from rating.ports import Delete
 from rating.rate_state import OpenPeriod, cell_range, meters_prefix, timers_through
-from rating.rate_work import Account, Touched, Workspace
+from rating.rate_work import Account, Span, Touched, Workspace
 from rating.rows import PeriodClosing, UsageCharge, UsageDay
 
 
@@ -48,8 +49,11 @@ def _due_meters(work: Workspace, account: Account) -> Iterator[str]:
         segments = account.segments(opened.period)
         for number in opened.opened:
             prefix = meters_prefix(account.rating_key, opened.period.start_at, number)
-            for meter in work.plan(segments[number].plan_ref).meters:
+            plan = work.plan(segments[number].plan_ref)
+            for meter in plan.meters:
                 yield prefix + meter.meter_id
+            for adjustment in plan.adjustments:
+                yield prefix + adjustment.adjustment_id
 
 
 def _advance(work: Workspace, account: Account) -> None:
@@ -100,7 +104,10 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
                 work.rows.append(_day_row(touched, day, at))
                 work.counters["rate_days_posted"] += 1
             if is_closing or opened.is_closed:
-                _charge_line(work, touched, at)
+                closing = closing_of(touched.state, pricing, span.terms.plan.currency)
+                _charge_line(work, touched, closing, at)
+        if as_of.terms.adjusters:
+            _post_adjustments(work, (span, as_of), at, is_closing or opened.is_closed)
     if is_closing:
         period = opened.period
         work.rows.append(
@@ -115,6 +122,30 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
         posted_at=at,
         is_closed=opened.is_closed or is_closing,
     )
+
+
+def _post_adjustments(work: Workspace, spans: tuple[Span, Span], at: int, is_closed: bool) -> None:
+    """Do a posting of a segment's adjustments, from what its meters have settled by now.
+
+    spans are the segment as it is and as it was known at that instant.
+    """
+    span, as_of = spans
+    currency, adjusters = span.terms.plan.currency, as_of.terms.adjusters
+    pricings = (*as_of.terms.pricings, *(adjuster.pricing for adjuster in adjusters))
+    counters = [(work.touch(span, pricing).state, pricing) for pricing in pricings]
+    for state, _ in counters[len(as_of.terms.pricings) :]:
+        settle(state, at)
+    prices = prices_by_day(counters, adjusters, currency)
+    for adjuster in adjusters:
+        touched = work.touch(span, adjuster.pricing)
+        touched = msgspec.structs.replace(touched, pricing=adjuster.pricing)
+        name = adjuster.adjustment.adjustment_id
+        for day in post_adjustment(touched.state, name, prices):
+            work.rows.append(_day_row(touched, day, at))
+            work.counters["rate_days_posted"] += 1
+        if is_closed:
+            last = prices[-1]
+            _charge_line(work, touched, Closing(0, last.amounts[name], last.minors[name]), at)
 
 
 def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
@@ -133,11 +164,10 @@ def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
     )
 
 
-def _charge_line(work: Workspace, touched: Touched, at: int) -> None:
+def _charge_line(work: Workspace, touched: Touched, closing: Closing, at: int) -> None:
     """Write a meter's line at closing, and again as a revision when late usage has changed it."""
     state, (account, segment, terms, _) = touched.state, touched.span
     plan = terms.plan
-    closing = closing_of(state, touched.pricing, plan.currency)
     was = (state.charge_quantity, state.charge_minor)
     if state.charge_revision >= 0 and was == (closing.quantity, closing.amount_minor):
         return
@@ -190,6 +220,6 @@ def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> N
     segments = account.segments(opened.period)
     for number in opened.opened:
         span = work.span(account, segments[number])
-        for pricing in span.terms.pricings:
+        for pricing in (*span.terms.pricings, *(a.pricing for a in span.terms.adjusters)):
             work.drop_meter(span, pricing)
     account.drop_period(opened.period.start_at)

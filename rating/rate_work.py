@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from rating.adjustments import Adjuster, adjusted, adjusters_of
 from rating.balances import charged
 from rating.bands import week_of
 from rating.config import RateConfig
@@ -29,8 +30,9 @@ from rating.engine import (
     open_meter,
     pricing_of,
     reprice,
+    wait_at_opening,
 )
-from rating.money import ZERO, decode_exact, minor_decimals, to_wire
+from rating.money import ZERO, decode_exact, encode_exact, minor_decimals, to_wire
 from rating.periods import MINUTE_MS, Period, day_end_at, local_day, period_at
 from rating.plans import Plan, decode_plan, is_class_weighted, measured_by
 from rating.ports import Delete, Put, StateView
@@ -85,6 +87,7 @@ class Terms:
     weighted: tuple[Pricing, ...]
     direct: tuple[Pricing, ...]
     by_meter: Mapping[str, Pricing]
+    adjusters: tuple[Adjuster, ...]
     source: str
     by_class: bool
     by_session: bool
@@ -100,6 +103,9 @@ class Limit(NamedTuple):
 
     base: int | None
     thresholds: tuple[tuple[int, int], ...]
+
+
+_NO_LIMIT = Limit(None, ())
 
 
 class Span(NamedTuple):
@@ -200,7 +206,10 @@ def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> 
     share = calendar_share(plan.proration, timezone, period, segment.start_at, segment.end_at)
     pricings = tuple(pricing_of(meter, share) for meter in plan.meters)
     weighted = tuple(p for p in pricings if is_class_weighted(p.meter))
+    adjusters = adjusters_of(plan, share)
     by_flows = measured_by(plan) == "flows"
+    limits = {pricing.meter.meter_id: _limit_of(plan, pricing) for pricing in pricings}
+    limits |= {adjuster.pricing.meter.meter_id: _NO_LIMIT for adjuster in adjusters}
     return Terms(
         plan=plan,
         timezone=timezone,
@@ -210,6 +219,7 @@ def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> 
         weighted=weighted,
         direct=tuple(p for p in pricings if by_flows or not is_class_weighted(p.meter)),
         by_meter={pricing.meter.meter_id: pricing for pricing in pricings},
+        adjusters=adjusters,
         source=measured_by(plan),
         by_class=bool(weighted) and by_flows,
         by_session=any(p.meter.scope == "session" or p.meter.unit == "sessions" for p in pricings),
@@ -217,7 +227,7 @@ def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> 
         by_day=any(p.meter.scope == "day" for p in pricings),
         is_prepaid=plan.kind == "prepaid",
         minor_decimals=minor_decimals(plan.currency),
-        limits={pricing.meter.meter_id: _limit_of(plan, pricing) for pricing in pricings},
+        limits=limits,
     )
 
 
@@ -386,6 +396,13 @@ class Workspace:
             if state.pending:
                 opened = self.add_posting(account, opened, post_at)
             self._charge(touched, ZERO, ("", "", "", minute), (0, segment.start_at, False))
+        if terms.adjusters:
+            self._adjust(span, ("", "", "", minute), (0, segment.start_at, False))
+            for adjuster in terms.adjusters:
+                touched = self.touch(span, adjuster.pricing)
+                if touched.amount:
+                    wait_at_opening(touched.state, day.isoformat(), post_at)
+                    opened = self.add_posting(account, opened, post_at)
         return opened
 
     def move(self, span: Span, pricing: Pricing, movement: Movement, origin: Origin) -> None:
@@ -422,6 +439,8 @@ class Workspace:
         moved = state.total // denominator - held // denominator
         is_late = movement.post_at > span.terms.close_at
         self._charge(touched, before, origin, (moved, received_at, is_late))
+        if span.terms.adjusters:
+            self._adjust(span, origin, (0, received_at, is_late))
 
     def reprice(self, span: Span, at: int) -> None:
         """Charge what a changed share of the period changes for an open segment."""
@@ -431,6 +450,29 @@ class Workspace:
             before = touched.amount
             touched.amount = reprice(touched.state, pricing, before)
             self._charge(touched, before, ("", "", "", at // MINUTE_MS), (0, at, False))
+        if span.terms.adjusters:
+            self._adjust(span, ("", "", "", at // MINUTE_MS), (0, at, False))
+
+    def _adjust(self, span: Span, origin: Origin, cause: Cause) -> None:
+        """Bring the adjustments of a segment to what its meters cost now, and charge them."""
+        amounts = {name: self._amount(span, p) for name, p in span.terms.by_meter.items()}
+        for adjuster in span.terms.adjusters:
+            touched = self.touch(span, adjuster.pricing)
+            touched.span, touched.pricing = span, adjuster.pricing
+            before, state = touched.amount, touched.state
+            amount = amounts[adjuster.adjustment.adjustment_id] = adjusted(adjuster, amounts)
+            if amount != before:
+                touched.amount, state.amount = amount, encode_exact(amount)
+                state.updated_at = max(state.updated_at, cause[1])
+                self._charge(touched, before, origin, cause)
+
+    def _amount(self, span: Span, pricing: Pricing) -> Fraction:
+        """Return a counter's price so far."""
+        touched = self.touched.get(span.meters_prefix + pricing.meter.meter_id)
+        if touched is not None:
+            return touched.amount
+        held = self.meter(span, pricing)
+        return decode_exact(held.amount) if held else ZERO
 
     def _charge(self, touched: Touched, before: Fraction, origin: Origin, cause: Cause) -> None:
         """Emit the difference that a counter's price has made."""

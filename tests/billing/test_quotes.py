@@ -95,6 +95,18 @@ def test_a_prepaid_plan_takes_it_from_the_balance_until_that_is_used_up() -> Non
     assert quote_document(answer)["pays"] == "balance"
 
 
+def test_an_adjustment_is_a_line_that_says_what_it_does() -> None:
+    least = {"adjustment_id": "least", "name": "Commitment", "kind": "minimum", "amount": "30"}
+    usage = {"starts_on": "2026-11-16", "usage": [{"octets_down": GB}]}
+    answer = quoted(meter(PER_GB) | {"adjustments": [least]}, usage)
+    _, line = answer.periods[0].lines
+    assert line.description == "P: Commitment"
+    assert [(step.text, step.amount) for step in line.steps] == [
+        ("at least 30.00 for a whole period, of all of the above together", Fraction(10))
+    ]
+    assert answer.periods[0].total_minor == 1_500
+
+
 def test_inclusive_tax_is_inside() -> None:
     plan = {"recurring_fee": "115", "tax_rate": "0.15", "tax_inclusive": True}
     answer = quoted(plan, {"starts_on": "2026-11-01"})

@@ -22,6 +22,7 @@ from rating.config import RateConfig
 from rating.curves import AllowanceOverage, Graduated, Increments, Payg, Tier
 from rating.events import PlanChanged, PoolJoined, TopUp
 from rating.periods import Calendar
+from rating.plans import Adjustment
 from rating.records import AccountEvent, Usage
 from rating.rows import (
     AccountEventResult,
@@ -73,6 +74,15 @@ PLANS = {
         meter(LOGINS, "logins", unit="sessions"),
         meter(CALLS, "calls", unit="seconds", scope="session"),
     ),
+    "adjusted": plan(
+        meter(CURVE),
+        TIME,
+        adjustments=(
+            Adjustment("least", "minimum", Fraction("4.445"), meters=("data",)),
+            Adjustment("most", "cap", Fraction("7.77")),
+            Adjustment("partner", "markup", percent=Fraction("12.5"), meters=("time", "most")),
+        ),
+    ),
 }
 CHANGES = {
     "blind": plan(meter(Payg(Fraction("0.9"), GB)), plan_id="other", proration="second"),
@@ -81,6 +91,11 @@ CHANGES = {
     "daily": plan(meter(Payg(Fraction(1), GB)), measured_by="flows", plan_id="other"),
     "banded": plan(meter(CURVE, class_weights=WEIGHTS), plan_id="other"),
     "sessions": plan(meter(LOGINS, "logins", unit="sessions"), plan_id="other"),
+    "adjusted": plan(
+        meter(Payg(Fraction("0.9"), GB)),
+        plan_id="other",
+        adjustments=(Adjustment("less", "discount", percent=Fraction(33)),),
+    ),
 }
 EVENTS: list[AccountEvent] = [
     *(started(sold, "01-05", key=key, calendar=CALENDAR) for key, sold in PLANS.items()),
