@@ -3,29 +3,42 @@
 Run ``python -m tests.benchmarks.bench_rate [subscribers] [rounds] [steps]``. Each round is one
 interim of every subscriber: five minutes of accounting, and flows of three classes for half of
 them. A second line is about small steps, as many as given: one packet's minute of each of a few
-hundred subscribers, as a worker of a cluster gets them. State lives in memory, so this is the step
-alone, without the runner's commit.
+hundred subscribers, as a worker of a cluster gets them. In both state lives in memory, so this is
+the step alone. The last line is of the same rounds through the embedded runner: state, counters,
+balances and rated rows of each are committed to SQLite (synchronous=FULL) before the next one.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from billing.adapters.databases import open_database, writing
+from billing.adapters.rows import write_rows
 from infra.garbage import collect_garbage_rarely
+from infra.migrate import migrate
 from rating.config import RateConfig
 from rating.curves import AllowanceOverage
 from rating.events import SubscriptionStarted, account_event
 from rating.periods import Calendar
 from rating.plans import Meter, Plan
-from rating.ports import Batch, MemoryState
-from rating.rate_step import step
+from rating.ports import Batch, Block, MemoryState, Output, StateView, StepResult
+from rating.rate_step import COLLECTIONS, step
 from rating.records import AccountEvent, Usage, frame_of, schema_of
+from streams.adapters import sqlite_topics
+from streams.config import StreamsConfig
+from streams.embedded import EmbeddedRunner
+from streams.stage import Stage
 
 START_MINUTE = 28_401_120  # 2024-01-01T00:00Z
 INTERIM_MINUTES = 5
@@ -46,8 +59,8 @@ def plans() -> list[Plan]:
     ]
 
 
-def subscribe(state: MemoryState, subscribers: int) -> None:
-    """Start every subscription; one in ten is class-weighted."""
+def subscriptions(subscribers: int) -> pl.DataFrame:
+    """Return the start of every subscription; one in ten is class-weighted."""
     blind, weighted = plans()
     at = START_MINUTE * 60_000
     events = [
@@ -60,8 +73,13 @@ def subscribe(state: MemoryState, subscribers: int) -> None:
         )
         for number in range(subscribers)
     ]
-    batch = Batch({"account.events": [frame_of(AccountEvent, events)]})
-    state.apply(step(state, batch, watermark_at=at))
+    return frame_of(AccountEvent, events)
+
+
+def subscribe(state: MemoryState, subscribers: int) -> None:
+    """Take in every subscription."""
+    batch = Batch({"account.events": [subscriptions(subscribers)]})
+    state.apply(step(state, batch, watermark_at=START_MINUTE * 60_000))
 
 
 def interim(round_number: int, subscribers: int, chance: np.random.Generator) -> pl.DataFrame:
@@ -168,11 +186,88 @@ def run(
     return wall, cpu
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rounds:
+    """A raw log whose blocks name rounds of usage, and the stage that puts each of them out."""
+
+    batches: Sequence[pl.DataFrame]
+
+    def read(self, after: int, limit: int) -> Sequence[Block]:
+        """Return one round and the marker behind it: a pass takes no more."""
+        number = after // 2
+        if limit < 2 or number >= len(self.batches):
+            return []
+        at = (START_MINUTE + (number + 1) * INTERIM_MINUTES) * 60_000
+        return [
+            Block(after + 1, "data", at, str(number).encode()),
+            Block(after + 2, "marker", at, b""),
+        ]
+
+    def step(self, view: StateView, batch: Batch, *, watermark_at: int) -> StepResult:
+        """Put the rounds of a batch out as measured usage."""
+        frames = [self.batches[int(block.body)] for block in batch.blocks]
+        return StepResult((), [Output("usage.measured", frame) for frame in frames])
+
+
+def committed(subscribers: int, rounds: int) -> None:
+    """Print the rates of rounds that are committed to SQLite one by one."""
+    chance = np.random.default_rng(1)
+    source = Rounds([interim(number, subscribers, chance) for number in range(rounds)])
+    log = "radius.accounting"
+    stages = (
+        Stage("rounds", source.step, {}, raw_log=log, produces=("usage.measured",)),
+        Stage(
+            "rate",
+            functools.partial(step, config=RateConfig()),
+            COLLECTIONS,
+            topics=("account.events", "usage.measured"),
+            produces=("usage.rated",),
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{Path(folder) / 'flowrate.sqlite'}"
+        migrate(url)
+        database = open_database(url)
+        with writing(database) as connection:
+            sqlite_topics.create_tables(connection)
+            starts = subscriptions(subscribers)
+            sqlite_topics.append_rows(connection, "account.events", "bench", starts, partitions=1)
+        readers: Mapping[str, Any] = {log: _Silent(source)}
+        config = dataclasses.replace(StreamsConfig(), batch_blocks_max=2)
+        runner = EmbeddedRunner(lambda: writing(database), stages, readers, write_rows, config)
+        while runner.run_once():
+            pass
+        readers[log].is_silent = False
+        wall, cpu = time.perf_counter(), time.process_time()
+        while runner.run_once():
+            pass
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        commits = runner.counters["stream_commits"]
+        database.dispose()
+    records = sum(usage.height for usage in source.batches)
+    print(
+        f"rate with its commit: {records:,} usage records in {commits} transactions: "
+        f"{records / wall:,.0f} records/s, {cpu / records * 1e6:.2f} CPU s per million"
+    )
+
+
+@dataclasses.dataclass(slots=True)
+class _Silent:
+    """A reader that says nothing until it may, so that subscriptions come first."""
+
+    reader: Rounds
+    is_silent: bool = True
+
+    def read(self, after: int, limit: int) -> Sequence[Block]:
+        return [] if self.is_silent else self.reader.read(after, limit)
+
+
 def main(subscribers: int = 5_000, rounds: int = 6, steps: int = 40) -> None:
     """Print a line about rounds and one about small steps, in a process as the stages have."""
     collect_garbage_rarely()
     interims(subscribers, rounds)
     small_steps(subscribers, steps)
+    committed(subscribers, rounds)
 
 
 if __name__ == "__main__":
