@@ -166,11 +166,23 @@ class CableConfig:
     """How often a step may be acknowledged and then not be there, before an operator is told."""
 
 
+class DunningConfig:
+    """What is done about unpaid invoices; the steps themselves are schedules, kept as data."""
+
+    look_interval_seconds: int = 900
+    """How often every account that owes something is looked at. Payments act at once."""
+    accounts_per_run: int = 500
+    """Most accounts of one run; the next follows at once, after acting had its turn."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfficeConfig:
     """The office process: billing, acting, notifications, cable TV."""
 
+    """The office process: billing, dunning, acting, notifications."""
+
     billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
+    dunning: DunningConfig = dataclasses.field(default_factory=DunningConfig)
     acting: ActingConfig = dataclasses.field(default_factory=ActingConfig)
     notifications: NotificationConfig = dataclasses.field(default_factory=NotificationConfig)
     cable: CableConfig = dataclasses.field(default_factory=CableConfig)

@@ -64,7 +64,8 @@ class Pause:
 
     kind is promise, hold, dispute or exemption. Both days count; until_on None has no end yet,
     ended_on is the first day on which it no longer stood, where it was ended early. restores lifts
-    meanwhile what was restricted, as a dispute always does. amount_minor is what is promised.
+    meanwhile what was restricted, as a dispute always does. amount_minor is what is promised,
+    outcome what became of it, once it is judged.
     """
 
     pause_id: str
@@ -77,6 +78,7 @@ class Pause:
     ended_on: datetime.date | None = None
     amount_minor: int = 0
     currency: str = ""
+    outcome: str = ""
 
     def covers(self, item: OpenItem) -> bool:
         """Return whether it concerns an item."""
@@ -184,10 +186,14 @@ def decide(schedules: Schedules, dossier: Dossier, moment: Moment) -> Decision:
         for due in _due_steps(schedules[item.item_id], item, dossier, moment)
     )
     taken = [*dossier.taken, *(_taken(due, moment.today) for due in steps)]
-    after = dataclasses.replace(dossier, taken=taken)
-    return Decision(
-        steps, restriction_of(schedules, after, moment.today), promise_outcomes(dossier, moment)
-    )
+    after = standing(schedules, dataclasses.replace(dossier, taken=taken), moment)
+    return dataclasses.replace(after, steps=steps)
+
+
+def standing(schedules: Schedules, dossier: Dossier, moment: Moment) -> Decision:
+    """Return what should stand now without any further step: for a payment's own transaction."""
+    restriction = restriction_of(schedules, dossier, moment.today)
+    return Decision((), restriction, promise_outcomes(dossier, moment))
 
 
 def _taken(due: DueStep, today: datetime.date) -> TakenStep:
@@ -382,14 +388,14 @@ def restriction_of(
 
 
 def promise_outcomes(dossier: Dossier, moment: Moment) -> dict[str, str]:
-    """Return which promises were kept or broken by now; the others still stand.
+    """Return which promises are found kept or broken now; the others stand, or were judged.
 
     A promise is kept by what came in since it was made and until its day, or by owing nothing.
     """
     owed = {item.currency for item in dossier.items if item.open_minor > 0}
     outcomes: dict[str, str] = {}
     for pause in dossier.pauses:
-        if pause.kind != PROMISE:
+        if pause.kind != PROMISE or pause.outcome:
             continue
         came = sum(
             received.amount_minor

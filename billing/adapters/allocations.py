@@ -14,6 +14,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 
 from billing.adapters import ledger, payment_tables, tables
 from billing.adapters.databases import take_turns
+from billing.adapters.dunning import restore_settled
 from billing.allocation import OpenInvoice, Share, Wanted, allocate, status_of
 from billing.payments import (
     Allocation,
@@ -202,6 +203,7 @@ def allocate_credit(
     invoices = open_invoices(connection, credit.account_id, credit.currency)
     shares = allocate(credit.left_minor, invoices, wanted, keeps_rest=keeps_rest)
     rows = write_shares(connection, credit, shares, by, at)
+    restore_settled(connection, credit.account_id, at)
     ledger.post(connection, [allocation_transaction(row) for row in rows], at)
     return rows
 

@@ -18,6 +18,7 @@ from billing.adapters.cable_office import CableLoop
 from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliveryError
 from billing.adapters.coa import CoaTransport
 from billing.adapters.databases import reading, writing
+from billing.adapters.dunning import DunningLoop
 from billing.adapters.flow_trimming import trim_flow_hours
 from billing.adapters.situations import FindTarget
 from billing.adapters.topups import reverse_refused_topups
@@ -49,15 +50,18 @@ class _Intervals:
 
 
 class BillingLoop:
-    """Posts usage, takes back refused top-ups, makes invoices; lets old hours of flows go.
+    """Posts usage, takes back refused top-ups, makes invoices, duns; lets old hours of flows go.
 
     It alone writes invoices.
     """
 
-    def __init__(self, engine: Engine, config: BillingConfig) -> None:
-        """Remember the parts; nothing is read yet."""
+    def __init__(
+        self, engine: Engine, config: BillingConfig, dunning: DunningLoop | None = None
+    ) -> None:
+        """Remember the parts; nothing is read yet. Without dunning nobody is reminded."""
         self._engine = engine
         self._config = config
+        self._dunning = dunning
         self._intervals = _Intervals()
 
     def run_once(self, now_ms: int) -> Counter[str]:
@@ -69,6 +73,8 @@ class BillingLoop:
             counts["flow_hours_deleted"] += deleted
         if not self._intervals.is_due("billing", config.interval_seconds, now_ms):
             return counts
+        if self._dunning is not None:
+            counts += self._dunning.run_once(now_ms)
         counts["usage_days_posted"] += post_usage(self._engine, config, now_ms)
         counts["topups_reversed"] += reverse_refused_topups(
             self._engine, config.postings_per_run, now_ms
@@ -77,6 +83,7 @@ class BillingLoop:
         if (
             counts["usage_days_posted"] >= config.postings_per_run
             or counts["invoices_finalized"] + counts["notes_finalized"] >= config.invoices_per_run
+            or (self._dunning is not None and self._dunning.has_more())
         ):
             self._intervals.hurry("billing", now_ms)  # there is more; others have a turn first
         return counts

@@ -27,6 +27,7 @@ from billing.adapters.allocations import (
     take_credit,
     write_shares,
 )
+from billing.adapters.dunning import restore_settled
 from billing.allocation import AllocationError, Share, Wanted, allocate
 from billing.canonical import canonical_json
 from billing.payments import (
@@ -271,6 +272,7 @@ def write_off_invoice(
         .where(table.c.invoice_id == invoice_id)
         .values(written_off_minor=table.c.written_off_minor + open_minor)
     )
+    restore_settled(connection, account_id, now_ms)
     ledger.post_new(connection, write_off_transaction(found), now_ms)
     return found
 
@@ -335,6 +337,7 @@ def _settle(
     )
     open_credit(connection, credit)
     write_shares(connection, credit, shares, payment.recorded_by, at)
+    restore_settled(connection, payment.account_id, recorded_at)
     ledger.post_new(connection, payment_transaction(payment, shares), recorded_at)
     return Settled(shares, left)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from billing.acting.exchange import CoaTarget
 from billing.adapters.cable_office import CableLoop
 from billing.adapters.cas_tcp import TcpConditionalAccess
 from billing.adapters.channels import channels_of
 from billing.adapters.coa import UdpCoaTransport
+from billing.adapters.dunning import DunningLoop, EndAccount
 from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
 from billing.cable.access import ConditionalAccess
 from collectors.radius.clients import ClientTable
@@ -32,8 +33,24 @@ def office_loop(settings: Settings, now_ms: Callable[[], int]) -> OfficeLoop:
 
 
 def billing_loop(settings: Settings, engine: Engine) -> BillingLoop:
-    """Return the loop that makes postings and invoices."""
-    return BillingLoop(engine, settings.office.billing)
+    """Return the loop that makes postings and invoices, and duns."""
+    office = settings.office
+    channels = [c.name for c in channels_of(office.notifications, settings.data_dir)]
+    dunning = DunningLoop(engine, office.dunning, channels, _account_ending(settings, engine))
+    return BillingLoop(engine, office.billing, dunning)
+
+
+def _account_ending(settings: Settings, engine: Engine) -> EndAccount:
+    """Return the way to end an account's subscriptions: the API's own command."""
+
+    def end(connection: Connection, account_id: str, now_ms: int) -> int:
+        # Here and not above: an office that ends nobody never loads the API.
+        from api.writes.endings import end_account
+        from infra.wiring.web import office_services
+
+        return end_account(office_services(settings, engine), connection, account_id, now_ms)
+
+    return end
 
 
 def cable_loop(settings: Settings, engine: Engine, now_ms: Callable[[], int]) -> CableLoop | None:

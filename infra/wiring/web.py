@@ -67,6 +67,26 @@ def services(
     )
 
 
+def office_services(settings: Settings, database: Engine) -> Services:
+    """Return what the office needs to give an API command, over its own database; it asks no usage.
+
+    The caller replaces the clock.
+    """
+    return Services(
+        engine=database,
+        usage=WarehouseUsage(_no_warehouse),
+        append_rows=append_rows(settings),
+        now_ms=lambda: 0,
+        new_id=new_id,
+        new_token=os.urandom,
+        secret=b"",
+    )
+
+
+def _no_warehouse() -> WarehouseClient:
+    raise AssertionError("the office's commands read no usage")
+
+
 def new_id(prefix: str) -> str:
     """Return a fresh id: the prefix and 80 random bits in base 32, lower case."""
     random = base64.b32encode(os.urandom(_ID_OCTETS)).decode().lower()
