@@ -166,6 +166,7 @@ class CableConfig:
     """How often a step may be acknowledged and then not be there, before an operator is told."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class DunningConfig:
     """What is done about unpaid invoices; the steps themselves are schedules, kept as data."""
 
@@ -177,9 +178,7 @@ class DunningConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfficeConfig:
-    """The office process: billing, acting, notifications, cable TV."""
-
-    """The office process: billing, dunning, acting, notifications."""
+    """The office process: billing, dunning, acting, notifications, cable TV."""
 
     billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
     dunning: DunningConfig = dataclasses.field(default_factory=DunningConfig)
