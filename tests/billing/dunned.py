@@ -120,7 +120,7 @@ def steps(engine: Engine) -> list[str]:
     row = dunning_tables.dunning_step.c
     query = select(row.account_id, row.step_id, row.taken_at)
     with reading(engine) as connection:
-        found = connection.execute(query).all()
+        found = list(connection.execute(query).all())
     order = {step["step_id"]: number for number, step in enumerate(STEPS)}
     found.sort(key=lambda row: (row.taken_at, row.account_id, order.get(row.step_id, 0)))
     return [r.step_id if r.account_id == "karim" else f"{r.account_id}:{r.step_id}" for r in found]

@@ -54,7 +54,8 @@ class Router:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.target = CoaTarget("nas-1", *self.socket.getsockname(), SECRET, "mikrotik")
+        host, port = self.socket.getsockname()
+        self.target = CoaTarget("nas-1", host, port, SECRET, "mikrotik")
         self.told: list[tuple[str, float]] = []
         self.thread = threading.Thread(target=self._answer, daemon=True)
         self.thread.start()
