@@ -17,6 +17,7 @@ from api.resources import (
     audit,
     billing,
     cash,
+    dunning,
     keys,
     parties,
     payments,
@@ -61,6 +62,7 @@ def create_app(services: Services) -> FastAPI:
     for module in (parties, subscribers, usage, billing, acting, keys):
         app.include_router(module.router, prefix="/v1")
     app.include_router(payments.router, prefix="/v1")
+    app.include_router(dunning.router, prefix="/v1")
     app.include_router(vouchers.router, prefix="/v1")
     app.include_router(audit.router, prefix="/v1")
     app.include_router(quotes.router, prefix="/v1")

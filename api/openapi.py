@@ -32,6 +32,7 @@ TAGS = [
     {"name": "usage", "description": "Now, over time, by class, against the allowance"},
     {"name": "sessions", "description": "Accounting sessions, live and past"},
     {"name": "balances", "description": "Prepaid money and account events"},
+    {"name": "dunning", "description": "When invoices are due, and what happens if unpaid"},
     {"name": "vouchers", "description": "Codes that are worth money once"},
     {"name": "invoices", "description": "With evidence down to the minute"},
     {"name": "payments", "description": "What an account paid, and which invoices took it"},

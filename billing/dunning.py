@@ -411,6 +411,32 @@ def promise_outcomes(dossier: Dossier, moment: Moment) -> dict[str, str]:
     return outcomes
 
 
+def promise_refusal(
+    schedule: Schedule | None, dossier: Dossier, promise: Pause, today: datetime.date
+) -> str | None:
+    """Return why a promise cannot be taken, as ``member: what was expected``, or None.
+
+    schedule is the account's newest (None: it has none, and nothing to wait for).
+    """
+    owed = sum(i.open_minor for i in dossier.items if i.currency == promise.currency)
+    until_on = promise.until_on or today
+    if schedule is None:
+        return "until_on: expected an account that is dunned"
+    if not promise.amount_minor <= owed:
+        return f"amount_minor: expected at most what is owed, {owed} {promise.currency}"
+    latest = today + datetime.timedelta(days=schedule.promise_days_max)
+    if not today <= until_on <= latest:
+        return f"until_on: expected {today} to {latest}"
+    promises = [pause for pause in dossier.pauses if pause.kind == PROMISE]
+    if any(p.from_on <= today <= p.last_on and not p.outcome for p in promises):
+        return "until_on: expected no promise that stands already"
+    first = min(item.due_on for item in dossier.items)
+    broken = sum(p.outcome == "broken" and p.from_on > first for p in promises)
+    if broken >= schedule.broken_promises_max:
+        return f"until_on: expected fewer than {broken} broken promises on what is open"
+    return None
+
+
 def next_step(
     schedule: Schedule, item: OpenItem, dossier: Dossier, moment: Moment
 ) -> PlannedStep | None:

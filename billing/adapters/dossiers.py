@@ -50,14 +50,15 @@ _PARTIES = select(
     _branch.language,
     _branch.timezone,
 ).join_from(tables.account, tables.branch, _branch.branch_id == _account.branch_id)
-_OPEN_MINOR = _invoice.total_minor - _invoice.paid_minor - _invoice.written_off_minor
-_IS_OPEN = and_(_invoice.status == "finalized", _OPEN_MINOR > 0)
+OPEN_MINOR = _invoice.total_minor - _invoice.paid_minor - _invoice.written_off_minor
+"""What an invoice still asks for, as SQL."""
+_IS_OPEN = and_(_invoice.status == "finalized", OPEN_MINOR > 0)
 _OPEN = select(
     _invoice.account_id,
     _invoice.invoice_id,
     _invoice.number,
     _invoice.due_on,
-    _OPEN_MINOR.label("open_minor"),
+    OPEN_MINOR.label("open_minor"),
     _invoice.currency,
     _invoice.issued_at,
 ).where(_IS_OPEN)
@@ -161,6 +162,13 @@ def read_cases(connection: Connection, account_ids: Collection[str], now_ms: int
         )
         cases.append(Case(party, schedules, dossier, moment_at(party.timezone, now_ms)))
     return cases
+
+
+def newest_schedule(connection: Connection, account_id: str) -> Schedule | None:
+    """Return the newest version of an account's schedule, or None where it is not dunned."""
+    schedule_id = terms_of(connection, [account_id])[account_id].schedule_id
+    versions = _versions(connection, {schedule_id} - {""}).get(schedule_id, [])
+    return max((one for _, one in versions), key=lambda one: one.version, default=None)
 
 
 def moment_at(timezone: str, now_ms: int) -> Moment:

@@ -185,6 +185,12 @@ def restore_settled(connection: Connection, account_id: str, now_ms: int) -> Cou
         connection, account_id
     ):
         return Counter()
+    return bring_in_line(connection, account_id, now_ms)
+
+
+def bring_in_line(connection: Connection, account_id: str, now_ms: int) -> Counter[str]:
+    """Do as `restore_settled`, also where nothing is restricted yet: a hold that was released."""
+    take_turns(connection, turn_of(account_id))
     (case,) = read_cases(connection, [account_id], now_ms)
     decision = standing(case.schedules, case.dossier, case.moment)
     return write_decision(connection, case, decision, now_ms)
