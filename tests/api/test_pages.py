@@ -30,6 +30,8 @@ PAGES = (
     "/invoices/inv_acc_0001_2026-10/lines/2?level=session&on=2026-10-03",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=minute&on=2026-10-03&session_id=s",
     "/invoices/inv_acc_0001_2026-10/lines/2?level=row&minute=2026-10-03T04:00:00Z&session_id=s",
+    "/overdue",
+    "/overdue/acc_0001",
     "/quotes",
     "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=120.5&hours=3",
     "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=much",
