@@ -32,7 +32,8 @@ def send(clerk: TestClient, account_id: str, form: str, **values: str) -> str:
     hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', found[0]))
     answer = clerk.post(found[1], data={**hidden, **values})
     assert answer.status_code == 200, answer.text
-    return answer.text
+    text: str = answer.text
+    return text
 
 
 def test_who_owes_what_happens_next_and_when(
