@@ -25,6 +25,7 @@ from api.resources import (
     quotes,
     reports,
     subscribers,
+    taxes,
     usage,
     vouchers,
 )
@@ -69,6 +70,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(products.router, prefix="/v1")
     app.include_router(reports.router, prefix="/v1")
     app.include_router(cash.router, prefix="/v1")
+    app.include_router(taxes.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

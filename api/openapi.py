@@ -36,6 +36,7 @@ TAGS = [
     {"name": "vouchers", "description": "Codes that are worth money once"},
     {"name": "invoices", "description": "With evidence down to the minute"},
     {"name": "payments", "description": "What an account paid, and which invoices took it"},
+    {"name": "taxes", "description": "Rates from a day on, certificates, the report to the office"},
     {"name": "ledger", "description": "Double entry"},
     {"name": "cash", "description": "Tills: shifts, X and Z reports, receipts"},
     {"name": "audit", "description": "Who changed what"},

@@ -192,13 +192,6 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
     lines.sort(key=_line_order)
     lines += _prepaid_lines(lines)
     priced = [(line.tax, line.amount_minor) for line in lines if line.tax]
-    taxes = tax_amounts(priced)
-    lines += [_tax_line(tax) for tax in taxes if tax.tax_minor]
-    subtotal = net_of(priced, taxes)
-    tax_sum = sum(tax.tax_minor for tax in taxes)
-    withheld = _withholding_lines(inputs, subtotal, taxes)
-    lines += withheld
-    total = subtotal + tax_sum + sum(line.amount_minor for line in withheld)
     id_of = note_id_of if inputs.is_note else invoice_id_of
     invoice_id = id_of(
         inputs.account.account_id,
@@ -206,6 +199,22 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         inputs.branch.timezone,
         inputs.currency,
     )
+    return assemble(invoice_id, inputs, lines, tax_amounts(priced))
+
+
+def assemble(
+    invoice_id: str,
+    inputs: InvoiceInputs,
+    charged: Sequence[InvoiceLine],
+    taxes: Sequence[TaxAmount],
+) -> InvoiceDraft:
+    """Return the paper of lines and their taxes: what is withheld, the sums, the document."""
+    lines = [*charged, *(_tax_line(tax) for tax in taxes if tax.tax_minor)]
+    subtotal = net_of(((line.tax, line.amount_minor) for line in charged if line.tax), taxes)
+    tax_sum = sum(tax.tax_minor for tax in taxes)
+    withheld = _withholding_lines(inputs, subtotal, taxes)
+    lines += withheld
+    total = subtotal + tax_sum + sum(line.amount_minor for line in withheld)
     series = _series(inputs, total)
     sums = {"subtotal_minor": subtotal, "tax_minor": tax_sum, "total_minor": total}
     document = _document(invoice_id, inputs, lines, taxes) | sums
@@ -484,6 +493,7 @@ def _withholding_lines(
             {
                 "status_id": withheld.status.status_id,
                 "certificate": withheld.status.certificate,
+                "tax_id": withheld.status.tax_id,
                 "percent": withheld.status.percent,
                 "basis": withheld.status.basis,
                 "base_minor": withheld.base_minor,

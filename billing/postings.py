@@ -99,6 +99,27 @@ def invoice_transaction(
     )
 
 
+def void_transaction(
+    posted: Transaction, account_id: str, currency: str, occurred_at: int, reason: str
+) -> Transaction | None:
+    """Return the posting that takes an invoice back, or None where nothing is to be taken back.
+
+    What was asked for, its taxes and income are reversed. Usage stays billed: what the days had
+    posted is given up as usage revenue, so that nothing of the period is unbilled again; what a
+    prepaid balance paid stays paid.
+    """
+    amounts: dict[str, int] = {}
+    for entry in posted.entries:
+        code = REVENUE_USAGE if entry.account.code in (UNBILLED, PREPAID) else entry.account.code
+        amounts[code] = amounts.get(code, 0) - entry.amount_minor
+    entries = entries_of(posted.branch_id, account_id, currency, amounts)
+    if not entries:
+        return None
+    words = f"{posted.description} void: {reason}"
+    key = posted.idempotency_key
+    return Transaction(posted.branch_id, "invoice_void", key, occurred_at, words, entries)
+
+
 def payable_amounts(taxes: Iterable[TaxAmount]) -> dict[str, int]:
     """Return what is owed to tax offices as credits per ledger code: one code per tax."""
     amounts: dict[str, int] = {}

@@ -12,9 +12,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from billing.invoices import TAX, USAGE
+from billing.invoices import TAX, USAGE, WITHHOLDING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES
 from billing.quantities import format_quantity
+from billing.taxes import EXEMPT, REVERSE_CHARGE
 from rating.money import format_minor
 
 LABELS: Mapping[str, Mapping[str, str]] = {
@@ -52,6 +53,12 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "credit_note": "Credit note",
         "corrects": "Corrects",
         "credited": "Credited to you",
+        "gross": "Total with tax",
+        "exempt": "exempt",
+        "reverse_charge": "reverse charge",
+        "reverse_charge_note": "Reverse charge: the tax is owed by the customer.",
+        "certificate": "certificate",
+        "void": "Void",
     },
     "bn": {
         "invoice": "চালান",
@@ -87,6 +94,12 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "credit_note": "ক্রেডিট নোট",
         "corrects": "যে চালান সংশোধন করে",
         "credited": "আপনার নামে জমা",
+        "gross": "করসহ মোট",
+        "exempt": "অব্যাহতিপ্রাপ্ত",
+        "reverse_charge": "রিভার্স চার্জ",
+        "reverse_charge_note": "রিভার্স চার্জ: কর গ্রাহক নিজে পরিশোধ করবেন।",
+        "certificate": "সনদ",
+        "void": "বাতিল",
     },
 }
 """Words of the paper per language; a language we lack is printed in English."""
@@ -140,6 +153,7 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
         "account": invoice["account"],
         "number": state.number,
         "is_draft": state.status == "draft",
+        "stamp": words.get(state.status, "") if state.status in ("draft", "void") else "",
         "is_paid": state.status == "paid",
         "issued": format_day(state.issued_on, language),
         "due": format_day(state.due_on, language),
@@ -153,6 +167,7 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
         "groups": _groups(invoice, words),
         "meters": [_meter(line, words) for line in invoice["lines"] if _has_allowance(line)],
         "totals": _totals(invoice, words, state),
+        "notices": _notices(invoice, words),
         "hash": state.hash,
         "document_day": state.issued_on or period["last_on"],
     }
@@ -178,7 +193,7 @@ def _groups(invoice: Mapping[str, Any], words: Mapping[str, str]) -> list[dict[s
     """Return the table's groups of lines in the document's order, without tax."""
     groups: list[dict[str, Any]] = []
     for line in invoice["lines"]:
-        if line["kind"] == TAX:
+        if line["kind"] in (TAX, WITHHOLDING):
             continue
         title = words["usage"] if line["kind"] == USAGE else words[line["kind"]]
         if not groups or groups[-1]["title"] != title:
@@ -222,17 +237,12 @@ def _totals(
     """Return the rows under the table; the last one is printed strong."""
     currency = invoice["currency"]
     rows = [(words["subtotal"], format_money(invoice["subtotal_minor"], currency))]
-    for tax in invoice["taxes"]:
-        if not tax["tax_minor"]:
-            continue
-        word = words["tax_included"] if tax["is_inclusive"] else words["tax"]
-        base = format_money(tax["net_minor"], currency)
-        rows.append(
-            (
-                f"{word} {tax['percent']} % {words['on']} {base}",
-                format_money(tax["tax_minor"], currency),
-            )
-        )
+    rows += [row for tax in invoice["taxes"] for row in _tax_rows(tax, words, currency)]
+    withheld = [line for line in invoice["lines"] if line["kind"] == WITHHOLDING]
+    if withheld:
+        gross = invoice["subtotal_minor"] + invoice["tax_minor"]
+        rows.append((words["gross"], format_money(gross, currency)))
+        rows += [(w["description"], format_money(w["amount_minor"], currency)) for w in withheld]
     rows.append((words["total"], format_money(invoice["total_minor"], currency)))
     if state.paid_minor:
         rows.append((words["paid"], format_money(-state.paid_minor, currency)))
@@ -240,3 +250,27 @@ def _totals(
         {"label": label, "amount": amount, "is_total": label == words["total"]}
         for label, amount in rows
     ]
+
+
+def _tax_rows(
+    tax: Mapping[str, Any], words: Mapping[str, str], currency: str
+) -> list[tuple[str, str]]:
+    """Return the row of one tax under the table; a plan's own rate of nothing has none."""
+    relief = tax.get("relief", "")
+    if not tax["tax_minor"] and relief not in (EXEMPT, REVERSE_CHARGE):
+        return []
+    name = tax.get("name") or words["tax_included" if tax["is_inclusive"] else "tax"]
+    if tax["is_inclusive"] and tax.get("name"):
+        name += f" ({words['included']})"
+    base = format_money(tax["net_minor"], currency)
+    if not relief:
+        label = f"{name} {tax['percent']} % {words['on']} {base}"
+        return [(label, format_money(tax["tax_minor"], currency))]
+    paper = f", {words['certificate']} {tax['certificate']}" if tax.get("certificate") else ""
+    return [(f"{name}, {words[relief]}{paper}, {words['on']} {base}", format_money(0, currency))]
+
+
+def _notices(invoice: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
+    """Return the sentences that the law wants under the sums."""
+    reliefs = {tax.get("relief", "") for tax in invoice["taxes"]}
+    return [words["reverse_charge_note"]] if REVERSE_CHARGE in reliefs else []

@@ -32,6 +32,7 @@ from api.writes.directory import closed, moved, opened, refuse_taken_user_name
 from api.writes.subscriptions import priced, start_subscription
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
+from billing.adapters.tax_tables import tax_rate
 from rating.events import PoolJoined, PoolLeft, Resumed, Suspended
 from rating.plans import encode_plan
 
@@ -92,9 +93,20 @@ def create_plan(transaction: CommandTransaction, body: PlanCreate) -> Plan:
         document=body.document,
         valid_from_at=body.valid_from_at or transaction.now_at,
     )
-    document = encode_plan(priced(created))
+    plan_priced = priced(created)
+    _refuse_unknown_tax(transaction, branch_id, plan_priced.tax_code)
+    document = encode_plan(plan_priced)
     transaction.add(tables.plan, {**dict(created), "document": document})
     return created.model_copy(update={"document": json.loads(document)})
+
+
+def _refuse_unknown_tax(transaction: CommandTransaction, branch_id: str, tax_code: str) -> None:
+    """Raise a 422 Problem where a plan names a tax code without any rate in its branch."""
+    rate = tax_rate.c
+    known = exists().where(rate.branch_id == branch_id, rate.tax_code == tax_code)
+    if tax_code and not transaction.connection.scalar(select(known)):
+        expected = "a code that has a rate in this branch (/v1/tax-rates)"
+        raise invalid_field("/document/tax_code", tax_code, expected)
 
 
 def create_subscriber(transaction: CommandTransaction, body: SubscriberCreate) -> Subscriber:

@@ -218,11 +218,16 @@ def give_back(connection: Connection, credit: Credit, by: str, at: int) -> list[
 
 
 def settle_from_credit(
-    connection: Connection, invoice: Mapping[str, Any], by: str, at: int
+    connection: Connection,
+    invoice: Mapping[str, Any],
+    by: str,
+    at: int,
+    wanted: Sequence[Wanted] = (),
 ) -> list[Allocation]:
     """Let a new invoice take the account's credit, the oldest first; a negative one gives credit.
 
-    invoice has the columns of its row. The caller has taken the account's turn.
+    invoice has the columns of its row; wanted are the invoices that the credit pays first. The
+    caller has taken the account's turn.
     """
     total, currency = invoice["total_minor"], invoice["currency"]
     account_id, invoice_id = invoice["account_id"], invoice["invoice_id"]
@@ -234,7 +239,7 @@ def settle_from_credit(
         open_credit(connection, credit)
         posting = credit_note_transaction(invoice_id, branch_id, account_id, currency, -total, at)
         ledger.post(connection, [posting], at)
-        return allocate_credit(connection, credit, [], by, at)
+        return allocate_credit(connection, credit, wanted, by, at)
     found: list[Allocation] = []
     left = total
     for credit in credits_left(connection, account_id, currency):

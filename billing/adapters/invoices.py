@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
@@ -13,7 +13,9 @@ from billing.adapters.charges import add_charges, take_charges
 from billing.adapters.series import take_number
 from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
+from billing.allocation import Wanted
 from billing.canonical import canonical_json
+from billing.invoice_states import DRAFT, next_state
 from billing.invoices import InvoiceDraft
 from billing.payments import TopUp, topup_transaction
 from billing.postings import invoice_transaction
@@ -37,13 +39,18 @@ def save_draft(connection: Connection, draft: InvoiceDraft, hold_reason: str) ->
 
 
 def finalize(
-    connection: Connection, draft: InvoiceDraft, *, now_ms: int, payment_terms_days: int
+    connection: Connection,
+    draft: InvoiceDraft,
+    *,
+    now_ms: int,
+    payment_terms_days: int,
+    credit_pays: Sequence[Wanted] = (),
 ) -> str:
     """Give a draft its number, post it to the ledger, mark its charges billed; return the number.
 
-    The account's credit pays it at once as far as it goes; a negative one becomes credit. One
-    transaction holds all of it, so an invoice either exists whole or not at all. ValueError where
-    it was finalized before.
+    The account's credit pays it at once as far as it goes; a negative one becomes credit, which
+    pays the invoices in credit_pays first. One transaction holds all of it, so an invoice either
+    exists whole or not at all. ValueError where it was finalized before.
     """
     branch = draft.inputs.branch
     account_id = draft.inputs.account.account_id
@@ -52,7 +59,11 @@ def finalize(
     issued_on = local_day(now_ms, branch.timezone)
     due_on = due_on_of(connection, account_id, issued_on, payment_terms_days)
     values = {
-        "status": "finalized" if draft.total_minor > 0 else "paid",
+        "status": next_state(
+            draft.invoice_id,
+            DRAFT,
+            "finalize" if draft.total_minor > 0 else "finalize what asks for nothing",
+        ),
         "hold_reason": "",
         "number": number,
         "issued_at": now_ms,
@@ -73,7 +84,7 @@ def finalize(
         "total_minor": draft.total_minor,
         "currency": draft.inputs.currency,
     }
-    settle_from_credit(connection, row, OFFICE, now_ms)
+    settle_from_credit(connection, row, OFFICE, now_ms, credit_pays)
     return number
 
 

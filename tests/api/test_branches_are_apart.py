@@ -34,6 +34,7 @@ FOREIGN = (
     "/v1/invoices/inv_acc_0001_2026-10/payments",
     "/v1/api-keys/key-dhanmondi",
     "/v1/balances/sub_0001a",
+    "/v1/accounts/acc_0001/taxes",
     "/v1/usage/now?subscriber_id=sub_0001a",
     "/v1/usage/series?subscriber_id=sub_0001a",
     "/v1/usage/by-class?subscriber_id=sub_0001a",
