@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 import polars as pl
 from sqlalchemy import Connection
 
+from billing import tax_report
 from billing.accounts import Branch
 from billing.adapters import report_balances as balances
 from billing.adapters import report_rows as rows
 from billing.adapters.report_rows import Reach
+from billing.adapters.report_taxes import read_papers, tax_codes
 from billing.adapters.repositories import find, list_of
 from billing.ledger import RECEIVABLE, UNBILLED
 from billing.reports import aging, collections, recurring, revenue, unbilled
@@ -112,6 +114,13 @@ def _collections(connection: Connection, reach: Reach, _question: Question) -> A
     return details, ties_of("cash", details, "net_minor", sums)
 
 
+def _tax(connection: Connection, reach: Reach, _question: Question) -> Answer:
+    details = tax_report.tax_details(read_papers(connection, reach))
+    sums = rows.ledger_sums(connection, reach, tax_codes(connection), is_balance=False)
+    owed = {key: -total for key, total in sums.items()}
+    return details, ties_of("tax payable", details, "tax_minor", owed)
+
+
 def _mrr(connection: Connection, reach: Reach, _question: Question) -> Answer:
     subscriptions = balances.read_subscriptions(connection, reach)
     return recurring.mrr_details(subscriptions, months_of(reach)), ()
@@ -168,6 +177,7 @@ REPORTS: Mapping[str, Source] = {
         Source(recurring.ARPU, _arpu),
         Source(unbilled.SHAPE, _unbilled),
         Source(collections.SHAPE, _collections),
+        Source(tax_report.SHAPE, _tax),
     )
 }
 """Every report by name, in the order in which it is offered."""
