@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 from fractions import Fraction
 
-from billing.ledger import REVENUE_FEES, REVENUE_ONE_OFF, REVENUE_RECURRING
+from billing.ledger import ADJUSTMENTS, REVENUE_FEES, REVENUE_ONE_OFF, REVENUE_RECURRING
 from billing.taxes import TaxTreatment
 from rating.money import minor_decimals
 
 LATE_FEE = "late_fee"
 """The kind of a charge for paying late: income of fees, not of services."""
+
+TARIFF_CORRECTION = "tariff_correction"
+"""The kind of a charge, or what is given back, where a tariff was wrong (`billing.rerating`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,4 +86,6 @@ def income_of(charge: Charge) -> str:
     """Return the chart code that a charge is income of: fees, a service's time, a single sale."""
     if charge.kind == LATE_FEE:
         return REVENUE_FEES
+    if charge.kind == TARIFF_CORRECTION:
+        return ADJUSTMENTS
     return REVENUE_ONE_OFF if charge.covers_from_at is None else REVENUE_RECURRING

@@ -43,6 +43,7 @@ DELEGATED = {
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
     ("audit", "verify"): ("infra.audit", "check the hash chains of ledger and audit log"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),
+    ("rerate",): ("infra.rerate", "price closed usage anew by a corrected plan"),
     ("reports",): ("infra.reports", "revenue, aging, MRR and more, as CSV, XLSX, Parquet or JSON"),
     ("doctor",): (
         "infra.doctor.command",
