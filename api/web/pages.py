@@ -22,7 +22,7 @@ from api.reads import billing as invoices
 from api.reads import parties
 from api.reads.evidence import find_line, plan_evidence
 from api.resources.billing import EvidencePlaceDep, await_event, pdf_response
-from api.web import calculator, charts, logins, overdue, panels, views
+from api.web import calculator, charts, logins, overdue, panels, report_pages, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
 from api.writes.acting import request_command, top_up
@@ -298,7 +298,7 @@ def error_page(request: Request, document: Mapping[str, Any]) -> Response:
 def install(app: FastAPI) -> None:
     """Add the pages, their static files and their errors to the application."""
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for module in (logins, panels, calculator, overdue):
+    for module in (logins, panels, calculator, overdue, report_pages):
         app.include_router(module.router)
     app.include_router(router)
     app.state.error_page = error_page

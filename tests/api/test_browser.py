@@ -29,6 +29,8 @@ PATHS = (
     "/invoices/inv_acc_0001_2026-10/lines/2?level=session&on=2026-10-03",
     "/overdue",
     "/overdue/acc_0001",
+    "/reports?name=mrr&first=2026-09-01&last=2026-11-30",
+    "/reports?name=aging&first=2026-09-01&last=2026-11-30",
     "/quotes",
     "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=120&hours=10",
     "/alerts",

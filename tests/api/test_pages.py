@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -32,6 +33,10 @@ PAGES = (
     "/invoices/inv_acc_0001_2026-10/lines/2?level=row&minute=2026-10-03T04:00:00Z&session_id=s",
     "/overdue",
     "/overdue/acc_0001",
+    "/reports",
+    "/reports?name=aging&first=2026-10-01&last=2026-11-30&aged_by=period",
+    "/reports?name=mrr&first=2026-10-01&last=2026-11-30",
+    "/reports?name=revenue&first=soon",
     "/quotes",
     "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=120.5&hours=3",
     "/quotes?plan=dhanmondi-home-100&day=2026-11-01&down=much",
@@ -68,6 +73,23 @@ def test_every_page_is_shown_with_its_headers(visitor: TestClient, path: str) ->
     assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|<style", answer.text)
     assert "http://" not in answer.text.replace("http://www.w3.org", "")
     assert "https://" not in answer.text
+
+
+def test_a_report_is_a_table_a_chart_and_files(visitor: TestClient) -> None:
+    days = "first=2026-10-01&last=2026-11-30"
+    shown = visitor.get(f"/reports?name=mrr&{days}").text
+    assert 'data-chart="report"' in shown
+    assert "Closing, BDT" in shown
+    for kind, begins in (("csv", b"\xef\xbb\xbfbranch_id"), ("xlsx", b"PK"), ("parquet", b"PAR1")):
+        path = f"/reports/mrr/file?{days}&aged_by=due&kind={kind}"
+        assert html.escape(path) in shown
+        answer = visitor.get(path)
+        assert answer.content.startswith(begins)
+        assert f"mrr_2026-10-01_2026-11-30.{kind}" in answer.headers["content-disposition"]
+    assert "from = &#39;soon&#39;: expected a day" in visitor.get("/reports?first=soon").text
+    assert "expected one of aging" in visitor.get("/reports?name=profit").text
+    assert visitor.get(f"/reports/mrr/file?{days}&kind=pdf").status_code == 404
+    assert visitor.get("/reports/mrr/file?first=soon&last=now").status_code == 422
 
 
 def test_the_calculator_shows_each_step_or_what_is_wrong(visitor: TestClient) -> None:
