@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from billing.accounts import Subscription
 from billing.adapters import tables
 from billing.adapters.repositories import find_plan
-from billing.explanation import Part, PriceStep, explain_price
+from billing.explanation import Part, PriceStep, explain_adjustment, explain_price
 from billing.invoices import ADJUSTMENT, USAGE
 from billing.proration import local_day
 from rating.directory import MEMBERSHIP
@@ -135,6 +135,10 @@ def _steps(
 ) -> list[PriceStep]:
     """Return the steps from the counted quantity to its exact price."""
     amount = decode_exact(pointer["amount_exact"])
+    if plan is not None and meter is None:
+        for adjustment in plan.adjustments:
+            if adjustment.adjustment_id == pointer["meter_id"]:
+                return explain_adjustment(plan, adjustment, amount)
     if plan is None or meter is None:
         return [PriceStep("as rating priced it", amount)]
     part = _part(plan, segment, timezone) if segment else Part()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from billing.adapters import tables
 from billing.adapters.billing_run import run_billing
@@ -141,3 +141,25 @@ def test_each_plan_of_a_month_has_its_days_and_its_part_of_the_allowance(engine:
     assert told(usage[0])[1] == "333.33 GB included (20 of 30 days of 500 GB)"
     assert told(usage[1])[1] == "166.66 GB included (10 of 30 days of 500 GB)"
     assert [len(one.days) for one in usage] == [1, 1]
+
+
+def test_an_adjustment_is_a_line_whose_price_is_what_it_does(engine: Engine) -> None:
+    least = {"adjustment_id": "least", "name": "Commitment", "kind": "minimum", "amount": "700"}
+
+    def november(connection: Connection) -> None:
+        document = home_plan(adjustments=[least]).document
+        connection.execute(update(tables.plan).values(document=document))
+        close_month(connection, "karim", "2026-11", gigabytes=620, minor=60000)
+        (charge,) = connection.execute(select(tables.usage_charge)).mappings().all()
+        changes = {"meter_id": "least", "quantity": 0, "amount_exact": "100/1"}
+        connection.execute(
+            insert(tables.usage_charge).values({**charge, **changes, "amount_minor": 10000})
+        )
+
+    bill(engine, november)
+    with reading(engine) as connection:
+        lines = [explain_line(connection, NOVEMBER, line) for line in (2, 3)]
+    assert [(found.amount_minor, told(found)) for found in lines] == [
+        (60000, ["620 GB used", "500 GB included", "120 GB × 5.00 per GB = 600.00"]),
+        (10000, ["at least 700.00 for a whole period, of all of the above together = 100.00"]),
+    ]

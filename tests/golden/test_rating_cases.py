@@ -7,10 +7,13 @@ the last digit. `NOT_OURS` lists the rest with the reason; a case is in exactly 
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import functools
 import json
+import re
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from rating.curves import (
     Capped,
     Curve,
     Graduated,
+    Increments,
     Minimum,
     Package,
     Payg,
@@ -29,21 +33,22 @@ from rating.curves import (
     Volume,
     price,
 )
+from rating.curves.increments import billed
+from rating.engine import Movement, move, pricing_of, quantity_of
 from rating.money import round_half_up, to_minor
 from rating.periods import Calendar, local_day, period_of_day
-from rating.rate_state import BalanceState
+from rating.plans import Meter
+from rating.rate_state import BalanceState, MeterState
 from rating.segments import calendar_share
+from rating.shares import WHOLE
 from tests.corpus import corpus_path, corpus_present
 
 Inputs = dict[str, Any]
 ZERO = Fraction(0)
+DECISIONS = Path(__file__).parents[2] / "docs" / "decisions"
 
 NOT_OURS: dict[str, str] = {
-    "aggregate": "counts distinct users; a network meters octets and seconds",
     "aggregate.weighted_sum": "integrates a level over time; usage here is a sum",
-    "balance.buckets": "a call's seconds from a bucket in increments; we sell no voice",
-    "balance.call_with_connect": "a call's connect fee over two balances; we sell no voice",
-    "balance.factor": "a balance in units of its own; ours are money",
     "balance.grants": "grants with priority and expiry; our credits are one sum",
     "balance.grants_timeline": "a grant withdrawn in time; our credits stay",
     "balance.latest": "the latest reading of a level; usage here is a sum",
@@ -248,6 +253,43 @@ def max_cost(inputs: Inputs) -> dict[str, Any]:
     return {"cost": price(curve, seconds), "max_duration_s": seconds}
 
 
+def distinct(inputs: Inputs) -> dict[str, Any]:
+    """The unit `sessions` counts what is distinct, whatever moved in each."""
+    logins = pricing_of(Meter("logins", Payg(Fraction(1)), unit="sessions"), WHOLE)
+    state, amount = MeterState(), ZERO
+    for event in inputs["events"]:
+        movement = Movement("2026-11-01", event["user"], 0, int(event["value"]), 0)
+        amount = move(state, logins, movement, amount)
+    assert amount == quantity_of(state, logins)
+    return {"value": quantity_of(state, logins)}
+
+
+def bucket_in_increments(inputs: Inputs) -> dict[str, Any]:
+    """Seconds leave a bucket in whole increments, as they are billed."""
+    (bucket,) = inputs["buckets"]
+    step = int(bucket["increment_s"])
+    counted = int(billed(Increments(step, step, Fraction(0)), int(inputs["duration_s"])))
+    return {"left": {bucket["id"]: str(int(bucket["value_s"]) - counted)}, "billed_s": counted}
+
+
+def call_with_connect(inputs: Inputs) -> dict[str, Any]:
+    """The connect fee is money, whatever the seconds are taken from."""
+    step, fee = int(inputs["increment_s"]), Fraction(inputs["connect_fee"])
+    curve = Increments(step, step, Fraction(inputs["package_rate"]), connect_fee=fee)
+    seconds = int(inputs["duration_s"])
+    cost = price(curve, seconds)
+    money = charged(credited(BalanceState("USD"), int(inputs["money"]) * 100, at=0), cost, at=0)
+    left = int(inputs["voice_s"]) - billed(curve, seconds)
+    return {"cost": cost, "voice_left_s": left, "money_left": available(money)}
+
+
+def factor(inputs: Inputs) -> dict[str, Any]:
+    """A unit of the balance buys so many seconds."""
+    cost = price(Payg(Fraction(1), int(inputs["per_s"])), int(inputs["duration_s"]))
+    start = credited(BalanceState("USD"), int(inputs["start"]) * 100, at=0)
+    return {"left": available(charged(start, cost, at=0))}
+
+
 def rerate(inputs: Inputs) -> dict[str, Any]:
     old, new = (
         price(
@@ -383,6 +425,10 @@ def billing_days(inputs: Inputs) -> dict[str, Any]:
 
 
 ANSWERS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
+    "aggregate": distinct,
+    "balance.buckets": bucket_in_increments,
+    "balance.call_with_connect": call_with_connect,
+    "balance.factor": factor,
     "balance.concurrent": concurrent_balance,
     "balance.simple": simple_balance,
     "calendar.anchor_months_contains": anchor_months,
@@ -446,6 +492,13 @@ def test_the_published_answer(case_id: str) -> None:
             assert answer[field] == Fraction(expected), field
         else:
             assert answer[field] == expected, field
+
+
+def test_the_decision_record_names_what_is_declined() -> None:
+    text = (DECISIONS / "0211-worked-examples-that-are-not-ours.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w.*-]+)`", text)
+    for name in (*NOT_OURS, *NOT_OURS_CASES):
+        assert any(fnmatch.fnmatch(name, one) for one in named), name
 
 
 def test_every_kind_is_answered_or_declined_and_none_twice() -> None:
