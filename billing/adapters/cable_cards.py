@@ -12,10 +12,12 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
 
 from billing.adapters import cable_tables as tables
 from billing.adapters.databases import among
+from billing.adapters.dunning_tables import dunning_restriction
 from billing.adapters.tables import subscriber
 from billing.cable.access import CardState
 from billing.cable.commands import OPEN, CasCommand
 from billing.cable.entitlements import CardFacts, Holding
+from billing.dunning_schedule import BLOCK
 
 _card, _pairing = tables.cable_card.c, tables.cable_pairing.c
 _command, _holding = tables.cas_command.c, tables.cable_holding.c
@@ -27,6 +29,11 @@ _HOLDING = [_holding[field.name] for field in dataclasses.fields(Holding)]
 _CARDS = select(
     _card.card_serial, _card.box_serial, _card.entitlements, _card.barred, _card.commands
 )
+_IS_BLOCKED = exists().where(
+    dunning_restriction.c.account_id == _subscriber.account_id,
+    dunning_restriction.c.action == BLOCK,
+)
+"""Whether dunning blocks a subscriber's account: a milder restriction leaves television alone."""
 _PAIRINGS = (
     select(
         _pairing.card_serial,
@@ -35,6 +42,7 @@ _PAIRINGS = (
         _pairing.subscriber_id,
         _pairing.outlet,
         _subscriber.status,
+        _IS_BLOCKED.label("is_blocked"),
     )
     .join_from(
         tables.cable_pairing, subscriber, _subscriber.subscriber_id == _pairing.subscriber_id
@@ -69,8 +77,8 @@ _STATUS_CHANGED = (
     .join(subscriber, _subscriber.subscriber_id == _pairing.subscriber_id)
     .where(
         or_(
-            and_(_subscriber.status == "active", _card.barred != ""),
-            and_(_subscriber.status != "active", _card.barred == ""),
+            and_(_subscriber.status == "active", ~_IS_BLOCKED, _card.barred != ""),
+            and_(or_(_subscriber.status != "active", _IS_BLOCKED), _card.barred == ""),
         )
     )
     .order_by(_card.card_serial)
@@ -110,7 +118,8 @@ class CardView:
 def due_cards(connection: Connection, now_ms: int, limit: int) -> list[str]:
     """Return cards at which the office has to look now, those that wait longest first.
 
-    These are the ones that are due, and those whose subscriber was suspended, resumed or ended.
+    These are the ones that are due, and those whose subscriber was suspended, resumed or ended, or
+    whose account dunning blocks or blocks no more.
     """
     due = list(connection.scalars(_DUE, {"now_ms": now_ms, "limit": limit}))
     changed = connection.scalars(_STATUS_CHANGED, {"limit": limit})
@@ -175,6 +184,8 @@ def facts_of(card_serial: str, pairing: Any, holdings: Sequence[Holding]) -> Car
     if pairing is None:
         return CardFacts(card_serial, "", ())
     barred = "" if pairing.status == "active" else f"the subscriber is {pairing.status}"
+    if not barred and pairing.is_blocked:
+        barred = "the account does not pay"
     return CardFacts(card_serial, pairing.box_serial, holdings, barred)
 
 

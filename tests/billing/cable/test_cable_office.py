@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, insert, select, update
 
-from billing.adapters import cable_tables
+from billing.adapters import cable_tables, tables
 from billing.adapters.databases import writing
+from billing.adapters.dunning_tables import dunning_restriction
 from billing.cable.access import CardState
 from billing.cable.refusals import RefusedError
 from infra.simulation.conditional_access import Faults, SimulatedCas
@@ -100,6 +101,29 @@ def test_suspension_takes_the_packages_and_payment_brings_them_back(end: HeadEnd
     assert [what for what, _ in end.commands("C1")] == [
         "pair B1", "entitle P-GOLD", "withdraw P-GOLD", "entitle P-GOLD",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "is_dark"), [("slow_down", False), ("block", True)])
+def test_an_account_that_dunning_blocks_has_no_television_until_it_has_paid(
+    end: HeadEnd, action: str, is_dark: bool
+) -> None:
+    end.desk.pair("karim", "C1", "B1")
+    end.desk.change("karim", add="gold")
+    end.run()
+    with writing(end.engine) as connection:
+        who = select(tables.subscriber.c.account_id, tables.subscriber.c.branch_id)
+        account_id, branch_id = connection.execute(
+            who.where(tables.subscriber.c.subscriber_id == "karim")
+        ).one()
+        row = {"account_id": account_id, "branch_id": branch_id, "action": action, "reason": ""}
+        more = {"item_id": "inv", "step_id": "s", "decided_at": 1}
+        connection.execute(insert(dunning_restriction), [row | more])
+    end.run()
+    assert end.has("C1") == ("B1", [] if is_dark else ["P-GOLD"])
+    with writing(end.engine) as connection:
+        connection.execute(delete(dunning_restriction))
+    end.run()
+    assert end.has("C1") == ("B1", ["P-GOLD"])
 
 
 def test_a_package_begins_and_ends_by_the_clock_alone(end: HeadEnd) -> None:
