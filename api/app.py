@@ -17,6 +17,7 @@ from api.resources import (
     audit,
     billing,
     cash,
+    discounts,
     dunning,
     keys,
     parties,
@@ -71,6 +72,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(reports.router, prefix="/v1")
     app.include_router(cash.router, prefix="/v1")
     app.include_router(taxes.router, prefix="/v1")
+    app.include_router(discounts.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from billing.accounts import Account, Branch, Subscription
 from billing.canonical import canonical_json, content_hash
 from billing.catalog import Terms
 from billing.charges import Charge, income_of
+from billing.discounts import Granted, with_discounts
 from billing.ledger import REVENUE_RECURRING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES, INVOICE_SERIES
 from billing.proration import local_day, whole_days
@@ -109,6 +110,7 @@ class InvoiceInputs:
     charges: Sequence[Charge] = ()
     owed: Sequence[Charge] = ()
     tax_rules: TaxRules = NO_RULES
+    discounts: Sequence[Granted] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,9 +189,9 @@ def draft_invoice(inputs: InvoiceInputs) -> InvoiceDraft:
         ),
         *(_late_line(item, inputs) for item in inputs.late),
     ]
+    charged = with_discounts(sorted(charged, key=_line_order), inputs.discounts, inputs.currency)
     charged = list(taxed_lines(charged, inputs.tax_rules, _supply(inputs)))
     lines = [line for line in charged if line.amount_minor or line.quantity] or charged
-    lines.sort(key=_line_order)
     lines += _prepaid_lines(lines)
     priced = [(line.tax, line.amount_minor) for line in lines if line.tax]
     id_of = note_id_of if inputs.is_note else invoice_id_of

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from billing.discounts import DISCOUNT
 from billing.invoices import TAX, USAGE, WITHHOLDING
 from billing.numbering import CREDIT_NOTE_SERIES, DEBIT_NOTE_SERIES
 from billing.quantities import format_quantity
@@ -48,6 +49,7 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "fingerprint": "Document fingerprint",
         "recurring": "Subscription",
         "charge": "Services and charges",
+        "discount": "Discounts",
         "adjustment": "Adjustments",
         "debit_note": "Debit note",
         "credit_note": "Credit note",
@@ -89,6 +91,7 @@ LABELS: Mapping[str, Mapping[str, str]] = {
         "fingerprint": "নথির হ্যাশ",
         "recurring": "সাবস্ক্রিপশন",
         "charge": "সেবা ও চার্জ",
+        "discount": "ছাড়",
         "adjustment": "সমন্বয়",
         "debit_note": "ডেবিট নোট",
         "credit_note": "ক্রেডিট নোট",
@@ -196,6 +199,8 @@ def _groups(invoice: Mapping[str, Any], words: Mapping[str, str]) -> list[dict[s
         if line["kind"] in (TAX, WITHHOLDING):
             continue
         title = words["usage"] if line["kind"] == USAGE else words[line["kind"]]
+        if line["kind"] == DISCOUNT and groups:
+            title = groups[-1]["title"]  # It stands beneath what it reduces.
         if not groups or groups[-1]["title"] != title:
             groups.append({"title": title, "lines": []})
         gigabyte = line["evidence"].get("octets_per_gigabyte", 10**9)

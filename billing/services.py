@@ -48,6 +48,7 @@ class Product:
     tax_percent: str
     tax_inclusive: bool
     valid_from_at: int
+    tax_code: str = ""
 
     def __post_init__(self) -> None:
         try:
@@ -297,4 +298,5 @@ def _charge_of(item: ServiceInput, charge_id: str, description: str) -> Charge:
         service_id=service.service_id,
         tax_percent=product.tax_percent,
         tax_inclusive=product.tax_inclusive,
+        tax_code=product.tax_code,
     )

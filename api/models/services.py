@@ -32,6 +32,7 @@ _PRODUCT = {
     "tax_percent": "5",
     "tax_inclusive": False,
     "valid_from_at": "2026-11-01T00:00:00Z",
+    "tax_code": "",
 }
 
 
@@ -53,6 +54,7 @@ class Product(Model):
     tax_percent: str
     tax_inclusive: bool
     valid_from_at: Instant
+    tax_code: str
 
 
 class ProductCreate(Model):
@@ -72,6 +74,7 @@ class ProductCreate(Model):
     tax_percent: Percent = "0"
     tax_inclusive: bool = False
     valid_from_at: InstantIn | None = None
+    tax_code: str = Field(default="", max_length=64)
 
 
 _SERVICE = {

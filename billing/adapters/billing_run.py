@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, select
 from billing.adapters import tables
 from billing.adapters.charges import over_periods_of_charges, waiting_charges
 from billing.adapters.databases import reading, upsert, writing
+from billing.adapters.discounts import granted_discounts
 from billing.adapters.invoice_inputs import (
     DuePeriod,
     due_periods,
@@ -28,7 +29,8 @@ from billing.adapters.notes import departed_with_late_usage, draft_notes
 from billing.adapters.services import over_periods_of_services, service_charges
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
-from billing.invoices import InvoiceDraft, draft_invoice
+from billing.discounts import Granted
+from billing.invoices import InvoiceDraft, InvoiceInputs, draft_invoice
 from billing.tax_rules import unknown_codes
 
 FINALIZED = "invoices_finalized"
@@ -132,13 +134,16 @@ def plan_period(
     config = config or BillingConfig()
     owed = service_charges(connection, due, config.service_corrections_days)
     inputs_of = read_inputs(connection, due, state.closed_at, charges, owed)
-    drafts = [draft_invoice(inputs) for inputs in inputs_of]
+    drafts = [
+        draft_invoice(dataclasses.replace(inputs, discounts=_discounts(connection, inputs)))
+        for inputs in inputs_of
+    ]
     unknown = sorted({code for draft in drafts for code in unknown_codes(draft.taxes)})
     problems = [*state.problems, *(f"no rate of tax code {code} is known" for code in unknown)]
     hold_reason = "; ".join(problems)
     final: list[InvoiceDraft] = []
     held: list[InvoiceDraft] = []
-    outcome = FINALIZED
+    outcome = ""
     for draft in drafts:
         found = _standing(connection, draft.invoice_id)
         if found and found.status != "draft":
@@ -151,6 +156,11 @@ def plan_period(
         if found is None or (found.hash, found.hold_reason) != (draft.hash, hold_reason):
             held.append(draft)
     return PeriodPlan(outcome, tuple(final), tuple(held), hold_reason)
+
+
+def _discounts(connection: Connection, inputs: InvoiceInputs) -> list[Granted]:
+    """Return the discounts that an account has on an invoice."""
+    return granted_discounts(connection, inputs.account, inputs.branch, inputs.period_end_at)
 
 
 def carry_out(connection: Connection, plan: PeriodPlan, config: BillingConfig, now_ms: int) -> None:

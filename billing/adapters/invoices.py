@@ -10,6 +10,7 @@ from sqlalchemy import Connection, case, delete, func, insert, select, update
 from billing.adapters import ledger, tables
 from billing.adapters.allocations import OFFICE, settle_from_credit, take_account
 from billing.adapters.charges import add_charges, take_charges
+from billing.adapters.discounts import record_uses
 from billing.adapters.series import take_number
 from billing.adapters.terms import due_on_of
 from billing.adapters.usage_postings import post_days, unposted_days_of
@@ -71,6 +72,7 @@ def finalize(
     }
     _write(connection, draft, values)
     _take_charges(connection, draft)
+    record_uses(connection, draft)
     true_up, prepaid_true_up = _mark_billed(connection, draft, now_ms)
     posting = invoice_transaction(
         draft, true_up_minor=true_up, prepaid_true_up_minor=prepaid_true_up
