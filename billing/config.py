@@ -20,6 +20,8 @@ class BillingConfig:
     """Most usage days that one transaction posts to the ledger; the next follows at once."""
     closing_overlap_days: int = 40
     """How far behind the newest closing a run looks again: a partition may lag, a clerk wait."""
+    invoices_per_transaction: int = 20
+    """Most accounts' invoices that one transaction finalizes: others wait for it that long."""
     service_corrections_days: int = 100
     """How far behind an invoice's period a run looks again at services that were changed after they
     were billed; what lies further back stays as it was billed."""

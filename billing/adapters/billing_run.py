@@ -1,14 +1,16 @@
 """The billing run: from closed periods to finalized invoices, once per account and period.
 
-Each (account, period) is one transaction, and what is final is never looked at again, so the run
-may die anywhere and be started again. A period with an incomplete closing stays a draft until a
-clerk releases it, or until rate closes it anew as complete.
+Each (account, period) is made in one transaction, together with a few others' for the sake of one
+commit; what is final is never looked at again, so the run may die anywhere and be started again.
+A period with an incomplete closing stays a draft until a clerk releases it, or until rate closes it
+anew as complete.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
@@ -58,16 +60,19 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
         looks_at_services = now_ms // _HOUR_MS > read_cursor(connection, "services") // _HOUR_MS
         if looks_at_services:
             due += over_periods_of_services(connection, now_ms)
-    for period in dict.fromkeys(due):
-        if counts[FINALIZED] >= config.invoices_per_run:
+    for group in _groups(list(dict.fromkeys(due)), config.invoices_per_transaction):
+        left = config.invoices_per_run - counts[FINALIZED]
+        if left <= 0:
             return counts
         with reading(engine) as connection:
-            plan = plan_period(connection, period, config)
-        if plan.finalize or plan.hold:
+            plans = [plan_period(connection, period, config) for period in group[:left]]
+        if any(plan.finalize or plan.hold for plan in plans):
             with writing(engine) as connection:
-                carry_out(connection, plan, config, now_ms)
-        if plan.outcome:
-            counts[plan.outcome] += 1
+                for plan in plans:
+                    carry_out(connection, plan, config, now_ms)
+        counts.update(plan.outcome for plan in plans if plan.outcome)
+        if left < len(group):
+            return counts
     if newest_at is not None and newest_at > position:
         with writing(engine) as connection:
             move_cursor(connection, "billing", newest_at)
@@ -76,6 +81,23 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
             move_cursor(connection, "services", now_ms)
     issue_notes(engine, config, counts, now_ms)
     return counts
+
+
+def _groups(due: Sequence[DuePeriod], size: int) -> Iterator[list[DuePeriod]]:
+    """Yield the periods in order, in groups of at most `size` and of each account only one.
+
+    What an account owes for a period depends on what its invoice before has asked for.
+    """
+    group: list[DuePeriod] = []
+    accounts: set[str] = set()
+    for period in due:
+        if len(group) == size or period.account_id in accounts:
+            yield group
+            group, accounts = [], set()
+        group.append(period)
+        accounts.add(period.account_id)
+    if group:
+        yield group
 
 
 def issue_notes(engine: Engine, config: BillingConfig, counts: Counter[str], now_ms: int) -> None:

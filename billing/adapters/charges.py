@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from billing.adapters.charge_tables import charge as table
 from billing.adapters.databases import upsert
@@ -25,12 +27,11 @@ def add_charges(connection: Connection, charges: Sequence[Charge]) -> int:
     A repeat of an id changes nothing, whatever its amount. sqlalchemy.exc.IntegrityError where
     branch or account do not exist.
     """
-    added = 0
-    for start in range(0, len(charges), _ROWS_PER_STATEMENT):
-        rows = [dataclasses.asdict(charge) for charge in charges[start:][:_ROWS_PER_STATEMENT]]
-        statement = upsert(connection, table).values(rows).on_conflict_do_nothing()
-        added += len(connection.execute(statement.returning(table.c.charge_id)).all())
-    return added
+    if not charges:
+        return 0
+    statement = upsert(connection, table).on_conflict_do_nothing().returning(table.c.charge_id)
+    rows = [dataclasses.asdict(charge) for charge in charges]
+    return len(connection.execute(statement, rows).all())
 
 
 def find_charge(connection: Connection, charge_id: str) -> Charge | None:
@@ -41,16 +42,22 @@ def find_charge(connection: Connection, charge_id: str) -> Charge | None:
 
 def waiting_charges(connection: Connection, account_id: str, due_before_at: int) -> list[Charge]:
     """Return an account's charges that no invoice has taken and are due before (ms), by id."""
-    query = (
+    bounds = {"account_id": account_id, "due_before_at": due_before_at}
+    return [Charge(*row) for row in connection.execute(_waiting_query(), bounds)]
+
+
+@functools.cache
+def _waiting_query() -> Select[Any]:
+    """Return the query of `waiting_charges`, built once: building costs more than the answer."""
+    return (
         select(*_COLUMNS)
         .where(
-            table.c.account_id == account_id,
+            table.c.account_id == bindparam("account_id"),
             table.c.invoice_id.is_(None),
-            table.c.due_at < due_before_at,
+            table.c.due_at < bindparam("due_before_at"),
         )
         .order_by(table.c.charge_id)
     )
-    return [Charge(*row) for row in connection.execute(query)]
 
 
 def take_charges(connection: Connection, charges: Sequence[Charge], invoice_id: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Select, bindparam, func, insert, select
 
 from billing.accounts import Account, Branch
 from billing.adapters.discount_tables import discount, discount_grant, discount_use
@@ -22,22 +23,13 @@ def granted_discounts(
     connection: Connection, account: Account, branch: Branch, period_end_at: int
 ) -> list[Granted]:
     """Return the discounts that an account has on the invoice of a period that ends then (ms)."""
-    automatic = select(*_DISCOUNT).where(
-        discount.c.branch_id == branch.branch_id, discount.c.who == EVERYONE
-    )
+    automatic, of_account = _queries()
     found: list[tuple[str, Discount]] = [
         (f"{row.discount_id}/{account.account_id}", Discount(*row))
-        for row in connection.execute(automatic)
+        for row in connection.execute(automatic, {"of_branch": branch.branch_id})
     ]
-    of_account = (
-        select(discount_grant.c.grant_id, *_DISCOUNT)
-        .join_from(discount_grant, discount)
-        .where(
-            discount_grant.c.account_id == account.account_id,
-            discount_grant.c.granted_at < period_end_at,
-        )
-    )
-    found += [(row[0], Discount(*row[1:])) for row in connection.execute(of_account)]
+    bounds = {"of_account": account.account_id, "before_at": period_end_at}
+    found += [(row[0], Discount(*row[1:])) for row in connection.execute(of_account, bounds)]
     if not found:
         return []
     uses = _uses(connection, [grant_id for grant_id, _ in found])
@@ -45,6 +37,23 @@ def granted_discounts(
     months = months_between(local_day(account.created_at, branch.timezone), last_day)
     granted = [Granted(grant_id, found_one, uses[grant_id]) for grant_id, found_one in found]
     return [item for item in granted if fits(item, account.kind, months, period_end_at)]
+
+
+@functools.cache
+def _queries() -> tuple[Select[Any], Select[Any]]:
+    """Return the queries of a branch's discounts for everyone and of an account's, built once."""
+    automatic = select(*_DISCOUNT).where(
+        discount.c.branch_id == bindparam("of_branch"), discount.c.who == EVERYONE
+    )
+    of_account = (
+        select(discount_grant.c.grant_id, *_DISCOUNT)
+        .join_from(discount_grant, discount)
+        .where(
+            discount_grant.c.account_id == bindparam("of_account"),
+            discount_grant.c.granted_at < bindparam("before_at"),
+        )
+    )
+    return automatic, of_account
 
 
 def _uses(connection: Connection, grant_ids: Sequence[str]) -> Counter[str]:

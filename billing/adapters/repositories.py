@@ -136,6 +136,8 @@ def create_directory_entry(connection: Connection, branch_id: str, entry: Direct
 def subject_names(connection: Connection, rating_keys: Sequence[str]) -> dict[str, str]:
     """Return what to print for rating keys: a pool's or subscriber's name, else the key itself."""
     names = {key: key for key in rating_keys}
+    if not names:
+        return names
     for table, key in (
         (tables.subscriber, tables.subscriber.c.subscriber_id),
         (tables.pool, tables.pool.c.pool_id),

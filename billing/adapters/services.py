@@ -140,19 +140,25 @@ def _billed(
     connection: Connection, account_id: str, since_at: int
 ) -> Mapping[str, Mapping[int, Billed]]:
     """Return what was asked so far, per service and start of its period."""
+    bounds = {"account_id": account_id, "since_at": since_at}
+    billed: dict[str, dict[int, Billed]] = {}
+    for service_id, from_at, amount, count in connection.execute(_billed_query(), bounds):
+        billed.setdefault(service_id, {})[from_at] = Billed(int(amount), count)
+    return billed
+
+
+@functools.cache
+def _billed_query() -> Select[Any]:
+    """Return the query of `_billed`, built once."""
     charge = charge_tables.charge.c
-    query = (
+    return (
         select(
             charge.service_id, charge.covers_from_at, func.sum(charge.amount_minor), func.count()
         )
         .where(
-            charge.account_id == account_id,
+            charge.account_id == bindparam("account_id"),
             charge.service_id != "",
-            charge.covers_until_at > since_at,
+            charge.covers_until_at > bindparam("since_at"),
         )
         .group_by(charge.service_id, charge.covers_from_at)
     )
-    billed: dict[str, dict[int, Billed]] = {}
-    for service_id, from_at, amount, count in connection.execute(query):
-        billed.setdefault(service_id, {})[from_at] = Billed(int(amount), count)
-    return billed

@@ -11,7 +11,7 @@ import sys
 
 BENCHMARKS = (
     "receive", "decode", "radius", "sessions", "translate", "attribute", "rate", "sink",
-    "pipeline", "engine", "peers", "accounting",
+    "pipeline", "engine", "billing_run", "peers", "accounting",
 )  # fmt: skip
 """In the order in which data flows; at last what others need for the same."""
 BRIEF = {
