@@ -342,13 +342,18 @@ class SubscriptionCreate(Model):
 
 
 class PlanChange(Model):
-    """The plan to go on with; it opens a new segment at effective_at."""
+    """The plan to go on with; it opens a new segment at effective_at.
+
+    Without effective_at, `when` says: now, or at the end of the account's period; without that, a
+    plan of a lower fee waits for the period's end, any other begins at the next minute.
+    """
 
     model_config = example({"plan_id": "home-100", "effective_at": "2026-12-01T00:00:00+06:00"})
 
     plan_id: Identity
     plan_version: int | None = Field(default=None, ge=1)
     effective_at: InstantIn | None = None
+    when: Literal["now", "period_end"] | None = None
 
 
 class Ending(Model):

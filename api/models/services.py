@@ -123,7 +123,11 @@ class ServiceCreate(Model):
 
 
 class ServiceChange(Model):
-    """The product or quantity to go on with from effective_at; what is left out stays."""
+    """The product or quantity to go on with from effective_at; what is left out stays.
+
+    Without effective_at, a lower fee waits for the end of the account's period, any other begins at
+    the next minute.
+    """
 
     model_config = example({"product_id": "tv-premium"})
 

@@ -33,7 +33,9 @@ from billing.adapters.holds import read_holds
 from billing.adapters.repositories import find_calendar, subject_names
 from billing.charges import Charge as Due
 from billing.holds import HoldLimits, why_not
+from billing.plan_changes import default_when, period_end_at
 from billing.services import ServiceInput, sale_charge
+from rating.money import parse_amount
 
 T = TypeVar("T")
 
@@ -130,7 +132,6 @@ def change_service(
 ) -> Service:
     """End a service and go on with another product or quantity at the same instant."""
     running = _running(transaction, service_id)
-    at = transaction.effective_at(body.effective_at)
     product = reads.get_product(
         transaction.connection,
         running.branch_id,
@@ -140,6 +141,7 @@ def change_service(
     )
     if product.charging == "one_off":
         raise invalid_field("/product_id", product.product_id, "a product that recurs")
+    at = _change_at(transaction, running, product, body)
     changed = running.model_copy(
         update={
             "service_id": transaction.services.new_id("srv"),
@@ -156,6 +158,24 @@ def change_service(
     _end(transaction, running, at)
     _write(transaction, changed, product)
     return changed
+
+
+def _change_at(
+    transaction: CommandTransaction, running: Service, product: Product, body: ServiceChange
+) -> int:
+    """Return when a change of product or quantity takes effect (ms)."""
+    if body.effective_at is not None:
+        return transaction.effective_at(body.effective_at)
+    connection = transaction.connection
+    before = reads.get_product(connection, None, running.product_id, running.product_version)
+    fees = (
+        parse_amount(before.price) * running.quantity,
+        parse_amount(product.price) * (body.quantity or running.quantity),
+    )
+    if default_when(*fees) == "now":
+        return max(transaction.effective_at(None), running.starts_at)
+    calendar = find_calendar(connection, running.account_id)
+    return period_end_at(calendar, max(transaction.now_at, running.starts_at))
 
 
 def _running(transaction: CommandTransaction, service_id: str) -> Service:

@@ -21,6 +21,8 @@ from api.problems import Problem, invalid_field
 from api.reads import parties
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
+from billing.adapters.repositories import find_calendar
+from billing.plan_changes import default_when, period_end_at
 from rating.events import PlanChanged, SubscriptionEnded, SubscriptionStarted
 from rating.periods import Calendar, Cycle
 
@@ -70,13 +72,16 @@ def _refuse_overlap(transaction: CommandTransaction, rating_key: str, at: int) -
 def change_plan(
     transaction: CommandTransaction, subscription_id: str, body: PlanChange
 ) -> Subscription:
-    """End the subscription and go on with another plan at the same minute."""
+    """End the subscription and go on with another plan at the same minute.
+
+    An upgrade acts at once, a downgrade at the period's end, where the request does not say.
+    """
     connection = transaction.connection
     running = _running(transaction, subscription_id)
-    at = transaction.effective_at(body.effective_at)
     plan = parties.get_plan(connection, running.branch_id, body.plan_id, body.plan_version)
     if (plan.plan_id, plan.version) == (running.plan_id, running.plan_version):
         raise Problem("conflict", "The subscription has this plan version already.")
+    at = _change_at(transaction, running, plan, body)
     _end(transaction, running, at)
     row: dict[str, Any] = {
         **running.model_dump(exclude={"events"}),
@@ -89,6 +94,23 @@ def change_plan(
     transaction.add(tables.subscription, row)
     event = transaction.event(running.rating_key, PlanChanged(priced(plan)), at)
     return Subscription(**row, events=transaction.send_events([event]))
+
+
+def _change_at(
+    transaction: CommandTransaction, running: Subscription, plan: Plan, body: PlanChange
+) -> int:
+    """Return when a change of plan takes effect (ms); 422 where it is said twice."""
+    if body.effective_at is not None:
+        if body.when is not None:
+            raise invalid_field("/when", body.when, "left out beside effective_at")
+        return transaction.effective_at(body.effective_at)
+    connection = transaction.connection
+    before = parties.get_plan(connection, None, running.plan_id, running.plan_version)
+    when = body.when or default_when(priced(before).recurring_fee, priced(plan).recurring_fee)
+    if when == "now":
+        return max(transaction.effective_at(None), running.starts_at)
+    calendar = find_calendar(connection, running.account_id)
+    return period_end_at(calendar, max(transaction.now_at, running.starts_at))
 
 
 def end_subscription(
