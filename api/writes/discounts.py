@@ -102,7 +102,7 @@ def _grant(
     )
     if transaction.connection.scalar(known) is not None:
         raise Problem("conflict", f"{account.account_id} has this discount already ({reason}).")
-    row = {
+    row: dict[str, Any] = {
         "grant_id": transaction.services.new_id("dgr"),
         "discount_id": discount_id,
         "branch_id": account.branch_id,
