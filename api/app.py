@@ -25,6 +25,7 @@ from api.resources import (
     products,
     quotes,
     reports,
+    statements,
     subscribers,
     taxes,
     usage,
@@ -73,6 +74,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(cash.router, prefix="/v1")
     app.include_router(taxes.router, prefix="/v1")
     app.include_router(discounts.router, prefix="/v1")
+    app.include_router(statements.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

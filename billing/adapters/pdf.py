@@ -16,6 +16,7 @@ from billing.printing import PrintedState, print_invoice
 from billing.proration import local_day
 
 TEMPLATE = Path(__file__).parent / "templates" / "invoice.typ"
+STATEMENT_TEMPLATE = TEMPLATE.with_name("statement.typ")
 
 
 def invoice_pdf(connection: Connection, invoice_id: str) -> bytes:
@@ -70,8 +71,8 @@ def _corrected_numbers(connection: Connection, document: str) -> tuple[str, ...]
     return tuple(connection.scalars(query.order_by(table.number)))
 
 
-def render(printed: Mapping[str, Any]) -> bytes:
-    """Return the PDF of what `print_invoice` gave.
+def render(printed: Mapping[str, Any], template: Path = TEMPLATE) -> bytes:
+    """Return the PDF of what `print_invoice` or, with its template, `print_statement` gave.
 
     The fonts are the system's Noto, else typst's own; the document's date is the invoice's.
     typst.TypstError: the template or its input is wrong, which is a defect of ours.
@@ -79,7 +80,7 @@ def render(printed: Mapping[str, Any]) -> bytes:
     day = datetime.date.fromisoformat(printed["document_day"])
     midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC)
     pdf = typst.compile(
-        TEMPLATE.read_bytes(),
+        template.read_bytes(),
         format="pdf",
         sys_inputs={"invoice": json.dumps(dict(printed), ensure_ascii=False)},
         timestamp=int(midnight.timestamp()),

@@ -35,6 +35,8 @@ FOREIGN = (
     "/v1/api-keys/key-dhanmondi",
     "/v1/balances/sub_0001a",
     "/v1/accounts/acc_0001/taxes",
+    "/v1/accounts/acc_0001/statement",
+    "/v1/accounts/acc_0001/statement/pdf",
     "/v1/usage/now?subscriber_id=sub_0001a",
     "/v1/usage/series?subscriber_id=sub_0001a",
     "/v1/usage/by-class?subscriber_id=sub_0001a",
