@@ -144,7 +144,8 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
     language = invoice["branch"]["language"]
     words = LABELS.get(language, LABELS["en"])
     currency = invoice["currency"]
-    open_minor = invoice["total_minor"] - state.paid_minor
+    is_void = state.status == "void"
+    open_minor = 0 if is_void else invoice["total_minor"] - state.paid_minor
     title = _TITLES.get(invoice.get("series", ""), "invoice")
     settled = "credited" if title == "credit_note" else "paid_in_full"
     period = invoice["period"]
@@ -159,7 +160,7 @@ def print_invoice(document: str, state: PrintedState) -> dict[str, Any]:
         "stamp": words.get(state.status, "") if state.status in ("draft", "void") else "",
         "is_paid": state.status == "paid",
         "issued": format_day(state.issued_on, language),
-        "due": format_day(state.due_on, language),
+        "due": "" if is_void else format_day(state.due_on, language),
         "period": ""
         if title != "invoice"
         else " – ".join(format_day(period[name], language) for name in ("first_on", "last_on")),
