@@ -15,10 +15,12 @@ from api.ports import Services
 from api.resources import (
     acting,
     audit,
+    bank,
     billing,
     cash,
     discounts,
     dunning,
+    instalments,
     keys,
     parties,
     payments,
@@ -75,6 +77,8 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(taxes.router, prefix="/v1")
     app.include_router(discounts.router, prefix="/v1")
     app.include_router(statements.router, prefix="/v1")
+    app.include_router(bank.router, prefix="/v1")
+    app.include_router(instalments.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

@@ -179,14 +179,67 @@ class DunningConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class BankCsvConfig:
+    """How one bank writes its statements as CSV; `flowrate payments import --format NAME`."""
+
+    name: str
+    """What the format is called."""
+    bank_account: str
+    """The account that these statements are of, as its IBAN or number."""
+    currency: str
+    """Currency of amounts where no column says it."""
+    encoding: str = "utf-8-sig"
+    """How text is encoded, such as `cp1252`; `utf-8-sig` is UTF-8 with or without its mark."""
+    delimiter: str = ","
+    """What stands between columns."""
+    skip_lines: int = 0
+    """Lines above that with the columns' heads."""
+    date_format: str = "%Y-%m-%d"
+    """How days are written, `%d.%m.%Y`."""
+    decimal_comma: bool = False
+    """Amounts are written 1.150,50 and not 1,150.50."""
+    date_column: str = "Date"
+    """Head of the column of the booking day."""
+    amount_column: str = "Amount"
+    """Head of the amounts' column, minus for what left; empty: there are two, the next ones."""
+    credit_column: str = ""
+    """Head of the column of what came, where it is apart."""
+    debit_column: str = ""
+    """Head of the column of what left, where it is apart."""
+    currency_column: str = ""
+    """Head of the currencies' column; empty: there is none."""
+    reference_column: str = "Reference"
+    """Head of the column of the bank's own references; empty: it gives none."""
+    remittance_column: str = "Description"
+    """Head of the column of what the payer wrote."""
+    payer_column: str = ""
+    """Head of the column of payers' names; empty: there is none."""
+    payer_account_column: str = ""
+    """Head of the column of payers' bank accounts; empty: there is none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PaymentsConfig:
+    """Money that comes by bank transfer."""
+
+    bank_csv: tuple[BankCsvConfig, ...] = ()
+    """Formats of CSV statements; camt.053 needs none."""
+    statement_octets_max: int = 16_777_216
+    """Largest statement that is read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class OfficeConfig:
     """The office process: billing, dunning, acting, notifications, cable TV."""
+
+    """The office process: billing, acting, notifications, cable TV, payments."""
 
     billing: BillingConfig = dataclasses.field(default_factory=BillingConfig)
     dunning: DunningConfig = dataclasses.field(default_factory=DunningConfig)
     acting: ActingConfig = dataclasses.field(default_factory=ActingConfig)
     notifications: NotificationConfig = dataclasses.field(default_factory=NotificationConfig)
     cable: CableConfig = dataclasses.field(default_factory=CableConfig)
+    payments: PaymentsConfig = dataclasses.field(default_factory=PaymentsConfig)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

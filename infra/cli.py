@@ -41,6 +41,7 @@ DELEGATED = {
     ("vouchers",): ("infra.vouchers", "make, list, sell and void batches of voucher codes"),
     ("warehouse",): ("infra.warehouse_tools", "rebuild, check and print the warehouse's tables"),
     ("backup",): ("infra.backup", "back up a running Flowrate, restore it, check a backup"),
+    ("payments", "import"): ("infra.payments_import", "import a bank's statement"),
     ("audit", "verify"): ("infra.audit", "check the hash chains of ledger and audit log"),
     ("repair",): ("infra.repair", "run a range again and post signed differences"),
     ("rerate",): ("infra.rerate", "price closed usage anew by a corrected plan"),

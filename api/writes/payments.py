@@ -88,7 +88,7 @@ def record(
     transaction: CommandTransaction, payment: Payment, wanted: list[Wanted]
 ) -> payments.Settled:
     """Record a payment that is new and count it; a 409 Problem where invoices cannot be paid so."""
-    with _refusals():
+    with refusals():
         settled = payments.record_payment(
             transaction.connection, payment, transaction.now_at, wanted
         )
@@ -104,7 +104,7 @@ def settle_payment(
     """Let a pending payment's money count; settled before, it stays as it is."""
     _require(transaction, payment_id)
     settled_at = _not_in_the_future(transaction, body.settled_at, "/settled_at")
-    with _refusals():
+    with refusals():
         payments.settle_payment(transaction.connection, payment_id, settled_at, transaction.now_at)
     return reads.get_payment(transaction.connection, None, payment_id)
 
@@ -112,7 +112,7 @@ def settle_payment(
 def fail_payment(transaction: CommandTransaction, payment_id: str, reason: str) -> PaymentDetail:
     """Say that a pending payment's money does not come."""
     _require(transaction, payment_id)
-    with _refusals():
+    with refusals():
         payments.fail_payment(transaction.connection, payment_id, reason)
     return reads.get_payment(transaction.connection, None, payment_id)
 
@@ -121,7 +121,7 @@ def reverse_payment(transaction: CommandTransaction, payment_id: str, reason: st
     """Take a bounced payment back; what it paid is open again."""
     _require(transaction, payment_id)
     by, now = transaction.principal.name, transaction.now_at
-    with _refusals():
+    with refusals():
         payments.reverse_payment(transaction.connection, payment_id, reason, by, now)
     return reads.get_payment(transaction.connection, None, payment_id)
 
@@ -131,7 +131,7 @@ def reallocate_payment(
 ) -> PaymentDetail:
     """Let a payment pay other invoices than it does."""
     _require(transaction, payment_id)
-    with _refusals():
+    with refusals():
         payments.reallocate_payment(
             transaction.connection,
             payment_id,
@@ -162,7 +162,7 @@ def refund_account(transaction: CommandTransaction, account_id: str, body: Refun
         reason=body.reason,
         shift_id=cash.shift_for(transaction, body.method, account.branch_id, body.currency),
     )
-    with _refusals():
+    with refusals():
         is_new = payments.record_refund(
             connection, refund, transaction.now_at, body.payment_id or ""
         )
@@ -178,7 +178,7 @@ def write_off_invoice(transaction: CommandTransaction, invoice_id: str, reason: 
     connection, branch_id = transaction.connection, transaction.principal.branch_id
     invoice = invoice_reads.get_invoice(connection, branch_id, invoice_id)
     by, now = transaction.principal.name, transaction.now_at
-    with _refusals():
+    with refusals():
         done = payments.write_off_invoice(connection, invoice_id, reason, by, now)
     if done is None:
         state = "asks for nothing" if invoice.status == "finalized" else f"is {invoice.status}"
@@ -207,7 +207,7 @@ def _not_in_the_future(transaction: CommandTransaction, at: int | None, pointer:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Make a 409 Problem of what billing refuses."""
     try:
         yield

@@ -36,6 +36,7 @@ from sqlalchemy import (
 
 from billing.adapters import (
     audit_tables,
+    bank_tables,
     cable_tables,
     cash_tables,
     charge_tables,
@@ -43,6 +44,7 @@ from billing.adapters import (
     discount_tables,
     document_tables,
     dunning_tables,
+    instalment_tables,
     payment_tables,
     service_tables,
     tax_tables,
@@ -495,10 +497,12 @@ AREAS: tuple[ModuleType, ...] = (
     cable_tables,
     cash_tables,
     audit_tables,
+    bank_tables,
     charge_tables,
     document_tables,
     discount_tables,
     dunning_tables,
+    instalment_tables,
     payment_tables,
     service_tables,
     voucher_tables,

@@ -123,6 +123,9 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
     assert operator.post("/v1/top-ups", json=top_up).status_code == 202
     till = {"branch_id": "dhanmondi", "float_minor": 1, "currency": "BDT"}
     known["shift_id"] = operator.post("/v1/cash-shifts", json=till).json()["shift_id"]
+    parts = {"count": 1, "first_on": "2026-12-15"}
+    due = "/v1/invoices/inv_acc_0003_2026-10/instalment-plans"
+    known["instalment_plan_id"] = operator.post(due, json=parts).json()["plan_id"]
     paid = {"amount_minor": 1, "currency": "BDT"}
     known["payment_id"] = operator.post("/v1/accounts/acc_0001/payments", json=paid).json()[
         "payment_id"

@@ -1,0 +1,18 @@
+"""Adds bank entries.
+
+Revision 0017, after 0016. The statements are in the `.sql` file beside this one.
+"""
+
+from __future__ import annotations
+
+from infra.statements import run_statements_beside
+
+revision = "0017"
+down_revision = "0016"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the tables."""
+    run_statements_beside(__file__)
