@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from api.instants import Instant, InstantIn
@@ -44,6 +46,36 @@ class AccountPaymentCreate(Model):
     invoices: list[WantedInvoice] = Field(default_factory=list, max_length=100)
     keeps_rest: bool = False
     is_pending: bool = False
+
+
+class PaymentOrderCreate(Model):
+    """Money that a customer is about to pay: at a counter, or by transfer to our bank account."""
+
+    model_config = example({"gateway": "bank", "amount_minor": 81_200, "currency": "BDT"})
+
+    gateway: Literal["counter", "bank"]
+    amount_minor: int = Field(gt=0, le=10**15)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+    invoices: list[WantedInvoice] = Field(default_factory=list, max_length=100)
+
+
+class PaymentOrder(Model):
+    """How to pay an order. Its payment is in flight until the clerk or the bank says it came."""
+
+    model_config = example(
+        {
+            "payment_id": "pay_01J9ZF",
+            "reference": "FR0123456789",
+            "instruction": "Transfer 812.00 BDT to our bank account and write FR0123456789 as its"
+            " text.",
+            "redirect_url": "",
+        }
+    )
+
+    payment_id: str
+    reference: str
+    instruction: str
+    redirect_url: str
 
 
 class Allocated(Model):

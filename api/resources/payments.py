@@ -11,6 +11,8 @@ from api.models.payments import (
     AccountCredit,
     AccountPaymentCreate,
     PaymentDetail,
+    PaymentOrder,
+    PaymentOrderCreate,
     PaymentReallocate,
     PaymentReason,
     PaymentSettle,
@@ -45,6 +47,25 @@ def create_account_payment(
         return Done(paid, 201, f"/v1/payments/{paid.payment_id}")
 
     return command.once(record).response()
+
+
+@router.post(
+    "/accounts/{account_id}/payment-orders",
+    tags=["payments"],
+    status_code=201,
+    response_model=PaymentOrder,
+    responses=problems(404, 409),
+)
+def create_payment_order(
+    command: CommandDep, account_id: str, body: PaymentOrderCreate
+) -> Response:
+    """Say how to pay at a counter or by transfer; what is paid so finds its account by itself."""
+
+    def order(transaction: CommandTransaction) -> Done:
+        ordered = writes.order_payment(transaction, account_id, body)
+        return Done(ordered, 201, f"/v1/payments/{ordered.payment_id}")
+
+    return command.once(order).response()
 
 
 @router.get("/accounts/{account_id}/payments", tags=["payments"], responses=problems(404))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import billing.gateways
 import billing.payments
 from api.instants import to_text
 from api.models.billing import Invoice
 from api.models.payments import (
     AccountPaymentCreate,
     PaymentDetail,
+    PaymentOrder,
+    PaymentOrderCreate,
     PaymentReallocate,
     PaymentSettle,
     Refund,
@@ -24,6 +27,7 @@ from api.reads.parties import get_account
 from api.writes import cash
 from api.writes.transaction import CommandTransaction
 from billing.adapters import payments
+from billing.adapters.gateways import open_gateway
 from billing.allocation import AllocationError, Wanted
 from billing.payments import PENDING, SETTLED, Payment, PaymentRefusedError
 
@@ -96,6 +100,32 @@ def record(
     assert settled is not None, "a known payment was answered before, under the same turn"
     transaction.counted["api_payments_recorded_total"] = 1
     return settled
+
+
+def order_payment(
+    transaction: CommandTransaction, account_id: str, body: PaymentOrderCreate
+) -> PaymentOrder:
+    """Begin an order through a gateway; its payment is in flight."""
+    connection = transaction.connection
+    account = get_account(connection, transaction.principal.branch_id, account_id)
+    order = billing.gateways.PaymentOrder(
+        payment_id=transaction.services.new_id("pay"),
+        branch_id=account.branch_id,
+        account_id=account_id,
+        amount_minor=body.amount_minor,
+        currency=body.currency,
+        wanted=tuple(wanted_of(body.invoices)),
+        started_at=transaction.now_at,
+        started_by=transaction.principal.name,
+    )
+    with refusals():
+        started = open_gateway(connection, body.gateway).start(order)
+    return PaymentOrder(
+        payment_id=started.payment_id,
+        reference=started.reference,
+        instruction=started.instruction,
+        redirect_url=started.redirect_url,
+    )
 
 
 def settle_payment(

@@ -15,7 +15,7 @@ from billing.accounts import Branch
 from billing.adapters import tables
 from billing.adapters.bank_tables import bank_entry
 from billing.adapters.databases import take_turns
-from billing.adapters.payments import record_payment, reverse_payment
+from billing.adapters.payments import record_payment, reverse_payment, settle_payment
 from billing.allocation import AllocationError, Wanted
 from billing.bank_statements import BankEntry
 from billing.matching import Facts, Match, NamedInvoice, NoMatch, decide, numbers_in, words_in
@@ -60,8 +60,11 @@ def import_entry(
     if entry.amount_minor <= 0:
         row |= _outgoing(connection, branch, entry, by, now_ms)
     else:
-        found = decide(entry, _facts(connection, branch, entry))
-        if isinstance(found, NoMatch):
+        awaited = _awaited(connection, branch, entry, now_ms)
+        found = awaited or decide(entry, _facts(connection, branch, entry))
+        if isinstance(found, dict):
+            row |= found
+        elif isinstance(found, NoMatch):
             row |= {"reason": found.reason, "suggestion": found.suggestion}
         else:
             row |= _paid(connection, branch, entry, found, (by, now_ms))
@@ -100,6 +103,38 @@ def ignore_entry(connection: Connection, entry_id: str, reason: str, by: str, no
     """Take an entry that is no customer's out of the queue. Raises as `resolve_entry`."""
     _waiting(connection, entry_id)
     _settle(connection, entry_id, status=IGNORED, reason=reason, resolved_at=now_ms, resolved_by=by)
+
+
+def _awaited(
+    connection: Connection, branch: Branch, entry: BankEntry, now_ms: int
+) -> dict[str, Any] | NoMatch | None:
+    """Settle the order in flight that an entry names; None where it names none."""
+    words = [word.upper() for word in words_in(entry.remittance)]
+    paid = tables.payment.c
+    orders = connection.execute(
+        select(paid.payment_id, paid.account_id, paid.amount_minor, paid.currency).where(
+            paid.branch_id == branch.branch_id,
+            paid.method == BANK_METHOD,
+            paid.reference.in_(words),
+            paid.status.in_(("pending", "failed")),
+        )
+    ).all()
+    if not orders:
+        return None
+    order = orders[0]
+    if len(orders) > 1 or entry.remark:
+        return NoMatch(entry.remark or "names several orders", order.account_id)
+    if (order.amount_minor, order.currency) != (entry.amount_minor, entry.currency):
+        what = f"names an order of {order.amount_minor} {order.currency} minor units"
+        return NoMatch(what, order.account_id)
+    day = datetime.date.fromisoformat(entry.booked_on)
+    settle_payment(connection, order.payment_id, day_start_at(branch.timezone, day), now_ms)
+    return {
+        "status": MATCHED,
+        "reason": "names its order",
+        "account_id": order.account_id,
+        "payment_id": order.payment_id,
+    }
 
 
 def _paid(
@@ -229,8 +264,7 @@ def _invoices() -> Select[Any]:
 
 
 def _named(row: Row[Any]) -> NamedInvoice:
-    invoice_id, number, account_id, name, currency, open_minor = row
-    return NamedInvoice(invoice_id, number, account_id, name, currency, open_minor)
+    return NamedInvoice(*list(row))
 
 
 def _waiting(connection: Connection, entry_id: str) -> tuple[Branch, BankEntry]:

@@ -55,6 +55,28 @@ def test_money_in_flight_settles_or_fails(operator: TestClient) -> None:
     assert operator.post(f"/v1/payments/{ids[0]}/fail", json={"reason": "x"}).status_code == 409
 
 
+@pytest.mark.parametrize(
+    ("gateway", "words"), [("bank", "Transfer 5.00 BDT"), ("counter", "Pay 5.00 BDT at a counter")]
+)
+def test_an_order_says_how_to_pay_and_is_in_flight(
+    operator: TestClient, gateway: str, words: str
+) -> None:
+    body = {"gateway": gateway, "amount_minor": 500, "currency": "BDT"}
+    answer = operator.post(f"{ACCOUNT}/payment-orders", json=body)
+    assert answer.status_code == 201
+    order = answer.json()
+    assert words in order["instruction"]
+    assert order["reference"] in order["instruction"]
+    payment = operator.get(answer.headers["location"]).json()
+    assert (payment["status"], payment["reference"]) == ("pending", order["reference"])
+    due = open_of(operator)
+    operator.post(f"/v1/payments/{order['payment_id']}/settle", json={})
+    assert open_of(operator) == due - 500
+    assert (
+        operator.post(f"{ACCOUNT}/payment-orders", json={**body, "gateway": "x"}).status_code == 422
+    )
+
+
 def test_a_bounced_payment_opens_its_invoice_again(operator: TestClient) -> None:
     due = open_of(operator)
     paid = pay(operator, amount_minor=due).json()

@@ -1,14 +1,14 @@
 """Adds bank entries.
 
-Revision 0017, after 0016. The statements are in the `.sql` file beside this one.
+Revision 0020, after 0019. The statements are in the `.sql` file beside this one.
 """
 
 from __future__ import annotations
 
 from infra.statements import run_statements_beside
 
-revision = "0017"
-down_revision = "0016"
+revision = "0020"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """Adds instalment plans.
 
-Revision 0018, after 0017. The statements are in the `.sql` file beside this one.
+Revision 0021, after 0020. The statements are in the `.sql` file beside this one.
 """
 
 from __future__ import annotations
 
 from infra.statements import run_statements_beside
 
-revision = "0018"
-down_revision = "0017"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
