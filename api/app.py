@@ -17,6 +17,7 @@ from api.resources import (
     audit,
     bank,
     billing,
+    cable,
     cash,
     discounts,
     dunning,
@@ -66,6 +67,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.live = live
     for module in (parties, subscribers, usage, billing, acting, keys):
         app.include_router(module.router, prefix="/v1")
+    app.include_router(cable.router, prefix="/v1")
     app.include_router(payments.router, prefix="/v1")
     app.include_router(dunning.router, prefix="/v1")
     app.include_router(vouchers.router, prefix="/v1")

@@ -43,6 +43,7 @@ TAGS = [
     {"name": "reports", "description": "Sums that tie out to the ledger, and the rows behind them"},
     {"name": "alerts", "description": "Thresholds crossed"},
     {"name": "commands", "description": "Throttle, restore, disconnect"},
+    {"name": "tv", "description": "Channels, packages, boxes and cards, and what a card may show"},
     {"name": "keys", "description": "Who may call"},
     {"name": "status", "description": "How the installation is"},
 ]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, union
 
 from billing.adapters import cable_tables as tables
 from billing.adapters.databases import among
@@ -18,10 +18,12 @@ from billing.cable.access import CardState
 from billing.cable.commands import OPEN, CasCommand
 from billing.cable.entitlements import CardFacts, Holding
 from billing.dunning_schedule import BLOCK
+from billing.cable.entitlements import BARRING, CardFacts, Holding
 
 _card, _pairing = tables.cable_card.c, tables.cable_pairing.c
 _command, _holding = tables.cas_command.c, tables.cable_holding.c
 _request, _subscriber = tables.cable_request.c, subscriber.c
+_restriction = dunning_restriction.c
 
 COMMAND = [_command[field.name] for field in dataclasses.fields(CasCommand)]
 _HOLDING = [_holding[field.name] for field in dataclasses.fields(Holding)]
@@ -43,10 +45,13 @@ _PAIRINGS = (
         _pairing.outlet,
         _subscriber.status,
         _IS_BLOCKED.label("is_blocked"),
+        _restriction.action,
+        _restriction.reason,
     )
     .join_from(
         tables.cable_pairing, subscriber, _subscriber.subscriber_id == _pairing.subscriber_id
     )
+    .outerjoin(dunning_restriction, _restriction.account_id == _subscriber.account_id)
     .where(_pairing.ended_at.is_(None))
 )
 _HOLDINGS = select(*_HOLDING)
@@ -67,7 +72,7 @@ _DUE = (
     .order_by(_card.due_at, _card.card_serial)
     .limit(bindparam("limit"))
 )
-_STATUS_CHANGED = (
+_PAIRED = (
     select(_card.card_serial)
     .join_from(
         tables.cable_card,
@@ -83,7 +88,14 @@ _STATUS_CHANGED = (
     )
     .order_by(_card.card_serial)
     .limit(bindparam("limit"))
+    .outerjoin(dunning_restriction, _restriction.account_id == _subscriber.account_id)
 )
+_IS_BARRED = or_(
+    _subscriber.status != "active", func.coalesce(_restriction.action, "").in_(sorted(BARRING))
+)
+_STANDING_CHANGED = union(
+    _PAIRED.where(_card.barred == "", _IS_BARRED), _PAIRED.where(_card.barred != "", ~_IS_BARRED)
+).limit(bindparam("limit"))
 _TO_ASK = (
     select(_card.card_serial, _card.commands)
     .where(
@@ -120,9 +132,11 @@ def due_cards(connection: Connection, now_ms: int, limit: int) -> list[str]:
 
     These are the ones that are due, and those whose subscriber was suspended, resumed or ended, or
     whose account dunning blocks or blocks no more.
+    These are the ones that are due, and those whose subscriber was suspended, resumed, ended, or
+    restricted by dunning, or restricted no more.
     """
     due = list(connection.scalars(_DUE, {"now_ms": now_ms, "limit": limit}))
-    changed = connection.scalars(_STATUS_CHANGED, {"limit": limit})
+    changed = connection.scalars(_STANDING_CHANGED, {"limit": limit})
     return list(dict.fromkeys([*due, *changed]))[:limit]
 
 
@@ -186,6 +200,11 @@ def facts_of(card_serial: str, pairing: Any, holdings: Sequence[Holding]) -> Car
     barred = "" if pairing.status == "active" else f"the subscriber is {pairing.status}"
     if not barred and pairing.is_blocked:
         barred = "the account does not pay"
+    barred = ""
+    if pairing.status != "active":
+        barred = f"the subscriber is {pairing.status}"
+    elif pairing.action in BARRING:
+        barred = pairing.reason or "the account is overdue"
     return CardFacts(card_serial, pairing.box_serial, holdings, barred)
 
 

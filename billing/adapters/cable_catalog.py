@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from billing.adapters import cable_tables as tables
+from billing.adapters.cable_services import Sold, check_product, end_service, start_service
 from billing.adapters.cable_stock import CABLE, touch_subscriber
 from billing.adapters.databases import take_turns
 from billing.cable.catalog import Channel, ChannelPackage, check_choice, check_package
@@ -59,6 +60,7 @@ def create_package(connection: Connection, package: ChannelPackage) -> None:
         if connection.scalar(select(table.c.name).where(column == value)) is not None:
             raise RefusedError(f"{column.name} {value!r} belongs to another package")
     check_package(package, packages_in(connection, package.branch_id))
+    check_product(connection, package.branch_id, package.product_id, package.name)
     known = {channel.channel_id for channel in channels_in(connection, package.branch_id)}
     unknown = sorted(set(package.channels) - known)
     if unknown:
@@ -184,12 +186,13 @@ def _going_on(connection: Connection, whose: Whose, at: int) -> list[Holding]:
 
 
 def _end(connection: Connection, holding: Holding, at: int) -> Holding:
-    """End a holding; one that would begin later only never begins."""
+    """End a holding and what invoices it; one that would begin later only never begins."""
     ended = dataclasses.replace(holding, ends_at=max(at, holding.starts_at))
     table = tables.cable_holding
-    connection.execute(
-        update(table).where(table.c.holding_id == holding.holding_id).values(ends_at=ended.ends_at)
-    )
+    statement = update(table).where(table.c.holding_id == holding.holding_id)
+    connection.execute(statement.values(ends_at=ended.ends_at))
+    if holding.service_id:
+        end_service(connection, holding.service_id, at)
     return ended
 
 
@@ -200,6 +203,15 @@ def _begin(
     if package.shown_until_on is not None:
         day = datetime.date.fromisoformat(package.shown_until_on)
         until = day_start_at(whose.timezone, day)
+    sold = Sold(
+        f"tv/{holding_id}",
+        whose.branch_id,
+        whose.account_id,
+        whose.subscriber_id,
+        package.product_id,
+        at,
+        until,
+    )
     holding = Holding(
         holding_id,
         whose.branch_id,
@@ -209,6 +221,7 @@ def _begin(
         package.package_id,
         at,
         until,
+        start_service(connection, sold),
     )
     connection.execute(insert(tables.cable_holding), [dataclasses.asdict(holding)])
     return holding

@@ -11,10 +11,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from billing.adapters import cable_tables as tables
+from billing.adapters.cable_services import Sold, end_service, start_service
 from billing.adapters.databases import take_turns, upsert
+from billing.adapters.tables import subscriber as _subscriber
 from billing.cable import pairings, stock
 from billing.cable.pairings import Pairing
 from billing.cable.refusals import RefusedError
@@ -247,4 +249,31 @@ def _move(connection: Connection, device: Device, order: Order) -> Device:
     )
     if device.kind == stock.CARD:
         touch(connection, [device.serial])
+    if device.state == stock.ISSUED:
+        end_service(connection, _rent_of(connection, device.serial), order.moved_at)
+    if moved.state == stock.ISSUED:
+        _begin_rent(connection, moved, order.moved_at)
     return moved
+
+
+def _begin_rent(connection: Connection, device: Device, at: int) -> None:
+    """Begin to ask for a device's rent, if its model has one."""
+    model, subscriber = tables.cable_model.c, _subscriber.c
+    product_id = connection.scalar(
+        select(model.rent_product_id).where(model.model_id == device.model_id)
+    )
+    account_id = connection.scalar(
+        select(subscriber.account_id).where(subscriber.subscriber_id == device.subscriber_id)
+    )
+    service_id = f"rent/{device.serial}/{device.movements}"
+    parties = (device.branch_id, account_id or "", device.subscriber_id)
+    start_service(connection, Sold(service_id, *parties, product_id or "", at))
+
+
+def _rent_of(connection: Connection, serial: str) -> str:
+    """Return the id of the service that asks for the rent since a device was issued last."""
+    movement = tables.cable_movement.c
+    query = select(func.max(movement.number)).where(
+        movement.serial == serial, movement.action == stock.ISSUE
+    )
+    return f"rent/{serial}/{connection.scalar(query)}"

@@ -26,6 +26,7 @@ from billing.adapters.rows import write_rows
 from billing.catalog import terms_of
 from billing.invoices import InvoiceInputs, RecurringInput, UsageInput, draft_invoice
 from rating.rows import UsageCharge, UsageDay
+from tests.api.sample_cable import fill_cable
 from tests.api.sample_usage import (
     GB,
     HOUR,
@@ -210,6 +211,7 @@ def fill(connection: Connection, now: int) -> tuple[dict[str, float], dict[str, 
         family = _Family(number, "dhanmondi" if number < 42 else "pokhara", chance, now)
         family.write(connection, weights)
     _unattributed(connection, now)
+    fill_cable(connection, now)
     return weights, keys
 
 

@@ -20,6 +20,11 @@ LISTS = (
     "/v1/alerts",
     "/v1/commands",
     "/v1/api-keys",
+    "/v1/tv/channels",
+    "/v1/tv/packages",
+    "/v1/tv/models",
+    "/v1/tv/devices",
+    "/v1/tv/commands",
 )
 FOREIGN = (
     "/v1/branches/dhanmondi",
@@ -43,6 +48,8 @@ FOREIGN = (
     "/v1/subscribers/sub_0001a/flow-quality",
     "/v1/usage/counters?rating_key=sub_0001a",
     "/v1/alerts?subscriber_id=sub_0001a",
+    "/v1/tv/devices/DHM-C1",
+    "/v1/subscribers/sub_0001a/tv",
 )
 
 
@@ -98,6 +105,16 @@ def test_what_belongs_to_another_branch_does_not_exist(clients: Clients, path: s
             "/v1/subscribers",
             {"account_id": "acc_0001", "user_name": "new", "name": "New"},
         ),
+        ("/v1/tv/devices", {"model_id": "dhm-box", "serials": ["X"]}),
+        ("/v1/tv/devices/DHM-B2/movements", {"action": "fault"}),
+        ("/v1/tv/pairings/pair-dhanmondi/swap", {"box_serial": "PKR-B2", "reason": "faulty"}),
+        ("/v1/tv/pairings/pair-dhanmondi/end", {"reason": "returned"}),
+        ("/v1/tv/cards/DHM-C1/commands", {"operation": "refresh"}),
+        (
+            "/v1/subscribers/sub_0001a/tv/pairings",
+            {"outlet": 2, "card_serial": "PKR-C2", "box_serial": "PKR-B2"},
+        ),
+        ("/v1/subscribers/sub_0001a/tv/packages", {"add": ["dhm-hbo"]}),
     ],
 )
 def test_commands_do_not_reach_over(

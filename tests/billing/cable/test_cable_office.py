@@ -122,6 +122,18 @@ def test_an_account_that_dunning_blocks_has_no_television_until_it_has_paid(
     assert end.has("C1") == ("B1", [] if is_dark else ["P-GOLD"])
     with writing(end.engine) as connection:
         connection.execute(delete(dunning_restriction))
+@pytest.mark.parametrize(
+    ("action", "watches"),
+    [("slow_down", True), ("walled_garden", False), ("block", False)],
+)
+def test_what_dunning_holds_an_account_to(end: HeadEnd, action: str, watches: bool) -> None:
+    end.desk.pair("karim", "C1", "B1")
+    end.desk.change("karim", add="gold")
+    end.run()
+    end.desk.restrict("karim", action)
+    end.run()
+    assert end.has("C1") == ("B1", ["P-GOLD"] if watches else [])
+    end.desk.restrict("karim", "")
     end.run()
     assert end.has("C1") == ("B1", ["P-GOLD"])
 

@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy import Connection, Engine, delete, insert, update
 
 from billing.accounts import Account, Branch, Subscriber
-from billing.adapters import cable_tables, tables
+from billing.adapters import cable_tables, dunning_tables, tables
 from billing.adapters.cable_catalog import (
     Change,
     Whose,
@@ -109,6 +109,18 @@ class Desk:
         change = Change(self.now_ms() if at is None else at, add.split(), remove.split())
         with writing(self.engine) as connection:
             change_packages(connection, whose, change, self.new_id)
+
+    def restrict(self, who: str, action: str, reason: str = "invoice DHK-1 is overdue") -> None:
+        """Hold an account to something, or (empty) to nothing, as dunning does."""
+        table = dunning_tables.dunning_restriction
+        row = {
+            "account_id": who, "branch_id": "dhk", "action": action, "profile": "",
+            "item_id": "i", "step_id": "s", "reason": reason, "decided_at": self.now_ms(),
+        }  # fmt: skip
+        with writing(self.engine) as connection:
+            connection.execute(delete(table).where(table.c.account_id == who))
+            if action:
+                connection.execute(insert(table), [row])
 
     def set_status(self, who: str, status: str) -> None:
         """Suspend, end or resume a customer, as the API and dunning do."""
