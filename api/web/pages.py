@@ -23,6 +23,7 @@ from api.reads import parties
 from api.reads.evidence import find_line, plan_evidence
 from api.resources.billing import EvidencePlaceDep, await_event, pdf_response
 from api.web import calculator, charts, logins, overdue, panels, report_pages, views
+from api.web import calculator, charts, logins, overdue, panels, television, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
 from api.writes.acting import request_command, top_up
@@ -300,6 +301,7 @@ def install(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for module in (logins, panels, calculator, overdue, report_pages):
         app.include_router(module.router)
+    app.include_router(television.router)
     app.include_router(router)
     app.state.error_page = error_page
 

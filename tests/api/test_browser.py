@@ -23,6 +23,8 @@ PATHS = (
     "/subscribers",
     "/subscribers/sub_0000a",
     "/subscribers/sub_0001a",
+    "/subscribers/sub_0001a/tv",
+    "/subscribers/sub_0003a/tv",
     "/invoices",
     "/invoices/inv_acc_0001_2026-10",
     "/invoices/inv_acc_0001_2026-10/lines/2",
@@ -244,6 +246,13 @@ CONTRAST = """() => {
 def test_text_has_contrast(site: tuple[str, sample.World], watch: Any, scheme: str) -> None:
     root, _ = site
     page = watch(viewport=DESKTOP, color_scheme=scheme).page
-    for path in ("/", "/subscribers/sub_0001a?done=throttle", "/invoices", "/commands", "/status"):
+    for path in (
+        "/",
+        "/subscribers/sub_0001a?done=throttle",
+        "/invoices",
+        "/commands",
+        "/status",
+        "/subscribers/sub_0001a/tv",
+    ):
         page.goto(root + path)
         assert page.evaluate(CONTRAST) == [], path

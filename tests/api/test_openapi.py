@@ -117,6 +117,7 @@ def test_get_operations_answer_what_they_promise(operator: TestClient) -> None:
         "invoice_id": "inv_acc_0001_2026-10",
         "line": "2",
         "key_id": "key-dhanmondi",
+        "serial": "DHM-C1",
         "name": "revenue",
     }
     top_up = {"rating_key": "sub_0001a", "amount_minor": 1, "currency": "BDT", "reference": "r1"}

@@ -24,6 +24,8 @@ PAGES = (
     "/subscribers?q=nobody",
     "/subscribers/sub_0000a",
     "/subscribers/sub_0001a?done=throttle",
+    "/subscribers/sub_0001a/tv",
+    "/subscribers/sub_0003a/tv?done=paired",
     "/invoices",
     "/invoices?status=draft",
     "/invoices/inv_acc_0001_2026-10",

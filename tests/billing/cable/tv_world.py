@@ -16,17 +16,19 @@ from billing.adapters.cable_catalog import (
     change_packages,
     create_channel,
     create_package,
+    end_outlet,
 )
 from billing.adapters.cable_stock import (
     Ending,
     end_pairing,
+    find_pairing,
     move_device,
     pair,
     receive_device,
     touch,
 )
 from billing.adapters.cable_stock import swap as swap_devices
-from billing.adapters.databases import writing
+from billing.adapters.databases import reading, writing
 from billing.adapters.repositories import create
 from billing.cable.catalog import Channel, ChannelPackage
 from billing.cable.pairings import Pairing
@@ -102,6 +104,18 @@ class Desk:
         with writing(self.engine) as connection:
             ending = Ending(reason, self.now_ms(), "clerk", ())
             return swap_devices(connection, pairing_id, ending, new).pairing_id
+
+    def devices(self, pairing_id: str) -> tuple[str, str]:
+        """Return the card and the box of a pairing."""
+        with reading(self.engine) as connection:
+            pairing = find_pairing(connection, pairing_id)
+        assert pairing is not None
+        return pairing.card_serial, pairing.box_serial
+
+    def leave(self, who: str) -> None:
+        """End everything that a customer has at the first outlet."""
+        with writing(self.engine) as connection:
+            end_outlet(connection, Whose("dhk", who, who, ZONE), self.now_ms())
 
     def change(self, who: str, add: str = "", remove: str = "", at: int | None = None) -> None:
         """Change what a customer has at the first outlet."""
