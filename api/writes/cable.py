@@ -215,6 +215,9 @@ def change_packages(
     """Change what an outlet has, now or later."""
     now = transaction.now_at
     whose = _whose(transaction, subscriber_id, body.outlet)
+    subscriber = parties.get_subscriber(transaction.connection, None, subscriber_id, now)
+    if subscriber.status == "ended" and body.add:
+        raise Problem("conflict", "An ended subscriber gets no packages.")
     at = now if body.effective_at is None else transaction.effective_at(body.effective_at)
     change = cable_catalog.Change(at, body.add, body.remove)
     with _refusals():
@@ -266,7 +269,7 @@ def _order(transaction: CommandTransaction, action: str, note: str = "") -> Orde
 
 
 def _whose(transaction: CommandTransaction, subscriber_id: str, outlet: int) -> cable_catalog.Whose:
-    """Return whose outlet it is; a 404 Problem for an unknown subscriber, 409 for one who left."""
+    """Return whose outlet it is; a 404 Problem for an unknown subscriber."""
     connection = transaction.connection
     subscriber = parties.get_subscriber(
         connection, transaction.principal.branch_id, subscriber_id, transaction.now_at

@@ -33,6 +33,7 @@ from api.writes.subscriptions import priced, start_subscription
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
 from billing.adapters.tax_tables import tax_rate
+from billing.adapters.cable_catalog import end_subscriber
 from rating.events import PoolJoined, PoolLeft, Resumed, Suspended
 from rating.plans import encode_plan
 
@@ -197,6 +198,7 @@ def _set_status(
         transaction.write_directory(
             subscriber.branch_id, closed(transaction, "identity", identity, at)
         )
+        end_subscriber(transaction.connection, subscriber.subscriber_id, at)
     if subscriber.pool_id is not None:
         return []
     payload = Resumed() if status == "active" else Suspended(reason=status)

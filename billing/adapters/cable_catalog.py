@@ -174,6 +174,23 @@ def end_outlet(connection: Connection, whose: Whose, at: int) -> tuple[Holding, 
     return ended
 
 
+def end_subscriber(connection: Connection, subscriber_id: str, at: int) -> int:
+    """End everything that a subscriber has at any outlet; return how many packages that was.
+
+    The rent of a box goes on until the box is back.
+    """
+    take_turns(connection, CABLE)
+    going_on = [
+        holding
+        for holding in holdings_of(connection, subscriber_id)
+        if holding.ends_at is None or holding.ends_at > at
+    ]
+    for holding in going_on:
+        _end(connection, holding, at)
+    touch_subscriber(connection, subscriber_id)
+    return len(going_on)
+
+
 def _going_on(connection: Connection, whose: Whose, at: int) -> list[Holding]:
     """Return what an outlet has at an instant or will have after it."""
     holding = tables.cable_holding.c

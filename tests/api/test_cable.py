@@ -75,6 +75,25 @@ def test_a_swap_and_a_return_move_the_boxes(operator: TestClient) -> None:
     assert ok(operator.post("/v1/tv/devices/DHM-B3/movements", json=store))["state"] == "in_store"
 
 
+def test_who_ends_is_dark_and_not_billed_on_and_the_box_stays_his_to_return(
+    operator: TestClient,
+) -> None:
+    give_box(operator)
+    ok(operator.post(f"{KARIM}/tv/packages", json={"add": ["dhm-basic", "dhm-hbo"]}))
+    ok(operator.patch(KARIM, json={"status": "ended"}))
+    [outlet] = ok(operator.get(f"{KARIM}/tv"))["outlets"]
+    assert {package["ends_at"] for package in outlet["packages"]} == {"2026-11-21T10:16:00Z"}
+    assert outlet["card"]["barred"] == "the subscriber is ended"
+    assert outlet["pairing"]["box_serial"] == "DHM-B2"
+    more = {"card_serial": "DHM-C3", "box_serial": "DHM-B3", "outlet": 2}
+    assert refusal(operator.post(f"{KARIM}/tv/pairings", json=more)) == (
+        "An ended subscriber gets no box."
+    )
+    assert refusal(operator.post(f"{KARIM}/tv/packages", json={"add": ["dhm-sports"]})) == (
+        "An ended subscriber gets no packages."
+    )
+
+
 def test_a_stolen_box_leaves_the_card_with_the_customer(operator: TestClient) -> None:
     pairing = give_box(operator)
     body = {"reason": "stolen", "devices": ["DHM-B2"]}
