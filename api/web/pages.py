@@ -22,8 +22,7 @@ from api.reads import billing as invoices
 from api.reads import parties
 from api.reads.evidence import find_line, plan_evidence
 from api.resources.billing import EvidencePlaceDep, await_event, pdf_response
-from api.web import calculator, charts, logins, overdue, panels, report_pages, views
-from api.web import calculator, charts, logins, overdue, panels, television, views
+from api.web import calculator, charts, logins, overdue, panels, report_pages, television, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
 from api.writes.acting import request_command, top_up

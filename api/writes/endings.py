@@ -1,4 +1,4 @@
-"""Ends an account's subscriptions for the office, by the command that a clerk would give."""
+"""Ends what an account has for the office: plans by the command a clerk would give, and TV."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from api.ports import Services
 from api.writes.subscriptions import end_subscription
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
+from billing.adapters.cable_catalog import end_subscriber
 
 DUNNING = Principal("dunning", "Dunning", None)
 """Who ends the subscriptions of an account that does not pay."""
@@ -21,7 +22,8 @@ DUNNING = Principal("dunning", "Dunning", None)
 def end_account(services: Services, connection: Connection, account_id: str, now_ms: int) -> int:
     """End all running subscriptions of an account at the next minute; return how many.
 
-    One that begins later ends as it begins. It is one transaction with what the caller does in it.
+    What its subscribers watch ends then as well. One that begins later ends as it begins. It is one
+    transaction with what the caller does in it.
     """
     subscription = tables.subscription.c
     running = connection.execute(
@@ -34,5 +36,9 @@ def end_account(services: Services, connection: Connection, account_id: str, now
     for subscription_id, starts_at in running:
         at = max(next_minute(now_ms), starts_at)
         end_subscription(transaction, subscription_id, Ending.model_construct(effective_at=at))
+    subscriber = tables.subscriber.c
+    query = select(subscriber.subscriber_id).where(subscriber.account_id == account_id)
+    for subscriber_id in connection.scalars(query.order_by(subscriber.subscriber_id)).all():
+        end_subscriber(connection, subscriber_id, next_minute(now_ms))
     transaction.count()
     return len(running)

@@ -32,8 +32,8 @@ from api.writes.directory import closed, moved, opened, refuse_taken_user_name
 from api.writes.subscriptions import priced, start_subscription
 from api.writes.transaction import CommandTransaction
 from billing.adapters import tables
-from billing.adapters.tax_tables import tax_rate
 from billing.adapters.cable_catalog import end_subscriber
+from billing.adapters.tax_tables import tax_rate
 from rating.events import PoolJoined, PoolLeft, Resumed, Suspended
 from rating.plans import encode_plan
 

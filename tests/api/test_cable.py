@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.writes.endings import end_account
+from billing.adapters.databases import writing
 from tests.api.conftest import Clients
+from tests.api.sample import NOW, World
 
 KARIM = "/v1/subscribers/sub_0003a"
 
@@ -92,6 +95,15 @@ def test_who_ends_is_dark_and_not_billed_on_and_the_box_stays_his_to_return(
     assert refusal(operator.post(f"{KARIM}/tv/packages", json={"add": ["dhm-sports"]})) == (
         "An ended subscriber gets no packages."
     )
+
+
+def test_an_account_that_is_terminated_is_not_billed_for_television_any_more(
+    world: World, operator: TestClient
+) -> None:
+    with writing(world.engine) as connection:
+        end_account(world.services, connection, "acc_0001", NOW)
+    [outlet] = ok(operator.get("/v1/subscribers/sub_0001a/tv"))["outlets"]
+    assert {package["ends_at"] for package in outlet["packages"]} == {"2026-11-21T10:16:00Z"}
 
 
 def test_a_stolen_box_leaves_the_card_with_the_customer(operator: TestClient) -> None:
