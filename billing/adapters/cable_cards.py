@@ -16,8 +16,6 @@ from billing.adapters.dunning_tables import dunning_restriction
 from billing.adapters.tables import subscriber
 from billing.cable.access import CardState
 from billing.cable.commands import OPEN, CasCommand
-from billing.cable.entitlements import CardFacts, Holding
-from billing.dunning_schedule import BLOCK
 from billing.cable.entitlements import BARRING, CardFacts, Holding
 
 _card, _pairing = tables.cable_card.c, tables.cable_pairing.c
@@ -31,11 +29,6 @@ _HOLDING = [_holding[field.name] for field in dataclasses.fields(Holding)]
 _CARDS = select(
     _card.card_serial, _card.box_serial, _card.entitlements, _card.barred, _card.commands
 )
-_IS_BLOCKED = exists().where(
-    dunning_restriction.c.account_id == _subscriber.account_id,
-    dunning_restriction.c.action == BLOCK,
-)
-"""Whether dunning blocks a subscriber's account: a milder restriction leaves television alone."""
 _PAIRINGS = (
     select(
         _pairing.card_serial,
@@ -44,7 +37,6 @@ _PAIRINGS = (
         _pairing.subscriber_id,
         _pairing.outlet,
         _subscriber.status,
-        _IS_BLOCKED.label("is_blocked"),
         _restriction.action,
         _restriction.reason,
     )
@@ -80,14 +72,6 @@ _PAIRED = (
         and_(_pairing.card_serial == _card.card_serial, _pairing.ended_at.is_(None)),
     )
     .join(subscriber, _subscriber.subscriber_id == _pairing.subscriber_id)
-    .where(
-        or_(
-            and_(_subscriber.status == "active", ~_IS_BLOCKED, _card.barred != ""),
-            and_(or_(_subscriber.status != "active", _IS_BLOCKED), _card.barred == ""),
-        )
-    )
-    .order_by(_card.card_serial)
-    .limit(bindparam("limit"))
     .outerjoin(dunning_restriction, _restriction.account_id == _subscriber.account_id)
 )
 _IS_BARRED = or_(
@@ -130,8 +114,6 @@ class CardView:
 def due_cards(connection: Connection, now_ms: int, limit: int) -> list[str]:
     """Return cards at which the office has to look now, those that wait longest first.
 
-    These are the ones that are due, and those whose subscriber was suspended, resumed or ended, or
-    whose account dunning blocks or blocks no more.
     These are the ones that are due, and those whose subscriber was suspended, resumed, ended, or
     restricted by dunning, or restricted no more.
     """
@@ -197,9 +179,6 @@ def facts_of(card_serial: str, pairing: Any, holdings: Sequence[Holding]) -> Car
     """Return the facts of a card from its standing pairing (None: it is in no box)."""
     if pairing is None:
         return CardFacts(card_serial, "", ())
-    barred = "" if pairing.status == "active" else f"the subscriber is {pairing.status}"
-    if not barred and pairing.is_blocked:
-        barred = "the account does not pay"
     barred = ""
     if pairing.status != "active":
         barred = f"the subscriber is {pairing.status}"

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from billing.cable.access import ENTITLE, PAIR, UNPAIR, WITHDRAW, CardState
 from billing.cable.catalog import ChannelPackage
-from billing.dunning_schedule import BLOCK, TERMINATE, WALLED_GARDEN
+from billing.dunning_schedule import BLOCK, TERMINATE
 
-BARRING = frozenset({WALLED_GARDEN, BLOCK, TERMINATE})
-"""What dunning may hold an account to so that its cards show nothing; a slow line is no reason."""
+BARRING = frozenset({BLOCK, TERMINATE})
+"""What dunning may hold an account to so that its cards show nothing; milder things do not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -122,9 +122,11 @@ def test_an_account_that_dunning_blocks_has_no_television_until_it_has_paid(
     assert end.has("C1") == ("B1", [] if is_dark else ["P-GOLD"])
     with writing(end.engine) as connection:
         connection.execute(delete(dunning_restriction))
+
+
 @pytest.mark.parametrize(
     ("action", "watches"),
-    [("slow_down", True), ("walled_garden", False), ("block", False)],
+    [("slow_down", True), ("walled_garden", True), ("block", False)],
 )
 def test_what_dunning_holds_an_account_to(end: HeadEnd, action: str, watches: bool) -> None:
     end.desk.pair("karim", "C1", "B1")
