@@ -332,7 +332,8 @@ def test_a_throttle_names_a_speed_that_there_is(world: World, operator: TestClie
     profiles = (SpeedProfileConfig("full", 10**9, 10**9), SpeedProfileConfig("slow", 10**6, 10**6))
     object.__setattr__(world.services, "speed_profiles", profiles)
     listed = operator.get("/v1/speed-profiles").json()["items"]
-    assert listed[1] == {"name": "slow", "up_bps": 10**6, "down_bps": 10**6}
+    slow = {"name": "slow", "up_bps": 10**6, "down_bps": 10**6, "filter_name": ""}
+    assert listed[1] == slow
     path = "/v1/subscribers/sub_0001a/commands"
     refused = operator.post(path, json={"action": "throttle", "profile": "warp"})
     assert refused.status_code == 422
