@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from billing.accounts import Account, Branch
 from billing.adapters import document_tables, ledger, tables
 from billing.adapters.allocations import free_invoice, take_account
+from billing.adapters.dunning import restore_settled
 from billing.adapters.invoices import finalize
 from billing.adapters.repositories import find
 from billing.allocation import Wanted
@@ -52,6 +53,7 @@ def void_invoice(
             invoice_id=invoice_id, reason=reason, voided_at=now_ms, voided_by=by
         )
     )
+    restore_settled(connection, row.account_id, now_ms)
     posted = ledger.find_transactions(connection, [f"invoice:{invoice_id}"])
     for transaction in posted:
         taken_back = void_transaction(transaction, row.account_id, row.currency, now_ms, reason)

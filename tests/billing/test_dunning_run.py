@@ -12,10 +12,12 @@ from sqlalchemy import Engine, delete, update
 
 from billing.adapters import charge_tables, dunning, dunning_tables, tables
 from billing.adapters.billing_run import run_billing
+from billing.adapters.corrections import issue_note, void_invoice
 from billing.adapters.databases import reading, writing
 from billing.adapters.dossiers import moment_at, read_cases
 from billing.adapters.dunning import restore_settled
 from billing.adapters.payments import fail_payment, settle_payment, write_off_invoice
+from billing.clerk_notes import NoteLine, NoteOrder
 from billing.config import BillingConfig, DunningConfig
 from billing.dunning import Moment
 from tests.billing import world
@@ -188,6 +190,23 @@ def test_a_write_off_restores(engine: Engine) -> None:
         write_off_invoice(connection, invoice_id(), "gone", "Nasrin", world.at("2026-12-23", 12))
     assert service(engine) == ""
     assert office.live("2026-12-24", "2027-02-20") == []
+
+
+def test_a_void_invoice_restricts_nobody(engine: Engine) -> None:
+    Office(engine).live("2026-12-15", "2026-12-23")
+    with writing(engine) as connection:
+        void_invoice(connection, invoice_id(), "wrong plan", "Nasrin", world.at("2026-12-23", 12))
+    assert service(engine) == ""
+
+
+@pytest.mark.parametrize(("kind", "after"), [("credit", ""), ("debit", "slow_down")])
+def test_a_clerks_note_restores_where_it_credits(engine: Engine, kind: str, after: str) -> None:
+    Office(engine).live("2026-12-15", "2026-12-23")
+    lines = () if kind == "credit" else (NoteLine(1, 5_000),)
+    order = NoteOrder(invoice_id(), kind, lines, "he is right", "Nasrin")
+    with writing(engine) as connection:
+        issue_note(connection, order, world.at("2026-12-23", 12))
+    assert service(engine) == after
 
 
 def state(engine: Engine) -> dict[str, list[Any]]:
