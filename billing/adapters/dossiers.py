@@ -19,6 +19,7 @@ from billing.adapters.dunning_tables import (
     dunning_schedule,
     dunning_step,
 )
+from billing.adapters.instalment_tables import instalment, instalment_plan
 from billing.adapters.terms import terms_of
 from billing.dunning import (
     PROMISE,
@@ -33,6 +34,7 @@ from billing.dunning import (
 )
 from billing.dunning_notices import Party
 from billing.dunning_schedule import Schedule, decode_schedule
+from billing.instalments import Instalment, OpenInstalment, open_parts
 from billing.payments import PENDING, SETTLED
 from billing.proration import local_day
 from rating.periods import zone
@@ -86,6 +88,19 @@ _PAUSES = select(
 _RECEIVED = select(
     _payment.account_id, _payment.amount_minor, _payment.currency, _payment.received_at
 ).where(_payment.status == SETTLED)
+_PLANNED = (
+    select(
+        instalment_plan.c.invoice_id,
+        instalment_plan.c.paid_before_minor,
+        _invoice.paid_minor,
+        instalment.c.number,
+        instalment.c.due_on,
+        instalment.c.amount_minor,
+    )
+    .join_from(instalment_plan, instalment, instalment.c.plan_id == instalment_plan.c.plan_id)
+    .join(tables.invoice, _invoice.invoice_id == instalment_plan.c.invoice_id)
+    .where(~instalment_plan.c.is_cancelled)
+)
 # What the partial index asks for stands in the text: it serves no parameter, which may differ.
 _IN_FLIGHT = select(
     _payment.account_id, _payment.amount_minor, _payment.currency, _payment.invoice_id
@@ -188,25 +203,52 @@ def payments_in_flight(
 def _open_items(
     connection: Connection, account_ids: Collection[str]
 ) -> dict[str, list[tuple[OpenItem, int]]]:
-    """Return (item, issued at) of what accounts owe by a day."""
+    """Return (item, issued at) of what accounts owe by a day.
+
+    The open parts of an instalment plan stand in place of their invoice.
+    """
+    plans = _running_plans(connection, account_ids)
     return _grouped(
-        (
-            row.account_id,
-            (
-                OpenItem(
-                    row.invoice_id,
-                    row.invoice_id,
-                    row.number,
-                    _day(row.due_on),
-                    row.open_minor,
-                    row.currency,
-                ),
-                row.issued_at,
-            ),
-        )
+        (row.account_id, (item, row.issued_at))
         for row in among(connection, _OPEN, _invoice.account_id, account_ids)
         if row.due_on
+        for item in _items_of(row, plans.get(row.invoice_id, ()))
     )
+
+
+def _items_of(row: Any, parts: Sequence[OpenInstalment]) -> list[OpenItem]:
+    """Return what an invoice asks for: itself, or the parts that were agreed."""
+    if not parts:
+        due_on = _day(row.due_on)
+        return [
+            OpenItem(
+                row.invoice_id, row.invoice_id, row.number, due_on, row.open_minor, row.currency
+            )
+        ]
+    return [
+        OpenItem(
+            f"{row.invoice_id}/{part.instalment.number}",
+            row.invoice_id,
+            f"{row.number}/{part.instalment.number}",
+            part.instalment.due_on,
+            part.open_minor,
+            row.currency,
+        )
+        for part in parts
+    ]
+
+
+def _running_plans(
+    connection: Connection, account_ids: Collection[str]
+) -> dict[str, list[OpenInstalment]]:
+    """Return the open parts of accounts' instalment plans, by invoice."""
+    paid: dict[str, int] = {}
+    parts: dict[str, list[Instalment]] = defaultdict(list)
+    for row in among(connection, _PLANNED, instalment_plan.c.account_id, account_ids):
+        paid[row.invoice_id] = row.paid_minor - row.paid_before_minor
+        part = Instalment(row.number, _day(row.due_on), row.amount_minor)
+        parts[row.invoice_id].append(part)
+    return {invoice_id: open_parts(some, paid[invoice_id]) for invoice_id, some in parts.items()}
 
 
 def _received(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from billing.adapters import tables
 from billing.adapters.allocations import take_account
+from billing.adapters.dunning import bring_in_line
 from billing.adapters.instalment_tables import instalment, instalment_plan
 from billing.instalments import (
     Instalment,
@@ -86,6 +87,7 @@ def agree(
             for part in parts
         ],
     )
+    bring_in_line(connection, account_id, at)
     [state] = _states(connection, instalment_plan.c.plan_id == plan_id)
     return state
 

@@ -16,10 +16,12 @@ from billing.adapters.corrections import issue_note, void_invoice
 from billing.adapters.databases import reading, writing
 from billing.adapters.dossiers import moment_at, read_cases
 from billing.adapters.dunning import restore_settled
+from billing.adapters.instalments import agree
 from billing.adapters.payments import fail_payment, settle_payment, write_off_invoice
 from billing.clerk_notes import NoteLine, NoteOrder
 from billing.config import BillingConfig, DunningConfig
 from billing.dunning import Moment
+from billing.instalments import even_parts
 from tests.billing import world
 from tests.billing.conftest import NewDatabase
 from tests.billing.dunned import (
@@ -207,6 +209,28 @@ def test_a_clerks_note_restores_where_it_credits(engine: Engine, kind: str, afte
     with writing(engine) as connection:
         issue_note(connection, order, world.at("2026-12-23", 12))
     assert service(engine) == after
+
+
+def test_an_instalment_plan_restores_and_each_part_is_dunned_by_its_own_day(
+    engine: Engine,
+) -> None:
+    office = Office(engine)
+    office.live("2026-12-15", "2026-12-23")
+    with writing(engine) as connection:
+        at = world.at("2026-12-23", 12)
+        january = datetime.date(2027, 1, 10)
+        agree(connection, invoice_id(), "plan-1", lambda m: even_parts(m, 2, january), ("N", at))
+    assert service(engine) == ""
+    pay(engine, 57_500, "2027-01-09")
+    assert office.live("2026-12-24", "2027-02-20") == [
+        ("2027-02-07", "soon", ""),  # the second part, due on 10 February
+        ("2027-02-13", "reminder + fee", ""),
+        ("2027-02-17", "slow", "slow_down"),
+    ]
+    assert {row.item_id for row in rows(engine, dunning_tables.dunning_step)} == {
+        invoice_id(),
+        f"{invoice_id()}/2",
+    }
 
 
 def state(engine: Engine) -> dict[str, list[Any]]:
