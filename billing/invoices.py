@@ -37,6 +37,10 @@ TAX = "tax"
 WITHHOLDING = "withholding"
 
 
+class OutdatedDraftError(ValueError):
+    """A draft says what is no longer so: its invoice became final, or a charge went elsewhere."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecurringInput:
     """A subscription that touches the period; subject is who it serves, as printed.

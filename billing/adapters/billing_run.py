@@ -9,6 +9,7 @@ anew as complete.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,8 +33,10 @@ from billing.adapters.services import over_periods_of_services, service_charges
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
 from billing.discounts import Granted
-from billing.invoices import InvoiceDraft, InvoiceInputs, draft_invoice
+from billing.invoices import InvoiceDraft, InvoiceInputs, OutdatedDraftError, draft_invoice
 from billing.tax_rules import unknown_codes
+
+LOG = logging.getLogger(__name__)
 
 FINALIZED = "invoices_finalized"
 NOTED = "notes_finalized"
@@ -66,11 +69,8 @@ def run_billing(engine: Engine, config: BillingConfig, now_ms: int) -> Counter[s
             return counts
         with reading(engine) as connection:
             plans = [plan_period(connection, period, config) for period in group[:left]]
-        if any(plan.finalize or plan.hold for plan in plans):
-            with writing(engine) as connection:
-                for plan in plans:
-                    carry_out(connection, plan, config, now_ms)
-        counts.update(plan.outcome for plan in plans if plan.outcome)
+        done = _carry_out(engine, plans, config, now_ms)
+        counts.update(plan.outcome for plan in done if plan.outcome)
         if left < len(group):
             return counts
     if newest_at is not None and newest_at > position:
@@ -119,12 +119,32 @@ def issue_notes(engine: Engine, config: BillingConfig, counts: Counter[str], now
             return
         with reading(engine) as connection:
             notes = draft_notes(connection, account_id, over_at)
-        if notes:
-            with writing(engine) as connection:
-                carry_out(connection, PeriodPlan(NOTED, tuple(notes)), config, now_ms)
-        counts[NOTED] += len(notes)
+        done = _carry_out(engine, [PeriodPlan(NOTED, tuple(notes))], config, now_ms)
+        counts[NOTED] += sum(len(plan.finalize) for plan in done)
     with writing(engine) as connection:
         move_cursor(connection, "notes", over_at)
+
+
+def _carry_out(
+    engine: Engine, plans: Sequence[PeriodPlan], config: BillingConfig, now_ms: int
+) -> Sequence[PeriodPlan]:
+    """Write what plans say, in one transaction; return those that were not outdated.
+
+    Where one is, each has its own transaction, and the next run makes that one anew: so two
+    offices at once, or a clerk beside one, change nothing twice.
+    """
+    if not any(plan.finalize or plan.hold for plan in plans):
+        return plans
+    try:
+        with writing(engine) as connection:
+            for plan in plans:
+                carry_out(connection, plan, config, now_ms)
+    except OutdatedDraftError as outdated:
+        if len(plans) > 1:
+            return [p for plan in plans for p in _carry_out(engine, [plan], config, now_ms)]
+        LOG.info("made anew by the next run: %s", outdated)
+        return []
+    return plans
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,7 +208,7 @@ def _discounts(connection: Connection, inputs: InvoiceInputs) -> list[Granted]:
 def carry_out(connection: Connection, plan: PeriodPlan, config: BillingConfig, now_ms: int) -> None:
     """Write what a plan says, all inside the caller's transaction.
 
-    ValueError where an invoice became final meanwhile: then two offices run.
+    OutdatedDraftError where an invoice became final, or a charge was withdrawn, since it was made.
     """
     for draft in plan.finalize:
         terms_days = config.payment_terms_days

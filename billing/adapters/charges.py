@@ -15,6 +15,7 @@ from billing.adapters.invoice_inputs import DuePeriod, is_invoiced
 from billing.adapters.repositories import find_calendar, subscriptions_in
 from billing.adapters.tables import subscription
 from billing.charges import Charge
+from billing.invoices import OutdatedDraftError
 from rating.periods import next_period, period_at
 
 _ROWS_PER_STATEMENT = 50  # SQLite's oldest limit is 999 parameters; 17 columns per charge
@@ -63,7 +64,7 @@ def _waiting_query() -> Select[Any]:
 def take_charges(connection: Connection, charges: Sequence[Charge], invoice_id: str) -> None:
     """Give charges to the invoice that is being finalized.
 
-    ValueError where one was withdrawn or taken meanwhile: then the draft is out of date.
+    OutdatedDraftError where one was withdrawn or taken meanwhile.
     """
     ids = [charge.charge_id for charge in charges]
     for start in range(0, len(ids), _ROWS_PER_STATEMENT):
@@ -74,7 +75,9 @@ def take_charges(connection: Connection, charges: Sequence[Charge], invoice_id: 
             .values(invoice_id=invoice_id)
         )
         if taken.rowcount != len(some):
-            raise ValueError(f"{invoice_id}: a charge was withdrawn or billed meanwhile: {some}")
+            raise OutdatedDraftError(
+                f"{invoice_id}: a charge was withdrawn or billed meanwhile: {some}"
+            )
 
 
 def over_periods_of_charges(connection: Connection, now_ms: int) -> list[DuePeriod]:

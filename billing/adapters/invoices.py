@@ -17,7 +17,7 @@ from billing.adapters.usage_postings import post_days, unposted_days_of
 from billing.allocation import Wanted
 from billing.canonical import canonical_json
 from billing.invoice_states import DRAFT, next_state
-from billing.invoices import InvoiceDraft
+from billing.invoices import InvoiceDraft, OutdatedDraftError
 from billing.payments import TopUp, topup_transaction
 from billing.postings import invoice_transaction
 from billing.proration import local_day
@@ -51,7 +51,7 @@ def finalize(
 
     The account's credit pays it at once as far as it goes; a negative one becomes credit, which
     pays the invoices in credit_pays first. One transaction holds all of it, so an invoice either
-    exists whole or not at all. ValueError where it was finalized before.
+    exists whole or not at all. OutdatedDraftError where it was finalized before.
     """
     branch = draft.inputs.branch
     account_id = draft.inputs.account.account_id
@@ -111,10 +111,10 @@ def record_topup(connection: Connection, topup: TopUp, recorded_at: int) -> bool
 
 
 def _take_charges(connection: Connection, draft: InvoiceDraft) -> None:
-    """Write what services owe and give the draft all its charges, or raise ValueError."""
+    """Write what services owe and give the draft all its charges, or raise OutdatedDraftError."""
     owed = draft.inputs.owed
     if add_charges(connection, owed) != len(owed):
-        raise ValueError(f"{draft.invoice_id}: what a service owes was billed meanwhile")
+        raise OutdatedDraftError(f"{draft.invoice_id}: what a service owes was billed meanwhile")
     take_charges(connection, [*draft.inputs.charges, *owed], draft.invoice_id)
 
 
@@ -129,7 +129,7 @@ def _write(connection: Connection, draft: InvoiceDraft, values: Mapping[str, Any
     is_this = table.c.invoice_id == draft.invoice_id
     status = connection.scalar(select(table.c.status).where(is_this).with_for_update())
     if status not in (None, "draft"):
-        raise ValueError(f"invoice {draft.invoice_id} is {status} and never changes")
+        raise OutdatedDraftError(f"invoice {draft.invoice_id} is {status} and never changes")
     connection.execute(delete(lines).where(lines.c.invoice_id == draft.invoice_id))
     row = {
         "invoice_id": draft.invoice_id,

@@ -217,6 +217,23 @@ class Auditor:
             period = self.period_of(period[1])
         return round_half_up(Fraction(self.top_ups[key]) - spent * 100)
 
+    def day_after(self, at: int) -> int:
+        """Return the midnight that ends the local day of an instant, ms."""
+        return self._midnight(self._day(at) + datetime.timedelta(days=1))
+
+    def spent_minor(self, stay: Stay, period: Period, posted_at: int, before: int) -> int:
+        """Return what a stay's days that ended by a midnight have posted, in minor units.
+
+        For measures over the period; before is the instant (ms) by which it was received.
+        """
+        total = 0
+        span = self._span(stay.sale.tariff, period, stay.from_at, stay.until_at)
+        until = min(posted_at, stay.until_at)
+        for measure in stay.sale.tariff.measures:
+            quantity = int(self._quantity(stay, measure, stay.from_at, until, before))
+            total += round_half_up(price_of(measure, quantity, span) * 100)
+        return total
+
     def exact_charges(self, period: Period) -> dict[tuple[str, str], int]:
         """Return what everything received so far costs, per key and measure, in 10^-18 units.
 

@@ -6,12 +6,15 @@ Whatever the API accepts the auditor is told of in its own words, and nothing el
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httpx
+import polars as pl
+from sqlalchemy import Connection, Engine
 
 from api.app import create_app
 from api.config import ApiConfig
@@ -19,11 +22,38 @@ from api.ports import Services, UsageQueries
 from tests.simulation.auditor import Auditor
 from tests.simulation.catalog import TARIFFS, document_of
 from tests.simulation.tariffs import Tariff
-from tests.simulation.world import World
 
-CURRENCY = "BDT"
-BRANCH = "dhanmondi"
 TOKEN = "frk_simulation"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Branch:
+    """An office of the simulated ISP; ids made for it begin with `ids`."""
+
+    branch_id: str
+    currency: str
+    invoice_prefix: str
+    ids: str = ""
+
+
+DHANMONDI = Branch("dhanmondi", "BDT", "DHM")
+
+
+class Place(Protocol):
+    """What a business needs of the world around it."""
+
+    truth: Any
+    database: Engine
+
+    def now_ms(self) -> int:
+        """Return what time it is."""
+        ...
+
+    def append_rows(
+        self, connection: Connection, topic: str, producer: str, frame: pl.DataFrame
+    ) -> None:
+        """Append for the API, in its transaction."""
+        ...
 
 
 class Business:
@@ -31,14 +61,16 @@ class Business:
 
     def __init__(
         self,
-        world: World,
+        world: Place,
         timezone: str,
         lateness_ms: int,
         tariffs: Sequence[Tariff] = TARIFFS,
+        branch: Branch = DHANMONDI,
     ) -> None:
         """Open the branch and its price list."""
         self._world = world
         self.timezone = timezone
+        self._branch = branch
         self.auditor = Auditor(world.truth, timezone, lateness_ms)
         self._ids: Counter[str] = Counter()
         services = Services(
@@ -66,19 +98,19 @@ class Business:
 
     def _new_id(self, prefix: str) -> str:
         self._ids[prefix] += 1
-        return f"{prefix}_{self._ids[prefix]:06d}"
+        return f"{prefix}_{self._branch.ids}{self._ids[prefix]:06d}"
 
     def _open_branch(self, tariffs: Sequence[Tariff]) -> None:
         self.post(
             "/v1/branches",
-            branch_id=BRANCH,
-            name="Dhanmondi",
+            branch_id=self._branch.branch_id,
+            name=self._branch.branch_id.capitalize(),
             timezone=self.timezone,
-            currency=CURRENCY,
-            invoice_prefix="DHM",
+            currency=self._branch.currency,
+            invoice_prefix=self._branch.invoice_prefix,
         )
         for tariff in tariffs:
-            self.publish(tariff, document_of(tariff, CURRENCY))
+            self.publish(tariff, document_of(tariff, self._branch.currency))
 
     def publish(self, tariff: Tariff, document: dict[str, Any]) -> None:
         """Put a plan on the price list."""
@@ -86,7 +118,7 @@ class Business:
         self.post(
             "/v1/plans",
             plan_id=tariff.plan_id,
-            branch_id=BRANCH,
+            branch_id=self._branch.branch_id,
             name=tariff.plan_id.capitalize(),
             document=document,
         )
@@ -118,9 +150,12 @@ class Business:
         """Return the start of the next minute, ms."""
         return self._world.now_ms() // 60_000 * 60_000 + 60_000
 
+    def _opened(self, name: str) -> dict[str, Any]:
+        return self.post("/v1/accounts", branch_id=self._branch.branch_id, name=name)
+
     def open_account(self, name: str) -> str:
         """Open an account."""
-        account_id = str(self.post("/v1/accounts", branch_id=BRANCH, name=name)["account_id"])
+        account_id = str(self._opened(name)["account_id"])
         self.accounts[name] = account_id
         return account_id
 
@@ -195,7 +230,8 @@ class Business:
     def top_up(self, login: str, amount_minor: int) -> None:
         """Add money to a prepaid line's balance."""
         key = self.keys[login]
-        self.post("/v1/top-ups", rating_key=key, amount_minor=amount_minor, currency=CURRENCY)
+        currency = self._branch.currency
+        self.post("/v1/top-ups", rating_key=key, amount_minor=amount_minor, currency=currency)
         self.auditor.top_up(key, amount_minor)
 
 

@@ -32,18 +32,18 @@ def differences(world: World, business: Business, periods: list[Period]) -> list
     found: list[str] = []
     bills = owed(business.auditor, periods)
     with reading(world.database) as connection:
-        found += _invoices(connection, bills)
-        found += _days(connection)
+        found += invoice_differences(connection, bills)
+        found += day_differences(connection)
         found += _balances(connection, business, world.now_ms())
         found += _ledger(connection, business.auditor, bills)
-        found += _reports(connection, periods)
+        found += report_differences(connection, periods)
     rated = world.machine.rated()
     found += _octets(rated, world, business)
     found += _charges(rated, business.auditor, periods)
     return found
 
 
-def _reports(connection: Connection, periods: list[Period]) -> Found:
+def report_differences(connection: Connection, periods: list[Period]) -> Found:
     """Hold every report of the periods' days, and of a month behind them, against the ledger."""
     first, last = (
         datetime.datetime.fromtimestamp(at / 1000, datetime.UTC).date()
@@ -69,7 +69,8 @@ def owed(auditor: Auditor, periods: list[Period]) -> Bills:
     return expected
 
 
-def _invoices(connection: Connection, expected: Bills) -> Found:
+def invoice_differences(connection: Connection, expected: Bills) -> Found:
+    """Compare the finalized invoices with what is owed."""
     made = bills_of(connection)
     for name in sorted({*expected, *made}):
         if name not in made:
@@ -124,7 +125,7 @@ def bills_of(connection: Connection) -> Bills:
 _SEGMENT = ("rating_key", "period_start_at", "segment_number", "meter_id")
 
 
-def _days(connection: Connection) -> Found:
+def day_differences(connection: Connection) -> Found:
     """The days of a closed segment add up to its line, late revisions of both included."""
     charge, day = tables.usage_charge.c, tables.usage_day.c
     lines: dict[tuple[Any, ...], tuple[int, int]] = {}
