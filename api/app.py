@@ -15,6 +15,7 @@ from api.ports import Services
 from api.resources import (
     acting,
     audit,
+    balances,
     bank,
     billing,
     cable,
@@ -81,6 +82,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(statements.router, prefix="/v1")
     app.include_router(bank.router, prefix="/v1")
     app.include_router(instalments.router, prefix="/v1")
+    app.include_router(balances.router, prefix="/v1")
     pages.install(app)
     problems.install(app)
     app.openapi = lambda: openapi.document_of(app)  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ COUNTERS: Mapping[str, str] = {
     "invoices_held": "Drafts written or kept because a closing is incomplete",
     "periods_waiting": "Looks at a period of which a rating key has not closed yet",
     "usage_days_posted": "Meter days posted to the ledger",
+    "bucket_expiries_posted": "Lots of prepaid money that ended, posted to the ledger",
     "topups_reversed": "Top-ups taken off the ledger because rating refused them",
     "dunning_accounts_looked_at": "Looks at accounts that owe, are restricted or have promised",
     "dunning_steps_taken": "Reminders, late fees, restrictions and terminations",

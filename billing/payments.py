@@ -28,7 +28,6 @@ from billing.ledger import (
     TILL,
     Transaction,
     entries_of,
-    reversal_of,
 )
 
 TOPUP = "topup"
@@ -287,8 +286,3 @@ def topup_transaction(topup: TopUp) -> Transaction:
         "Top-up",
         entries_of(topup.branch_id, topup.account_id, topup.currency, amounts),
     )
-
-
-def refused_topup_transaction(posted: Transaction, reason: str, decided_at: int) -> Transaction:
-    """Return the posting that takes back a top-up which rating refused; the cash is given back."""
-    return reversal_of(posted, TOPUP_REFUSED, decided_at, f"Top-up refused: {reason}")

@@ -19,6 +19,8 @@ class RateConfig:
     """How long after its day was posted a cell can still be split anew by late flows."""
     closed_period_retention_days: int = 62
     """How long after its closing a period still takes late usage."""
+    buckets_per_key_max: int = 64
+    """Buckets of money and quota that one rating key holds at a time."""
     timers_per_step_limit: int = 2_000
     """Rating keys whose timers fire in one step; the rest follow in the next."""
 
@@ -45,6 +47,7 @@ def check_rate(config: RateConfig) -> list[str]:
         for name in (
             "late_posting_interval_seconds",
             "closed_period_retention_days",
+            "buckets_per_key_max",
             "timers_per_step_limit",
         )
         if getattr(config, name) < 1

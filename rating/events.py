@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rating.buckets import Unit
 from rating.money import minor_decimals
 from rating.periods import Calendar
 from rating.plans import Plan, decode_hook, encode_hook
@@ -52,6 +53,59 @@ class TopUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         minor_decimals(self.currency)
 
 
+class BalanceDebited(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money taken off a prepaid balance, in minor units: refused where less can be spent now."""
+
+    amount_minor: int
+    currency: str
+    purpose: str = ""
+
+    def __post_init__(self) -> None:
+        if self.amount_minor < 1:
+            raise ValueError("amount_minor: must be 1 or more")
+        minor_decimals(self.currency)
+
+
+class BucketGranted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bucket of money or quota (`rating.buckets`), valid from the effective time.
+
+    It ends at valid_until_at, or with the period (ends_with_period), or never. Only one that ends
+    with its period may renew; money does not renew. A price is taken from the balance with it:
+    refused where less can be spent now.
+    """
+
+    bucket_id: str
+    unit: Unit
+    amount: int
+    currency: str
+    priority: int = 100
+    meter_id: str = ""
+    valid_until_at: int | None = None
+    ends_with_period: bool = False
+    renews: bool = False
+    rollover_max: int = 0
+    price_minor: int = 0
+
+    def __post_init__(self) -> None:
+        minor_decimals(self.currency)
+        if self.price_minor < 0 or (self.price_minor and self.unit == "money"):
+            raise ValueError("price_minor: money is not sold, and no price is negative")
+        if not self.bucket_id or "|" in self.bucket_id or "#" in self.bucket_id:
+            raise ValueError("bucket_id: expected a name without '|' and '#'")
+        if not 1 <= self.amount <= 2**62:
+            raise ValueError("amount: expected 1 to 2^62")
+        if self.priority < 0 or self.rollover_max < 0:
+            raise ValueError("priority, rollover_max: may not be negative")
+        if self.valid_until_at is not None and (
+            self.ends_with_period or self.valid_until_at % 60_000
+        ):
+            raise ValueError("valid_until_at: expected a whole minute, and no ends_with_period")
+        if self.renews and (not self.ends_with_period or self.unit == "money"):
+            raise ValueError("renews: only quota that ends with its period does")
+        if self.rollover_max and not self.ends_with_period:
+            raise ValueError("rollover_max: only what ends with its period rolls over")
+
+
 class PoolJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A subscriber counts under this key from the effective time: a new segment opens."""
 
@@ -81,6 +135,8 @@ Payload = (
     | PlanChanged
     | SubscriptionEnded
     | TopUp
+    | BalanceDebited
+    | BucketGranted
     | PoolJoined
     | PoolLeft
     | Suspended
@@ -92,6 +148,8 @@ KINDS: Mapping[str, type[Payload]] = {
     "plan_changed": PlanChanged,
     "subscription_ended": SubscriptionEnded,
     "topup": TopUp,
+    "balance_debited": BalanceDebited,
+    "bucket_granted": BucketGranted,
     "pool_joined": PoolJoined,
     "pool_left": PoolLeft,
     "suspended": Suspended,

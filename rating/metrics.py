@@ -26,4 +26,5 @@ COUNTERS: dict[str, str] = {
     "rate_service_decisions": "changes of a desired service",
     "rate_timers_fired": "rating keys whose timers fell due",
     "rate_timers_deferred": "steps that left due timers to the next by the limit",
+    "rate_money_expired": "Lots of prepaid money that ended with something left",
 }

@@ -12,7 +12,6 @@ import hashlib
 
 import polars as pl
 
-from rating.balances import credited
 from rating.events import (
     EventError,
     Payload,
@@ -20,20 +19,15 @@ from rating.events import (
     PoolJoined,
     PoolLeft,
     SubscriptionStarted,
-    TopUp,
     decode_payload,
 )
 from rating.plans import Plan, encode_plan
 from rating.ports import Put
-from rating.rate_state import BalanceState
+from rating.rate_balances import BALANCE_PAYLOADS, RefusedError, change_balance
 from rating.rate_work import Account, Workspace
 from rating.records import AccountEvent
 from rating.rows import AccountEventResult
 from rating.segments import OPENING_KINDS, HistoryEvent, sort_key
-
-
-class RefusedError(Exception):
-    """An account event that cannot be applied; the message is the reason."""
 
 
 def apply_events(work: Workspace, frame: pl.DataFrame) -> None:
@@ -73,8 +67,8 @@ def _apply(work: Workspace, event: AccountEvent) -> None:
     payload = decode_payload(event.kind, event.payload)
     account = work.account(event.rating_key)
     account.newest_received_at = max(account.newest_received_at, event.received_at)
-    if isinstance(payload, TopUp):
-        _top_up(work, account, event, payload)
+    if isinstance(payload, BALANCE_PAYLOADS):
+        change_balance(work, account, event, payload)
         return
     if event.effective_at % 60_000:
         raise RefusedError("effective_at: expected a whole minute")
@@ -137,20 +131,6 @@ def _check_currency(work: Workspace, account: Account, plan: Plan) -> None:
     others = held - {plan.currency}
     if others:
         raise RefusedError(f"currency: a rating key keeps its first, {min(others)}")
-
-
-def _top_up(work: Workspace, account: Account, event: AccountEvent, payload: TopUp) -> None:
-    plan_ref = account.plan_ref_at(max(event.received_at, event.effective_at))
-    if plan_ref:
-        plan = work.plan(plan_ref)
-        if plan.kind != "prepaid":
-            raise RefusedError("the plan is postpaid: it has no balance to top up")
-        if plan.currency != payload.currency:
-            raise RefusedError(f"currency: expected {plan.currency}, got {payload.currency}")
-    balance = work.balance(account.rating_key) or BalanceState(payload.currency)
-    if balance.currency != payload.currency:
-        raise RefusedError(f"currency: expected {balance.currency}, got {payload.currency}")
-    work.set_balance(account.rating_key, credited(balance, payload.amount_minor, event.received_at))
 
 
 def _add_to_history(account: Account, event: HistoryEvent) -> None:

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from rating.balances import available, balance_row
+from rating.balances import balance_row
 from rating.engine import Pricing, quantity_of, scope_quantity
 from rating.money import round_half_up, to_minor
 from rating.periods import MINUTE_MS, cell_of, day_of_cell
 from rating.plans import Plan
 from rating.rate_events import takes_effect_at
-from rating.rate_state import BalanceState
 from rating.rate_work import Account, Limit, Touched, Workspace
 from rating.rows import Alert, DesiredService, UsageCounter
 from rating.segments import Stretch
 from rating.thresholds import throttle_profile
+from rating.wallets import has_quota, spendable
 
 ACTIVE = "active"
 BLOCKED = "blocked"
@@ -156,14 +156,19 @@ def _decide(
     suspension = _suspension(account, now)
     if suspension is not None:
         return BLOCKED, suspension
-    if plan.kind == "prepaid":
-        balance = work.balance(account.rating_key) or BalanceState(plan.currency)
-        if available(balance) <= plan.balance_floor:
-            return BLOCKED, "balance exhausted"
+    if plan.kind == "prepaid" and _is_exhausted(work, account, plan):
+        return BLOCKED, "balance exhausted"
     profile = _throttle(work, account, plan, now) if plan.throttle_steps else ""
     if profile:
         return f"profile:{profile}", "fair use threshold reached"
     return _active(plan)
+
+
+def _is_exhausted(work: Workspace, account: Account, plan: Plan) -> bool:
+    """Return whether neither money above the floor nor quota is left to be used now."""
+    if spendable(work, account, plan.currency) > plan.balance_floor:
+        return False
+    return not has_quota(work, account)
 
 
 def _suspension(account: Account, now: int) -> str | None:
@@ -210,7 +215,7 @@ def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> N
     balance = work.balance(account.rating_key)
     if balance is None:
         return
-    is_exhausted = available(balance) <= plan.balance_floor
+    is_exhausted = _is_exhausted(work, account, plan)
     if is_exhausted == balance.is_exhausted:
         return
     balance = msgspec.structs.replace(balance, is_exhausted=is_exhausted)
@@ -225,7 +230,7 @@ def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> N
             period_start_at=start_at,
             meter_id=BALANCE_METER,
             percent=0,
-            quantity=to_minor(available(balance), balance.currency),
+            quantity=to_minor(spendable(work, account, balance.currency), balance.currency),
             threshold=to_minor(plan.balance_floor, plan.currency),
             raised_at=max(balance.updated_at, account.newest_received_at),
         )

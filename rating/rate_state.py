@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from rating.buckets import Bucket, Row
 from rating.periods import Calendar, Period
 from rating.segments import Derived, HistoryEvent, Stretch
 from rating.split import Layer
@@ -38,6 +39,7 @@ class KeyState(msgspec.Struct, frozen=True, dict=True):
     opened_until: every segment that starts by this instant has been opened. target and reason
     repeat the newest `DesiredService` row. What follows from the history is derived once, when
     first asked for, and never stored: a state stays in memory for many steps.
+    has_wallet says that its balance is more than one sum.
     """
 
     calendar: Calendar | None = None
@@ -46,6 +48,7 @@ class KeyState(msgspec.Struct, frozen=True, dict=True):
     opened_until: int = -1
     target: str = ""
     reason: str = ""
+    has_wallet: bool = False
 
     def changed(self, **changes: Any) -> KeyState:
         """Return the state with changes; the same history has the same stretches."""
@@ -129,11 +132,19 @@ class BalanceState(msgspec.Struct, frozen=True, gc=False):
     updated_at: int = 0
 
 
+class WalletState(msgspec.Struct, frozen=True):
+    """Buckets as they stand at the checkpoint, and the rows behind it, in the order of the walk."""
+
+    buckets: tuple[Bucket, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
 COLLECTIONS: dict[str, type] = {
     "keys": KeyState,
     "meters": MeterState,
     "cells": CellState,
     "balances": BalanceState,
+    "wallets": WalletState,
     "plans": str,
     "events": str,
     "timers": str,

@@ -25,6 +25,7 @@ from rating.rate_timers import fire_timers
 from rating.rate_usage import rate_usage
 from rating.rate_work import Workspace
 from rating.records import AccountEvent, RatedUsage, Usage, frame_of_values, schema_of
+from rating.wallets import put_wallets, settle
 
 __all__ = ["COLLECTIONS", "step"]
 
@@ -46,7 +47,9 @@ def step(
     if batch.frames.get(USAGE_TOPIC):
         volume = rate_usage(work, batch.frame(USAGE_TOPIC, schema_of(Usage)))
     release_waiting(work)
+    settle(work)  # Before days are posted: with what was received in time for them.
     fired = fire_timers(work)
+    settle(work, fired)
     show_counters(work)
     moved = {touched.span.account.rating_key for touched in work.touched.values()}
     told = {key for key, account in work.accounts.items() if account.newest_received_at}
@@ -61,6 +64,7 @@ def _result(work: Workspace, volume: list[pl.DataFrame]) -> StepResult:
         work.changes.append(Put("meters", key, touched.state))
     for name, cell in work.cells.items():
         work.changes.append(Put("cells", name, cell))
+    put_wallets(work)
     for rating_key in sorted(work.changed_balances):
         work.changes.append(Put("balances", rating_key, work.balances[rating_key]))
     for rating_key, account in work.accounts.items():

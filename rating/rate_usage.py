@@ -6,6 +6,7 @@ pass then finds the posting of each and hands it to its counters and its cell.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from rating.bands import NO_BAND, band_at
+from rating.buckets import place_of
 from rating.engine import Movement, amount_counted, counts_sessions
 from rating.periods import CELL_MINUTES, day_of_cell
 from rating.plausible import SUM_MAX, without_excess
@@ -32,9 +34,12 @@ _OF_SUMS = ("octets_up", "octets_down", "seconds", "minute", "received_at")
 _TALL_ROWS = 2_000
 """From here on polars sums up rows sooner than a loop does."""
 
-CounterKey = tuple[int, str, str, int, str, str, str]
-"""(span_id, subscriber_id, day_on, post_at, session_id, traffic_class, time band); the last three
-only where the terms tell sessions, classes or bands apart."""
+CounterKey = tuple[int, str, str, int, str, str, str, tuple[int, int]]
+"""(span_id, subscriber_id, day_on, post_at, session_id, traffic_class, band, minutes); session,
+class and band only where the terms tell them apart. Where there is a wallet sessions are told apart
+too, and minutes are the place in its walk and the minute of use."""
+
+_ANY_MINUTE = (0, 0)
 
 
 Sums = list[int]
@@ -90,10 +95,14 @@ def _sum_up(
             else:
                 group.add(part, sums[0], sums[1], received_at)
         if source == terms.source:
-            session = session_id if terms.by_session else ""
+            has_wallet = span.account.state.has_wallet
+            session = session_id if terms.by_session or has_wallet else ""
             counted_class = traffic_class if terms.by_class else ""
             band = band_at(terms.week, terms.timezone, cell) if terms.week else NO_BAND
-            key = (span_id, subscriber_id, day_on, post_at, session, counted_class, band)
+            minutes = _ANY_MINUTE
+            if has_wallet:
+                minutes = (place_of(sums[3], received_at, lateness_ms), sums[3])
+            key = (span_id, subscriber_id, day_on, post_at, session, counted_class, band, minutes)
             before = measured.get(key)
             measured[key] = _plus(before, sums) if before else sums
     return measured, cells
@@ -109,8 +118,20 @@ def _plus(left: Sums, right: Sums) -> Sums:
 def _rows(placed: Placed) -> Iterable[tuple[Any, ...]]:
     """Yield (span_id, those of `_TOLD_APART_BY`, cell, *`Sums`)."""
     usage, span_ids = placed.usage, placed.span_ids
-    if usage.height >= _TALL_ROWS:
+    if usage.height < _TALL_ROWS:
+        return _single_rows(usage, span_ids)
+    has_wallet = np.array([s.account.state.has_wallet for s in placed.spans] + [False, False])
+    apart = has_wallet[span_ids]
+    if not apart.any():
         return _summed_rows(usage, span_ids)
+    return itertools.chain(
+        _summed_rows(usage.filter(pl.Series(~apart)), span_ids[~apart]),
+        _single_rows(usage.filter(pl.Series(apart)), span_ids[apart]),
+    )
+
+
+def _single_rows(usage: pl.DataFrame, span_ids: NDArray[np.int64]) -> Iterable[tuple[Any, ...]]:
+    """Return what `_rows` yields, minute by minute."""
     columns = [usage[name].to_list() for name in (*_TOLD_APART_BY, *_OF_SUMS)]
     cells = (usage["minute"] // CELL_MINUTES).to_list()
     return zip(span_ids.tolist(), *columns[:4], cells, *columns[4:], strict=True)
@@ -138,7 +159,7 @@ def _move_counters(
 ) -> None:
     """Move every counter that charges its rows directly: all but weighted ones of accounting."""
     for key in sorted(measured):
-        span_id, subscriber_id, day_on, post_at, session_id, traffic_class, band = key
+        span_id, subscriber_id, day_on, post_at, session_id, traffic_class, band, _ = key
         octets_up, octets_down, seconds, minute, received_at = measured[key]
         span = spans[span_id]
         origin = (subscriber_id, span.terms.source, session_id, minute)

@@ -19,11 +19,13 @@ import msgspec
 from rating.adjustments import Adjuster, adjusted, adjusters_of
 from rating.balances import charged
 from rating.bands import week_of
+from rating.buckets import Row, charge_row, place_of
 from rating.config import RateConfig
 from rating.engine import (
     Movement,
     Pricing,
     copy_meter,
+    counts_sessions,
     fits,
     is_payable,
     move,
@@ -42,6 +44,7 @@ from rating.rate_state import (
     KeyState,
     MeterState,
     OpenPeriod,
+    WalletState,
     meters_prefix,
     timer_key,
 )
@@ -236,6 +239,25 @@ def _limit_of(plan: Plan, pricing: Pricing) -> Limit:
     return Limit(base, alert_thresholds(plan.alert_percents, base) if base else ())
 
 
+def row_of(movement: Movement, origin: Origin, pricing: Pricing, lateness_bound_ms: int) -> Row:
+    """Return a movement as a row of the walk over a wallet."""
+    subscriber_id, source, session_id, minute = origin
+    return Row(
+        minute=place_of(minute, movement.received_at, lateness_bound_ms),
+        event_minute=minute,
+        meter_id=pricing.meter.meter_id,
+        unit="seconds" if pricing.meter.unit == "seconds" else "octets",
+        day_on=movement.day_on,
+        session_id=session_id or movement.session_id,
+        subscriber_id=subscriber_id,
+        source=source,
+        post_at=movement.post_at,
+        denominator=pricing.denominator,
+        amount=movement.amount,
+        received_at=movement.received_at,
+    )
+
+
 class Workspace:
     """Everything one step has read and will answer.
 
@@ -251,6 +273,9 @@ class Workspace:
         self.cells: dict[str, CellState] = {}
         self.balances: dict[str, BalanceState] = {}
         self.changed_balances: set[str] = set()
+        self.wallets: dict[str, WalletState] = {}
+        self.changed_wallets: set[str] = set()
+        self.deferred: dict[str, list[Row]] = {}
         self.changes: list[Put | Delete] = []
         self.rows: list[Any] = []
         self.rated: list[tuple[Any, ...]] = []
@@ -326,6 +351,24 @@ class Workspace:
         self.balances[rating_key] = state
         self.changed_balances.add(rating_key)
 
+    def wallet(self, rating_key: str) -> WalletState | None:
+        """Return a key's buckets and what may still draw on them, None where it has no wallet."""
+        if rating_key not in self.wallets:
+            held = self.view.get("wallets", rating_key)
+            if held is None:
+                return None
+            self.wallets[rating_key] = held
+        return self.wallets[rating_key]
+
+    def set_wallet(self, rating_key: str, state: WalletState) -> None:
+        """Change a wallet."""
+        self.wallets[rating_key] = state
+        self.changed_wallets.add(rating_key)
+
+    def defer(self, rating_key: str, row: Row) -> None:
+        """Have a row of a key with a wallet wait for the walk."""
+        self.deferred.setdefault(rating_key, []).append(row)
+
     def meter(self, span: Span, pricing: Pricing) -> MeterState | None:
         """Return a counter for reading, None where it was never opened."""
         key = span.meters_prefix + pricing.meter.meter_id
@@ -395,7 +438,7 @@ class Workspace:
             touched.amount = open_meter(state, pricing, day.isoformat(), post_at)
             if state.pending:
                 opened = self.add_posting(account, opened, post_at)
-            self._charge(touched, ZERO, ("", "", "", minute), (0, segment.start_at, False))
+            self._charge_apart(touched, ZERO, minute, segment.start_at)
         if terms.adjusters:
             self._adjust(span, ("", "", "", minute), (0, segment.start_at, False))
             for adjuster in terms.adjusters:
@@ -406,6 +449,31 @@ class Workspace:
         return opened
 
     def move(self, span: Span, pricing: Pricing, movement: Movement, origin: Origin) -> None:
+        """Move a counter, or let the movement wait where a bucket may cover it."""
+        if span.account.state.has_wallet:
+            if counts_sessions(pricing):
+                self._charge_session(span, pricing, movement, origin)
+                return
+            self.open_segment(span)
+            row = row_of(movement, origin, pricing, self.config.lateness_bound_ms)
+            self.defer(span.account.rating_key, row)
+        else:
+            self.move_now(span, pricing, movement, origin)
+
+    def _charge_session(
+        self, span: Span, pricing: Pricing, movement: Movement, origin: Origin
+    ) -> None:
+        """Count a session at once: no bucket holds sessions, but money may pay for them."""
+        before = self.touch(span, pricing).amount
+        self.move_now(span, pricing, movement, origin)
+        charge = self.touch(span, pricing).amount - before
+        if charge:
+            received_at, minute = movement.received_at, origin[3]
+            place = place_of(minute, received_at, self.config.lateness_bound_ms)
+            row = charge_row(place, pricing.meter.meter_id, charge, received_at)
+            self.defer(span.account.rating_key, row)
+
+    def move_now(self, span: Span, pricing: Pricing, movement: Movement, origin: Origin) -> None:
         """Move a counter, emit its charge, and see that the movement gets posted.
 
         A movement that would leave the range of what is stored or paid is refused and counted; its
@@ -449,7 +517,7 @@ class Workspace:
             touched.span, touched.pricing = span, pricing
             before = touched.amount
             touched.amount = reprice(touched.state, pricing, before)
-            self._charge(touched, before, ("", "", "", at // MINUTE_MS), (0, at, False))
+            self._charge_apart(touched, before, at // MINUTE_MS, at)
         if span.terms.adjusters:
             self._adjust(span, ("", "", "", at // MINUTE_MS), (0, at, False))
 
@@ -473,6 +541,15 @@ class Workspace:
             return touched.amount
         held = self.meter(span, pricing)
         return decode_exact(held.amount) if held else ZERO
+
+    def _charge_apart(self, touched: Touched, before: Fraction, minute: int, at: int) -> None:
+        """Emit a charge without usage: F(0), or a new share of the period."""
+        origin = ("", "", "", minute)
+        self._charge(touched, before, origin, (0, at, False))
+        span, charge = touched.span, touched.amount - before
+        if charge and span.terms.is_prepaid and span.account.state.has_wallet:
+            meter_id = touched.pricing.meter.meter_id
+            self.defer(span.account.rating_key, charge_row(minute, meter_id, charge, at))
 
     def _charge(self, touched: Touched, before: Fraction, origin: Origin, cause: Cause) -> None:
         """Emit the difference that a counter's price has made."""

@@ -123,6 +123,29 @@ class Balance:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class BalanceBucket:
+    """A lot of money (in the balance) or of quota, as drawn on so far (stage rate).
+
+    amount, spent, rolled_over and expired are minor units, octets or seconds, by unit. What has
+    rolled over is in the bucket of the next period too. is_final says that the bucket has ended
+    and nothing draws on it any more: expired is then what was left to nobody.
+    """
+
+    rating_key: str
+    bucket_id: str
+    unit: str
+    meter_id: str
+    priority: int
+    amount: int
+    spent: int
+    rolled_over: int
+    expired: int
+    valid_from_at: int
+    valid_until_at: int | None
+    is_final: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Alert:
     """A threshold crossed once per period (stage rate). percent 0 is a balance exhausted."""
 
@@ -248,6 +271,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     UsageCharge: ("rating_key", "period_start_at", "segment_number", "meter_id", "revision"),
     PeriodClosing: ("rating_key", "period_start_at"),
     Balance: ("rating_key", "currency"),
+    BalanceBucket: ("rating_key", "bucket_id"),
     Alert: ("alert_id",),
     DesiredService: ("rating_key",),
     AccountEventResult: ("event_id",),

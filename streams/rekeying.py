@@ -319,6 +319,7 @@ RULES_OF: Mapping[str, Mapping[str, Moves]] = {
     "rate": {
         "keys": _moved(_by_key(lambda row: row[1])),
         "balances": _moved(_by_key(lambda row: row[1])),
+        "wallets": _moved(_by_key(lambda row: row[1])),
         "meters": _moved(_by_key(_METER)),
         "cells": _moved(_by_key(_CELL)),
         "timers": _moved(_by_key(_text)),

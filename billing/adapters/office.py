@@ -19,6 +19,7 @@ from billing.adapters.channels import Channel, NotDeliveredError, UnknownDeliver
 from billing.adapters.coa import CoaTransport
 from billing.adapters.databases import reading, writing
 from billing.adapters.dunning import DunningLoop
+from billing.adapters.expiries import post_expiries
 from billing.adapters.flow_trimming import trim_flow_hours
 from billing.adapters.situations import FindTarget
 from billing.adapters.topups import reverse_refused_topups
@@ -77,6 +78,9 @@ class BillingLoop:
             counts += self._dunning.run_once(now_ms)
         counts["usage_days_posted"] += post_usage(self._engine, config, now_ms)
         counts["topups_reversed"] += reverse_refused_topups(
+            self._engine, config.postings_per_run, now_ms
+        )
+        counts["bucket_expiries_posted"] += post_expiries(
             self._engine, config.postings_per_run, now_ms
         )
         counts += run_billing(self._engine, config, now_ms)

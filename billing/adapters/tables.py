@@ -204,6 +204,7 @@ period_closing = _row_table(
     "period_closing", rows.PeriodClosing, Index(None, "closed_at"), Index(None, "period_end_at")
 )
 balance = _row_table("balance", rows.Balance)
+balance_bucket = _row_table("balance_bucket", rows.BalanceBucket, Index(None, "is_final", "unit"))
 alert = _row_table("alert", rows.Alert, Index(None, "raised_at"), Index(None, "rating_key"))
 _NOT_ACTIVE = text("target <> 'active'")
 desired_service = _row_table(
@@ -228,6 +229,7 @@ ROW_TABLES: dict[type, Table] = {
     rows.UsageCharge: usage_charge,
     rows.PeriodClosing: period_closing,
     rows.Balance: balance,
+    rows.BalanceBucket: balance_bucket,
     rows.Alert: alert,
     rows.DesiredService: desired_service,
     rows.AccountEventResult: account_event_result,

@@ -1,4 +1,4 @@
-"""Takes the money of refused top-ups off the ledger.
+"""Takes the money of refused top-ups and boosters off the ledger.
 
 The web process posts a top-up with the account event that it sends, in one transaction: from then
 on the till holds the money and we owe it. Rating may refuse the event later, so the office looks
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Row, and_, select
 
 from billing.adapters import ledger, tables
 from billing.adapters.databases import reading, writing
-from billing.payments import TOPUP, TOPUP_REFUSED, refused_topup_transaction
+from billing.balance_postings import REFUSALS, refused_transaction
 
 
 def reverse_refused_topups(engine: Engine, limit: int, now_ms: int) -> int:
@@ -28,7 +28,7 @@ def reverse_refused_topups(engine: Engine, limit: int, now_ms: int) -> int:
         posted = ledger.find_transactions(connection, [row.transaction_id for row in found])
         answers = {row.event_id: row for row in found}
         reversals = [
-            refused_topup_transaction(
+            refused_transaction(
                 transaction,
                 answers[transaction.idempotency_key].reason,
                 answers[transaction.idempotency_key].decided_at,
@@ -47,12 +47,15 @@ def _standing_refused(connection: Connection, limit: int) -> list[Row[tuple[str,
         .join_from(
             tables.account_event_result,
             tables.ledger_transaction,
-            and_(posted.source == TOPUP, posted.idempotency_key == result.event_id),
+            and_(posted.source.in_(REFUSALS), posted.idempotency_key == result.event_id),
         )
         .where(
             result.outcome == "refused",
             ~select(reversal.transaction_id)
-            .where(reversal.source == TOPUP_REFUSED, reversal.idempotency_key == result.event_id)
+            .where(
+                reversal.source.in_(REFUSALS.values()),
+                reversal.idempotency_key == result.event_id,
+            )
             .exists(),
         )
         .order_by(result.decided_at, result.event_id)

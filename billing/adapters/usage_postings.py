@@ -83,7 +83,7 @@ def post_days(connection: Connection, days: Sequence[UsageDay], recorded_at: int
     """
     if not days:
         return 0
-    owners = _owners(connection, {day.rating_key for day in days})
+    owners = find_owners(connection, {day.rating_key for day in days})
     prepaid = _prepaid_segments(connection, days)
     transactions: list[Transaction] = []
     for day in days:
@@ -120,7 +120,7 @@ def _segment(day: UsageDay) -> tuple[str, int, int, str]:
     return day.rating_key, day.period_start_at, day.segment_number, day.meter_id
 
 
-def _owners(connection: Connection, keys: set[str]) -> Mapping[str, tuple[Account, Branch]]:
+def find_owners(connection: Connection, keys: set[str]) -> Mapping[str, tuple[Account, Branch]]:
     """Return account and branch per rating key, from its subscriptions."""
     subscription = tables.subscription.c
     query = (

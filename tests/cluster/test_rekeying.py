@@ -106,7 +106,7 @@ def check_values_are_the_same(grown: Grown) -> None:
     moved = {
         "decode": ("flow_session", "flow_progress", "flow_split", "flow_held"),
         "sessions": ("sessions", "session_timers"),
-        "rate": ("keys", "balances", "meters", "cells", "timers", "waiting"),
+        "rate": ("keys", "balances", "wallets", "meters", "cells", "timers", "waiting"),
     }
     filled = 0
     for stage, collections in moved.items():

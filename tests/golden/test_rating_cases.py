@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from rating.balances import available, charged, credited
+from rating.buckets import Bucket, Row, Unit, Walk, remaining, walk
 from rating.curves import (
     AllowanceOverage,
     Capped,
@@ -49,10 +50,7 @@ DECISIONS = Path(__file__).parents[2] / "docs" / "decisions"
 
 NOT_OURS: dict[str, str] = {
     "aggregate.weighted_sum": "integrates a level over time; usage here is a sum",
-    "balance.grants": "grants with priority and expiry; our credits are one sum",
-    "balance.grants_timeline": "a grant withdrawn in time; our credits stay",
     "balance.latest": "the latest reading of a level; usage here is a sum",
-    "balance.reset_rollover": "octets rolled over between periods",
     "invoice.tax": "coupons and tax on an unrounded sum; ours is per rate on rounded lines",
     "invoice.waterfall": "an invoice's amount due, tested with billing",
     "prepaid.session": "quota reservation; we charge what was used",
@@ -385,6 +383,53 @@ def concurrent_balance(inputs: Inputs) -> dict[str, Any]:
     return {"left": available(balance)}
 
 
+def drawn_on(buckets: Sequence[Bucket], rows: Sequence[Row], until: int = 10_000) -> Walk:
+    """A walk in which what no quota covers costs one a unit, and periods last 1,000 minutes."""
+    return walk(
+        buckets,
+        rows,
+        until,
+        period_end=lambda minute: minute + 1_000,
+        charge_of=lambda row, left: Fraction(row.charge) or Fraction(left),
+    )
+
+
+def use(minute: int, amount: int, unit: Unit = "octets") -> Row:
+    return Row(minute, minute, "m", unit, "", "", "", "", minute, 1, amount, 0)
+
+
+def grants(inputs: Inputs) -> dict[str, Any]:
+    lots = [
+        Bucket(grant["id"], "octets", int(grant["amount"]), int(grant["priority"]), 0)
+        for grant in inputs["grants"]
+    ]
+    done = drawn_on(lots, [use(1, int(inputs["usage"]))])
+    covered = sum(amount for _, amount in done.parts[0])
+    return {
+        "balances": {bucket.bucket_id: str(remaining(bucket)) for bucket in done.standing},
+        "overage": Fraction(int(inputs["usage"]) - covered),
+    }
+
+
+def grants_timeline(inputs: Inputs) -> dict[str, Any]:
+    """A grant that is withdrawn ends then."""
+    lot = Bucket("grant", "octets", int(inputs["grant"]["amount"]), 1, 0, 60)
+    before, after = (int(event["use"]) for event in inputs["events"])
+    done = drawn_on([lot], [use(59, before), use(60, after)])
+    return {
+        "balance": Fraction(sum((remaining(bucket) for bucket in done.standing), ZERO)),
+        "overage": Fraction(after - sum(amount for _, amount in done.parts[1])),
+    }
+
+
+def reset_rollover(inputs: Inputs) -> dict[str, Any]:
+    assert inputs["rollover_min"] == "0"
+    most = int(inputs["rollover_max"])
+    lot = Bucket("grant", "octets", int(inputs["grant"]), 1, 0, 60, rollover_max=most)
+    [rolled] = drawn_on([lot], [use(1, int(inputs["used_before"]))], until=61).standing
+    return {"balance_after": remaining(rolled)}
+
+
 def start_at(day: str) -> int:
     return int(datetime.datetime.fromisoformat(day + "T00:00+00:00").timestamp() * 1000)
 
@@ -430,6 +475,9 @@ ANSWERS: dict[str, Callable[[Inputs], dict[str, Any]]] = {
     "balance.call_with_connect": call_with_connect,
     "balance.factor": factor,
     "balance.concurrent": concurrent_balance,
+    "balance.grants": grants,
+    "balance.grants_timeline": grants_timeline,
+    "balance.reset_rollover": reset_rollover,
     "balance.simple": simple_balance,
     "calendar.anchor_months_contains": anchor_months,
     "calendar.days_local_ceil": days_local,

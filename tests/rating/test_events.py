@@ -18,6 +18,10 @@ PAYLOADS: dict[str, events.Payload] = {
     "plan_changed": events.PlanChanged(PLAN),
     "subscription_ended": events.SubscriptionEnded("moved"),
     "topup": events.TopUp(50_000, "BDT"),
+    "balance_debited": events.BalanceDebited(50_000, "BDT", "set-top box"),
+    "bucket_granted": events.BucketGranted(
+        "b1", "octets", 5, "BDT", ends_with_period=True, renews=True, rollover_max=2, price_minor=9
+    ),
     "pool_joined": events.PoolJoined("sub-1"),
     "pool_left": events.PoolLeft("sub-1"),
     "suspended": events.Suspended("dunning"),
@@ -43,6 +47,21 @@ def test_a_payload_round_trips(kind: str) -> None:
     [
         ("refund", "{}", "kind: expected one of subscription_started"),
         ("topup", '{"amount_minor": 0, "currency": "BDT"}', "amount_minor: must be 1 or more"),
+        (
+            "bucket_granted",
+            '{"bucket_id": "b#1", "unit": "octets", "amount": 5, "currency": "BDT"}',
+            "bucket_id: expected a name without",
+        ),
+        (
+            "bucket_granted",
+            '{"bucket_id": "b", "unit": "octets", "amount": 5, "currency": "BDT", "renews": true}',
+            "renews: only quota that ends with its period does",
+        ),
+        (
+            "bucket_granted",
+            '{"bucket_id": "b", "unit": "money", "amount": 5, "currency": "BDT", "price_minor": 1}',
+            "price_minor: money is not sold",
+        ),
         ("topup", '{"amount_minor": 5, "currency": "BDX"}', "unknown currency 'BDX'"),
         ("topup", '{"amount_minor": "5", "currency": "BDT"}', "amount_minor"),
         ("topup", "{", "topup"),
