@@ -57,12 +57,10 @@ from rating.segments import (
     stretch_of,
 )
 from rating.thresholds import alert_base, alert_thresholds
+from rating.wallet_rows import Origin, row_of
 
 _decode_plan = functools.lru_cache(maxsize=4_096)(decode_plan)
 
-
-Origin = tuple[str, str, str, int]
-"""Whose usage a rated row stands for: (subscriber_id, source, session_id), up to a minute."""
 
 Cause = tuple[int, int, bool]
 """What moved a counter: whole units, when the newest of it was received, whether that was late."""
@@ -237,25 +235,6 @@ def _terms_of(document: str, timezone: str, segment: Segment, close_at: int) -> 
 def _limit_of(plan: Plan, pricing: Pricing) -> Limit:
     base = alert_base(plan, pricing)
     return Limit(base, alert_thresholds(plan.alert_percents, base) if base else ())
-
-
-def row_of(movement: Movement, origin: Origin, pricing: Pricing, lateness_bound_ms: int) -> Row:
-    """Return a movement as a row of the walk over a wallet."""
-    subscriber_id, source, session_id, minute = origin
-    return Row(
-        minute=place_of(minute, movement.received_at, lateness_bound_ms),
-        event_minute=minute,
-        meter_id=pricing.meter.meter_id,
-        unit="seconds" if pricing.meter.unit == "seconds" else "octets",
-        day_on=movement.day_on,
-        session_id=session_id or movement.session_id,
-        subscriber_id=subscriber_id,
-        source=source,
-        post_at=movement.post_at,
-        denominator=pricing.denominator,
-        amount=movement.amount,
-        received_at=movement.received_at,
-    )
 
 
 class Workspace:

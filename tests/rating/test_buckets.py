@@ -21,7 +21,8 @@ def bucket(bucket_id: str, amount: int, first: int = 0, until: int = 10**6, **mo
 
 def row(minute: int, amount: int, denominator: int = 1, meter_id: str = "data") -> Row:
     names = ("octets", "2024-01-01", "", "sub", "accounting")
-    return Row(minute, minute, meter_id, *names, 0, denominator, amount, 0)  # type: ignore[arg-type]
+    numbers = (0, denominator, amount, 0)
+    return Row(minute, minute, meter_id, *names, *numbers)  # type: ignore[arg-type]
 
 
 def walked(buckets: list[Bucket], rows: list[Row], until: int = 0, price: int = 1) -> Walk:
