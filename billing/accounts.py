@@ -99,8 +99,8 @@ class Subscription:
 def calendar_of(account: Account, branch: Branch) -> Calendar:
     """Return the calendar of an account's periods, in its branch's time zone.
 
-    ``month`` is what the API writes for a monthly cycle. ValueError names the field that is out
-    of range.
+    ``month`` is what former versions of the API wrote for a monthly cycle. ValueError names the
+    field that is out of range.
     """
     cycle: Cycle = "monthly" if account.cycle == "month" else account.cycle
     return Calendar(branch.timezone, cycle, account.anchor_day, account.anchor_month)

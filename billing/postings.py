@@ -83,7 +83,8 @@ def invoice_transaction(
         **payable_amounts(draft.taxes),
     }
     for code in gross.keys() - {_USAGE}:
-        amounts[code] = -sum(gross[code].values()) + included.get(code, 0)
+        amounts.setdefault(code, 0)
+        amounts[code] += included.get(code, 0) - sum(gross[code].values())
     entries = entries_of(
         inputs.branch.branch_id, inputs.account.account_id, inputs.currency, amounts
     )

@@ -6,11 +6,12 @@ import ipaddress
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from api.instants import Instant, InstantIn
 from api.models.values import EVENT_EXAMPLE, EventStatus, Identity, Model, Text, example
 from rating.money import CURRENCIES
+from rating.periods import Cycle
 
 UserName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f]+$")]
 """A RADIUS User-Name (RFC 2865 §5.1): at most 253 octets, here without blanks."""
@@ -73,8 +74,9 @@ _ACCOUNT = {
     "email": "rahman@example.net",
     "phone": "+8801700000001",
     "address": "House 12, Road 5",
-    "cycle": "month",
+    "cycle": "monthly",
     "anchor_day": 1,
+    "anchor_month": 1,
     "created_at": "2026-11-01T04:00:00Z",
 }
 _ACCOUNT_IN = {k: v for k, v in _ACCOUNT.items() if k not in {"account_id", "created_at"}}
@@ -94,11 +96,16 @@ class Account(Model):
     address: str
     cycle: str
     anchor_day: int
+    anchor_month: int
     created_at: Instant
 
 
 class AccountCreate(Model):
-    """A new account; branch_id may be left out where the key has a branch."""
+    """A new account; branch_id may be left out where the key has a branch.
+
+    Its periods begin on anchor_day of the month (by the week: 1 Monday to 7 Sunday); quarters and
+    years in anchor_month. A day that a month does not have is its last one.
+    """
 
     model_config = example(_ACCOUNT_IN)
 
@@ -108,8 +115,21 @@ class AccountCreate(Model):
     email: str = Field(default="", max_length=254)
     phone: str = Field(default="", max_length=32)
     address: str = Field(default="", max_length=500)
-    cycle: Literal["month"] = "month"
+    cycle: Cycle = "monthly"
     anchor_day: int = Field(default=1, ge=1, le=31)
+    anchor_month: int = Field(default=1, ge=1, le=12)
+
+    @field_validator("cycle", mode="before")
+    @classmethod
+    def _month_is_monthly(cls, cycle: object) -> object:
+        return "monthly" if cycle == "month" else cycle
+
+    @field_validator("anchor_day")
+    @classmethod
+    def _is_a_day_of_the_week(cls, day: int, info: ValidationInfo) -> int:
+        if info.data.get("cycle") == "weekly" and day > 7:
+            raise ValueError("1 (Monday) to 7 (Sunday) for a weekly cycle")
+        return day
 
 
 class AccountPatch(Model):

@@ -9,8 +9,6 @@ from sqlalchemy import or_, select, update
 import rating.plans
 from api.instants import to_text
 from api.models.parties import (
-    Account,
-    Branch,
     Ending,
     Plan,
     PlanChange,
@@ -24,10 +22,6 @@ from billing.adapters import tables
 from billing.adapters.repositories import find_calendar
 from billing.plan_changes import default_when, period_end_at
 from rating.events import PlanChanged, SubscriptionEnded, SubscriptionStarted
-from rating.periods import Calendar, Cycle
-
-_CYCLES: dict[str, Cycle] = {"month": "monthly"}
-"""The calendar of rating for each `account.cycle`."""
 
 
 def start_subscription(transaction: CommandTransaction, body: SubscriptionCreate) -> Subscription:
@@ -40,8 +34,6 @@ def start_subscription(transaction: CommandTransaction, body: SubscriptionCreate
     _refuse_overlap(transaction, body.rating_key, at)
     plan = parties.get_plan(connection, branch_id, body.plan_id, body.plan_version)
     account_id = parties.rating_key_account(connection, body.rating_key)
-    account = parties.get_account(connection, None, account_id)
-    branch = parties.get_branch(connection, None, branch_id)
     row: dict[str, Any] = {
         "subscription_id": transaction.services.new_id("scn"),
         "branch_id": branch_id,
@@ -53,7 +45,7 @@ def start_subscription(transaction: CommandTransaction, body: SubscriptionCreate
         "ends_at": None,
     }
     transaction.add(tables.subscription, row)
-    payload = SubscriptionStarted(priced(plan), calendar_of(account, branch))
+    payload = SubscriptionStarted(priced(plan), find_calendar(connection, account_id))
     event = transaction.event(body.rating_key, payload, at)
     return Subscription(**row, events=transaction.send_events([event]))
 
@@ -135,12 +127,6 @@ def priced(plan: Plan) -> rating.plans.Plan:
         return rating.plans.plan_from({**plan.document, **members})
     except rating.plans.PlanError as error:
         raise invalid_field("/document", plan.plan_id, str(error)) from None
-
-
-def calendar_of(account: Account, branch: Branch) -> Calendar:
-    """Return what makes an account's periods: its cycle, in its branch's time zone."""
-    cycle = _CYCLES.get(account.cycle, "monthly")
-    return Calendar(timezone=branch.timezone, cycle=cycle, anchor_day=account.anchor_day)
 
 
 def _running(transaction: CommandTransaction, subscription_id: str) -> Subscription:

@@ -87,7 +87,7 @@ def issue_note(connection: Connection, order: NoteOrder, now_ms: int) -> str:
         order.reason,
         credited,
     )
-    open_minor = row.total_minor - row.paid_minor if row.status == FINALIZED else 0
+    open_minor = row.total_minor - row.paid_minor - row.written_off_minor
     finalize(
         connection,
         draft,

@@ -56,6 +56,36 @@ def test_a_new_subscriber_is_in_the_directory_from_the_next_minute(
     assert len(rows(world, tables.directory_entry, entry.target == subscriber_id)) == 3
 
 
+@pytest.mark.parametrize(
+    ("cycle", "day", "month", "expected"),
+    [
+        ("weekly", 5, 1, ("weekly", 5, 1)),
+        ("quarterly", 31, 2, ("quarterly", 31, 2)),
+        ("yearly", 29, 2, ("yearly", 29, 2)),
+        ("daily", 1, 1, ("daily", 1, 1)),
+        ("month", 12, 1, ("monthly", 12, 1)),
+    ],
+)
+def test_an_accounts_cycle_makes_its_subscriptions_periods(
+    world: World, operator: TestClient, cycle: str, day: int, month: int, expected: tuple[Any, ...]
+) -> None:
+    body = {"branch_id": "dhanmondi", "name": "Cycle", "cycle": cycle, "anchor_day": day}
+    account = operator.post("/v1/accounts", json={**body, "anchor_month": month}).json()
+    assert (account["cycle"], account["anchor_day"], account["anchor_month"]) == expected
+    line = {**NEW, "account_id": account["account_id"], "plan_id": "dhanmondi-home-100"}
+    assert operator.post("/v1/subscribers", json=line).status_code == 201
+    [event] = appended(world, "account.events")
+    calendar = decode_payload(event["kind"], event["payload"]).calendar  # type: ignore[union-attr]
+    assert (calendar.cycle, calendar.anchor_day, calendar.anchor_month) == expected
+
+
+def test_a_week_has_seven_days_to_begin_on(operator: TestClient) -> None:
+    body = {"branch_id": "dhanmondi", "name": "Cycle", "cycle": "weekly", "anchor_day": 8}
+    answer = operator.post("/v1/accounts", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "#/anchor_day"
+
+
 def test_a_plan_at_creation_opens_its_period(world: World, operator: TestClient) -> None:
     body = {**NEW, "plan_id": "dhanmondi-home-100"}
     answer = operator.post("/v1/subscribers", json=body).json()

@@ -21,7 +21,7 @@ from billing.adapters.office import ActingLoop, BillingLoop, OfficeLoop
 from billing.config import ActingConfig, BillingConfig, OfficeConfig, SpeedProfileConfig
 from infra.simulation.accounting_packets import NasIdentity, ServiceChange, answer_change
 from infra.simulation.network import REMOTES, AccountingEvent, FlowRecord, NetworkConfig
-from tests.simulation.business import CURRENCY, Business
+from tests.simulation.business import DHANMONDI, Business
 from tests.simulation.catalog import document_of
 from tests.simulation.comparison import differences
 from tests.simulation.tariffs import Tariff
@@ -96,7 +96,7 @@ class Isp:
 
     def sell(self, tariff: Tariff, **more: Any) -> None:
         """Put a plan on the price list; more are further members of its document."""
-        self.business.publish(tariff, {**document_of(tariff, CURRENCY), **more})
+        self.business.publish(tariff, {**document_of(tariff, DHANMONDI.currency), **more})
 
     # -- the line ------------------------------------------------------------------------------
 
