@@ -20,6 +20,7 @@ from api.resources import (
     billing,
     cable,
     cash,
+    deposits,
     discounts,
     dunning,
     instalments,
@@ -65,6 +66,7 @@ RESOURCES = (
     bank,
     instalments,
     balances,
+    deposits,
 )
 """What /v1 has, in the order of its documentation."""
 

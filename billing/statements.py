@@ -22,6 +22,8 @@ WORDS: Mapping[str, str] = {
     "payment_reversed": "Payment reversed",
     "refund": "Refund",
     "write_off": "Written off",
+    "deposit_taken": "Deposit set aside",
+    "deposit_released": "Deposit released",
     CREDIT_NOTE_SERIES: "Credit note",
     DEBIT_NOTE_SERIES: "Debit note",
 }
