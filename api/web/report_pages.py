@@ -20,10 +20,13 @@ from api.web.rendering import page
 from api.web.visitors import Visitor, VisitorDep
 from billing.adapters.databases import reading
 from billing.adapters.report_files import FORMATS
+from billing.ledger import CHART
 from billing.reports.table import Column, Question, ReportTable
 
 router = APIRouter(include_in_schema=False)
 
+DAYS_SHOWN = 30
+"""How many days a report is of where nobody says."""
 ROWS_SHOWN = 200
 """Rows that the page shows; a file has all of them."""
 
@@ -34,11 +37,12 @@ Name = Annotated[str, Query(max_length=20, pattern="^[a-z]*$")]
 @router.get("/reports")
 def show_report(visitor: VisitorDep, name: Name = "revenue", first: Day = "", last: Day = "",
                 aged_by: Name = "due") -> Response:  # fmt: skip
-    """Show a report of some days; without any, of the month that runs."""
+    """Show a report of some days; without any, of the last thirty."""
     with reading(visitor.services.engine) as connection:
         context = visitor.context(connection, "reports")
     today = local(context["now"], context["place"].timezone).date()
-    asked = {"name": name, "first": first or str(today.replace(day=1)), "last": last or str(today)}
+    since = today - datetime.timedelta(days=DAYS_SHOWN - 1)
+    asked = {"name": name, "first": first or str(since), "last": last or str(today)}
     context |= {"asked": {**asked, "aged_by": aged_by}, "offers": offers(), "report": None,
                 "fault": "", "formats": [n for n in FORMATS if n != "json"]}  # fmt: skip
     try:
@@ -110,6 +114,8 @@ def _cell(column: Column, value: Any, currency: str) -> str:
         return money(Money.of(value, currency))
     if column.kind == "percent":
         return f"{value:.2f} %"
+    if column.name == "income" and value in CHART:
+        return CHART[value].name
     return str(value)
 
 
