@@ -63,8 +63,12 @@ def test_a_rebuild_from_kafka_gives_the_same_sums_and_the_sinks_follow(
     assert intents.generations() == {1: FORMER, 2: CURRENT}
     log.write(3)
     wait_until(lambda: positions(intents, topic, 2) == log.numbers, 120, cluster)
+    # Until its next look the sink may still have written to the former generation; not after it.
+    former = positions(intents, topic, 1)
+    log.write(3)
+    wait_until(lambda: positions(intents, topic, 2) == log.numbers, 120, cluster)
     assert_exact(cluster, log.numbers, 2)
-    assert positions(intents, topic, 1) == [12, 12, 12, 12]
+    assert positions(intents, topic, 1) == former
 
     writing = client(cluster.config, may_write=True)
     assert writing.command("SELECT count() FROM usage_rated") == writing.command(
