@@ -9,11 +9,10 @@ from sqlalchemy import BigInteger, Connection, Select, and_, cast, func, select,
 
 from billing.adapters import payment_tables, tables
 from billing.adapters.invoice_inputs import read_terms
-from billing.adapters.report_rows import Reach, keys_of, read_frame, read_owners
+from billing.adapters.report_rows import Reach, days_of, keys_of, read_frame, read_owners
 from billing.adapters.repositories import find_plan
 from billing.ledger import RECEIVABLE
 from billing.reports.recurring import monthly_fee_minor
-from rating.periods import local_day
 from rating.plans import decode_plan
 
 _TEXT, _WHOLE = pl.String(), pl.Int64()
@@ -59,11 +58,8 @@ def read_open_documents(
     frame = read_frame(connection, query, {**schema, "period_end_at": _WHOLE, "open_minor": _WHOLE})
     if aged_by == "due":
         return frame.with_columns(pl.col("due_on").str.to_date().alias("aged_from"))
-    zone = reach.branch.timezone
-    ends = frame["period_end_at"].drop_nulls().unique().to_list()
-    days = {at: local_day(zone, (at - 1) // 60_000) for at in ends}
-    aged_from = pl.col("period_end_at").replace_strict(days, default=None, return_dtype=pl.Date)
-    return frame.with_columns(aged_from.alias("aged_from"))
+    ends = days_of(frame["period_end_at"], reach.branch.timezone, before_ms=1)
+    return frame.with_columns(ends.alias("aged_from"))
 
 
 def _receivable_movements(reach: Reach) -> list[Select[Any]]:
@@ -184,12 +180,9 @@ def _postpaid(connection: Connection, frame: pl.DataFrame) -> pl.DataFrame:
 
 def read_periods_owned(connection: Connection, reach: Reach, starts: pl.Series) -> pl.DataFrame:
     """Return a branch's rating keys times period starts (ms) with the first local day of each."""
-    zone = reach.branch.timezone
-    first = [local_day(zone, at // 60_000) for at in starts.unique().to_list()]
-    periods = pl.DataFrame(
-        {"period_start_at": starts.unique(), "period_from": first},
-        schema={"period_start_at": _WHOLE, "period_from": pl.Date()},
-    )
+    periods = starts.unique().cast(_WHOLE).alias("period_start_at").to_frame()
+    first = days_of(periods["period_start_at"], reach.branch.timezone)
+    periods = periods.with_columns(first.alias("period_from"))
     return read_owners(connection, reach.branch).join(periods, how="cross")
 
 

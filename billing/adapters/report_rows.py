@@ -71,17 +71,11 @@ def read_frame(
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict(schema))
 
 
-def with_posting_day(frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """Return postings with the local day that their occurred_at (ms) ends, as `day`."""
-    return _with_day(frame, "occurred_at", timezone, before_ms=1)
-
-
-def _with_day(frame: pl.DataFrame, instant: str, timezone: str, before_ms: int) -> pl.DataFrame:
-    """Return a frame with the local day of an instant, by the one rule of `rating.periods`."""
-    instants = frame[instant].drop_nulls().unique().to_list()
-    days = {at: local_day(timezone, (at - before_ms) // 60_000) for at in instants}
-    day = pl.col(instant).replace_strict(days, default=None, return_dtype=pl.Date)
-    return frame.with_columns(day.alias("day"))
+def days_of(instants: pl.Series, timezone: str, *, before_ms: int = 0) -> pl.Series:
+    """Return the local days of instants (ms), or with before_ms=1 those that they end."""
+    known = instants.drop_nulls().unique().to_list()
+    days = {at: local_day(timezone, (at - before_ms) // 60_000) for at in known}
+    return instants.replace_strict(days, default=None, return_dtype=pl.Date)
 
 
 def read_postings(connection: Connection, reach: Reach, codes: Iterable[str]) -> pl.DataFrame:
@@ -116,7 +110,8 @@ def read_postings(connection: Connection, reach: Reach, codes: Iterable[str]) ->
     names = ("branch_id", "transaction_id", "source", "key", "occurred_at", "income", "currency")
     schema = {name: pl.Int64() if name == "occurred_at" else pl.String() for name in names}
     frame = read_frame(connection, query, {**schema, "amount_minor": pl.Int64()})
-    return with_posting_day(frame, reach.branch.timezone)
+    days = days_of(frame["occurred_at"], reach.branch.timezone, before_ms=1)
+    return frame.with_columns(days.alias("day"))
 
 
 def ledger_sums(
@@ -245,9 +240,8 @@ def read_invoice_lines(connection: Connection, reach: Reach) -> pl.DataFrame:
     schema = {"invoice_id": text, "line": whole, "income": text, "plan_id": text}
     schema |= {"amount_minor": whole, "branch_id": text, "account_id": text, "currency": text}
     schema |= {"subtotal_minor": whole, "issued_at": whole}
-    frame = _with_day(
-        read_frame(connection, query, schema), "issued_at", reach.branch.timezone, before_ms=0
-    )
+    frame = read_frame(connection, query, schema)
+    frame = frame.with_columns(days_of(frame["issued_at"], reach.branch.timezone).alias("day"))
     in_days = pl.col("day").is_between(reach.first_on, reach.last_on)
     return frame.with_columns(pl.when(in_days).then(pl.col("day")).alias("day"))
 
