@@ -91,7 +91,7 @@ def _revenue(connection: Connection, reach: Reach, _question: Question) -> Answe
 
 def _aging(connection: Connection, reach: Reach, question: Question) -> Answer:
     documents = balances.read_open_documents(connection, reach, question.aged_by)
-    details = aging.aging_details(documents, {reach.branch.branch_id: reach.last_on})
+    details = aging.aging_details(documents, reach.last_on)
     sums = rows.ledger_sums(connection, reach, [RECEIVABLE], is_balance=True)
     return details, ties_of("receivable", details, "total_minor", sums)
 

@@ -8,7 +8,6 @@ a payment, reversal or allocation settles. What names no document is the account
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 
 import polars as pl
 
@@ -48,14 +47,14 @@ SHAPE = Shape(
 )
 
 
-def aging_details(documents: pl.DataFrame, through_on: Mapping[str, datetime.date]) -> pl.DataFrame:
+def aging_details(documents: pl.DataFrame, through_on: datetime.date) -> pl.DataFrame:
     """Return the open documents with their amount in its bucket.
 
     documents [n]: branch_id, account_id, account_name, currency, invoice_id ("" for what names
     none), number, aged_from (the day from which it ages; null: the report's last day), open_minor.
-    through_on is the last day of the report per branch_id.
+    through_on is the last day of the report.
     """
-    through = pl.col("branch_id").replace_strict(through_on, default=None, return_dtype=pl.Date)
+    through = pl.lit(through_on)
     aged = documents.filter(pl.col("open_minor") != 0).with_columns(
         pl.col("aged_from").fill_null(through)
     )
