@@ -7,7 +7,7 @@ at the midnight that closes them (decision 0360).
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -206,14 +206,7 @@ def read_invoice_lines(connection: Connection, reach: Reach) -> pl.DataFrame:
     Of those issued in its days, and of those that a posting in its days is about.
     """
     invoice, line = tables.invoice.c, tables.invoice_line.c
-    transaction = tables.ledger_transaction.c
     is_issued = (invoice.issued_at >= reach.start_at) & (invoice.issued_at < reach.end_at)
-    posted = select(transaction.idempotency_key).where(
-        transaction.branch_id == reach.branch.branch_id,
-        transaction.occurred_at > reach.start_at,
-        transaction.occurred_at <= reach.end_at,
-        transaction.source != "usage_day",
-    )
     query = (
         select(
             line.invoice_id,
@@ -233,7 +226,7 @@ def read_invoice_lines(connection: Connection, reach: Reach) -> pl.DataFrame:
             invoice.branch_id == reach.branch.branch_id,
             invoice.status.in_(("finalized", "paid")),
             line.kind != TAX,
-            or_(is_issued, invoice.invoice_id.in_(posted)),
+            or_(is_issued, invoice.invoice_id.in_(_posted_keys(reach))),
         )
     )
     text, whole = pl.String(), pl.Int64()
@@ -246,6 +239,17 @@ def read_invoice_lines(connection: Connection, reach: Reach) -> pl.DataFrame:
     return frame.with_columns(pl.when(in_days).then(pl.col("day")).alias("day"))
 
 
+def _posted_keys(reach: Reach) -> Select[Any]:
+    """Return the query of the keys of a branch's postings in its days, those of usage left out."""
+    transaction = tables.ledger_transaction.c
+    return select(transaction.idempotency_key).where(
+        transaction.branch_id == reach.branch.branch_id,
+        transaction.occurred_at > reach.start_at,
+        transaction.occurred_at <= reach.end_at,
+        transaction.source != "usage_day",
+    )
+
+
 def _plan_of(connection: Connection, evidence: Any) -> ColumnElement[Any]:
     """Return the plan that a line's evidence names, null where it names none."""
     document = func.nullif(evidence, "")
@@ -255,10 +259,10 @@ def _plan_of(connection: Connection, evidence: Any) -> ColumnElement[Any]:
     return found
 
 
-def read_payments(connection: Connection, branches: Sequence[Branch]) -> pl.DataFrame:
-    """Return the payments and refunds of branches, as `collections` takes them."""
+def read_payments(connection: Connection, reach: Reach) -> pl.DataFrame:
+    """Return a branch's payments and refunds posted in its days, as `collections` takes them."""
     payment, refund = tables.payment.c, payment_tables.refund.c
-    ids = [branch.branch_id for branch in branches]
+    branch_id, posted = reach.branch.branch_id, _posted_keys(reach)
     query = union_all(
         select(
             payment.payment_id,
@@ -266,10 +270,10 @@ def read_payments(connection: Connection, branches: Sequence[Branch]) -> pl.Data
             payment.account_id,
             func.coalesce(payment.invoice_id, ""),
             payment.reference,
-        ).where(payment.branch_id.in_(ids)),
+        ).where(payment.branch_id == branch_id, payment.payment_id.in_(posted)),
         select(
             refund.refund_id, refund.method, refund.account_id, literal(""), refund.reference
-        ).where(refund.branch_id.in_(ids)),
+        ).where(refund.branch_id == branch_id, refund.refund_id.in_(posted)),
     )
     names = ("key", "method", "account_id", "invoice_id", "reference")
     return read_frame(connection, query, dict.fromkeys(names, pl.String()))

@@ -108,7 +108,7 @@ def _unbilled(connection: Connection, reach: Reach, _question: Question) -> Answ
 
 def _collections(connection: Connection, reach: Reach, _question: Question) -> Answer:
     postings = rows.read_postings(connection, reach, rows.cash_codes())
-    payments = rows.read_payments(connection, [reach.branch])
+    payments = rows.read_payments(connection, reach)
     details = collections.collection_details(postings, payments)
     sums = rows.ledger_sums(connection, reach, rows.cash_codes(), is_balance=False)
     return details, ties_of("cash", details, "net_minor", sums)
