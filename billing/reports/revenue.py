@@ -10,14 +10,14 @@ prepaid balance paid is invoiced under its plan and taken back by a line of no p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from fractions import Fraction
 
 import polars as pl
 
 from billing.reports.table import Column, Shape, details_of
+from billing.tax_rules import part_amount
 from rating.money import round_half_up
-from rating.split import largest_remainder
 
 SHAPE = Shape(
     name="revenue",
@@ -104,9 +104,7 @@ def _invoice_postings(postings: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFra
     shares = [
         share
         for _, group in shared.group_by("posting", maintain_order=True)
-        for share in _shares(
-            group["recognised_minor"][0], group["plan_id"].to_list(), group["weight"].to_list()
-        )
+        for share in _shares(group["recognised_minor"][0], group["weight"].to_list())
     ]
     shared = shared.with_columns(pl.Series("recognised_minor", shares, dtype=pl.Int64))
     return pl.concat([alone, shared]).select(
@@ -122,13 +120,10 @@ def _invoice_postings(postings: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFra
     )
 
 
-def _shares(amount_minor: int, names: Iterable[str], weights: Iterable[int]) -> list[int]:
+def _shares(amount_minor: int, weights: Sequence[int]) -> list[int]:
     """Return an amount divided by the absolute weights, by largest remainder, in their order."""
-    by_name: Mapping[str, int] = dict(zip(names, (abs(weight) for weight in weights), strict=True))
-    if not any(by_name.values()):
-        by_name = dict.fromkeys(by_name, 1)
-    parts = largest_remainder(amount_minor, by_name)
-    return [parts.get(name, 0) for name in by_name]
+    sizes = [abs(weight) for weight in weights]
+    return part_amount(amount_minor, sizes if any(sizes) else [1] * len(sizes))
 
 
 def _invoiced(lines: pl.DataFrame) -> pl.DataFrame:
