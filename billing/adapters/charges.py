@@ -7,13 +7,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from billing.adapters.charge_tables import charge as table
 from billing.adapters.databases import upsert
 from billing.adapters.invoice_inputs import DuePeriod, is_invoiced
-from billing.adapters.repositories import find_calendar, subscriptions_in
-from billing.adapters.tables import subscription
+from billing.adapters.repositories import find_calendar, runs_on, subscriptions_in
 from billing.charges import Charge
 from billing.invoices import OutdatedDraftError
 from rating.periods import next_period, period_at
@@ -87,17 +86,10 @@ def over_periods_of_charges(connection: Connection, now_ms: int) -> list[DuePeri
     stand on them. Who has none running is asked at the end of the period in which a charge is due,
     or of the first one after that has no invoice yet.
     """
-    runs_on = (
-        select(subscription.c.subscription_id)
-        .where(
-            subscription.c.account_id == table.c.account_id,
-            func.coalesce(subscription.c.ends_at, now_ms + 1) > now_ms,
-        )
-        .exists()
-    )
+    goes_on = runs_on(table.c.account_id, now_ms)
     query = (
         select(table.c.account_id, table.c.due_at)
-        .where(table.c.invoice_id.is_(None), table.c.due_at < now_ms, ~runs_on)
+        .where(table.c.invoice_id.is_(None), table.c.due_at < now_ms, ~goes_on)
         .order_by(table.c.account_id, table.c.due_at)
     )
     waiting: dict[str, list[int]] = {}

@@ -21,7 +21,7 @@ from billing.adapters.invoice_inputs import (
     late_charges,
     read_note_inputs,
 )
-from billing.adapters.repositories import find, subscriptions_in
+from billing.adapters.repositories import find, runs_on, subscriptions_in
 from billing.invoices import InvoiceDraft, draft_invoice
 from rating.periods import next_period, period_at
 
@@ -34,19 +34,12 @@ def departed_with_late_usage(connection: Connection, now_ms: int) -> list[str]:
     Reads all revisions of all periods: not for every run (`billing_run`).
     """
     charge, billed = tables.usage_charge.c, tables.billed_charge.c
-    ended, other = tables.subscription, tables.subscription.alias()
+    ended = tables.subscription
     key = ("rating_key", "period_start_at", "segment_number", "meter_id", "revision")
     is_billed = (
         select(billed.invoice_id).where(*(billed[name] == charge[name] for name in key)).exists()
     )
-    goes_on = (
-        select(other.c.subscription_id)
-        .where(
-            other.c.account_id == ended.c.account_id,
-            other.c.ends_at.is_(None) | (other.c.ends_at > now_ms),
-        )
-        .exists()
-    )
+    goes_on = runs_on(ended.c.account_id, now_ms)
     query = (
         select(ended.c.account_id)
         .distinct()

@@ -12,7 +12,18 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from billing.accounts import (
     Account,
@@ -125,6 +136,13 @@ def _touching_query() -> Select[Any]:
         )
         .order_by(table.subscription_id)
     )
+
+
+def runs_on(account_id: Any, now_ms: int) -> ColumnElement[bool]:
+    """Return whether an account (a column) has a subscription that ends after now_ms, or never."""
+    other = tables.subscription.alias().c
+    goes_on = or_(other.ends_at.is_(None), other.ends_at > now_ms)
+    return select(other.subscription_id).where(other.account_id == account_id, goes_on).exists()
 
 
 def create_directory_entry(connection: Connection, branch_id: str, entry: DirectoryEntry) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, func, or_, select
 from billing.adapters import charge_tables, service_tables, tables
 from billing.adapters.holds import read_holds
 from billing.adapters.invoice_inputs import DuePeriod, is_invoiced
-from billing.adapters.repositories import find_calendar, subject_names, subscriptions_in
+from billing.adapters.repositories import find_calendar, runs_on, subject_names, subscriptions_in
 from billing.charges import Charge
 from billing.services import (
     Billed,
@@ -73,15 +73,6 @@ def over_periods_of_services(connection: Connection, now_ms: int) -> list[DuePer
     Where a subscription touches a period, rate's closing makes its invoice.
     """
     service, invoice = service_tables.service.c, tables.invoice.c
-    subscription = tables.subscription.c
-    runs_on = (
-        select(subscription.subscription_id)
-        .where(
-            subscription.account_id == service.account_id,
-            func.coalesce(subscription.ends_at, now_ms + 1) > now_ms,
-        )
-        .exists()
-    )
     invoiced_until = (
         select(func.max(invoice.period_end_at))
         .where(invoice.account_id == service.account_id, invoice.status != "draft")
@@ -97,7 +88,7 @@ def over_periods_of_services(connection: Connection, now_ms: int) -> list[DuePer
                 invoiced_until.is_(None),
                 service.ends_at > invoiced_until,
             ),
-            ~runs_on,
+            ~runs_on(service.account_id, now_ms),
         )
         .group_by(service.account_id)
     )
