@@ -181,9 +181,7 @@ def read_inputs(
         )
         for c in usages
     ]
-    void = _void_invoices(connection, due.account_id)
-    corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
-    corrections = [_given_up(item, void) for item in corrections]
+    corrections = _corrections(connection, account, branch, late, terms, names)
     rules = read_tax_rules(connection, account)
     currencies = {item.terms.currency for item in recurring}
     currencies |= {c.currency for c in (*usages, *(c for c, _ in late))}
@@ -220,9 +218,7 @@ def read_note_inputs(
     branch = _required(find(connection, Branch, account.branch_id), account.branch_id)
     terms = read_terms(connection, {(c.plan_id, c.plan_version) for c, _ in late})
     names = subject_names(connection, sorted({c.rating_key for c, _ in late}))
-    void = _void_invoices(connection, due.account_id)
-    corrections = [_correction(account, branch, terms, names, *pair) for pair in late]
-    corrections = [_given_up(item, void) for item in corrections]
+    corrections = _corrections(connection, account, branch, late, terms, names)
     rules = read_tax_rules(connection, account)
     return [
         InvoiceInputs(
@@ -241,31 +237,27 @@ def read_note_inputs(
     ]
 
 
-def _correction(
+def _corrections(
+    connection: Connection,
     account: Account,
     branch: Branch,
+    late: Sequence[LatePair],
     terms: Mapping[tuple[str, int], Terms],
     names: Mapping[str, str],
-    charge: UsageCharge,
-    before: UsageCharge | None,
-) -> LateInput:
-    """Return a late revision with the invoice that it corrects."""
-    corrects = invoice_id_of(
-        account.account_id, charge.period_start_at, branch.timezone, charge.currency
-    )
-    plan = terms[charge.plan_id, charge.plan_version]
-    return LateInput(charge, before, plan, names[charge.rating_key], corrects)
-
-
-def _given_up(item: LateInput, void: set[str]) -> LateInput:
-    """Return a late revision, marked where the invoice that it corrects is void."""
-    is_given_up = item.corrects_invoice_id in void
-    return dataclasses.replace(item, is_given_up=True) if is_given_up else item
-
-
-def _void_invoices(connection: Connection, account_id: str) -> set[str]:
-    """Return the ids of an account's void invoices."""
-    return set(connection.scalars(_void_query(), {"account_id": account_id}))
+) -> list[LateInput]:
+    """Return late revisions, each with the invoice that it corrects and whether that is void."""
+    if not late:
+        return []
+    void = set(connection.scalars(_void_query(), {"account_id": account.account_id}))
+    found: list[LateInput] = []
+    for charge, before in late:
+        corrects = invoice_id_of(
+            account.account_id, charge.period_start_at, branch.timezone, charge.currency
+        )
+        plan = terms[charge.plan_id, charge.plan_version]
+        name = names[charge.rating_key]
+        found.append(LateInput(charge, before, plan, name, corrects, corrects in void))
+    return found
 
 
 @functools.cache
