@@ -71,7 +71,8 @@ def invoice_transaction(
     The true-ups are line sums less what the days posted, for unbilled and for prepaid usage.
     """
     inputs = draft.inputs
-    gross, included = _gross(draft), _included_tax(draft)
+    gross = _gross(draft)
+    included = _included_tax(gross, draft.taxes)
     usage = sum(gross.get(_USAGE, {}).values())
     withheld = -sum(line.amount_minor for line in draft.lines if line.kind == WITHHOLDING)
     amounts: dict[str, int] = {
@@ -144,14 +145,15 @@ def _gross(draft: InvoiceDraft) -> Mapping[str, Mapping[TaxTreatment, int]]:
     return sums
 
 
-def _included_tax(draft: InvoiceDraft) -> Mapping[str, int]:
-    """Return how much included tax stands in the lines of each chart code of income.
+def _included_tax(
+    gross: Mapping[str, Mapping[TaxTreatment, int]], taxes: Iterable[TaxAmount]
+) -> Mapping[str, int]:
+    """Return how much included tax stands in the lines of each chart code, summed by `_gross`.
 
     Revenue is what is left without it. Each share is rounded; the last code, usage where there is
     some, takes the rest.
     """
-    gross = _gross(draft)
-    left = sum(tax.tax_minor for tax in draft.taxes if tax.is_inclusive)
+    left = sum(tax.tax_minor for tax in taxes if tax.is_inclusive)
     codes = [c for c in (*CHART, _USAGE) if any(t.is_inclusive for t in gross.get(c, {}))]
     shares: dict[str, int] = {}
     for code in codes[:-1]:
