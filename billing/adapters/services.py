@@ -52,7 +52,6 @@ def service_charges(connection: Connection, due: DuePeriod, corrections_days: in
     return [
         charge
         for service, product in items
-        if product.charging != "one_off"
         for charge in due_charges(
             ServiceInput(
                 service,
