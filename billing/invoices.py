@@ -24,7 +24,7 @@ from billing.services import Hold, held_portion
 from billing.tax_lines import taxed_lines, withholding_words
 from billing.tax_rules import NO_RULES, Supply, TaxRules, withheld_of
 from billing.taxes import PLAN_TAX, TaxAmount, TaxComponent, TaxTreatment, net_of, tax_amounts
-from rating.money import to_minor
+from rating.money import encode_exact, to_minor
 from rating.rows import UsageCharge
 
 DOCUMENT_SCHEMA = "flowrate.invoice/1"
@@ -306,8 +306,8 @@ def _recurring_line(item: RecurringInput, inputs: InvoiceInputs) -> InvoiceLine:
         "subscription_id": subscription.subscription_id,
         "plan_id": terms.plan_id,
         "plan_version": terms.plan_version,
-        "fee": f"{terms.recurring_fee.numerator}/{terms.recurring_fee.denominator}",
-        "portion": f"{part.numerator}/{part.denominator}",
+        "fee": encode_exact(terms.recurring_fee),
+        "portion": encode_exact(part),
         "proration": terms.proration,
     }
     if item.holds:

@@ -106,12 +106,9 @@ def _newest(connection: Connection, stretch: Stretch, branch: Branch) -> list[Us
             charge.revision,
         )
     )
-    newest = {_counter(row): row for row in map(_charge_of, connection.execute(query))}
+    found = [UsageCharge(*row) for row in connection.execute(query)]
+    newest = {_counter(charge): charge for charge in found}
     return list(newest.values())
-
-
-def _charge_of(row: Sequence[object]) -> UsageCharge:
-    return UsageCharge(*row)  # type: ignore[arg-type]
 
 
 def _owners(connection: Connection, keys: Sequence[str]) -> _Owned:
