@@ -29,7 +29,6 @@ STATUS_KINDS = (EXEMPT, REVERSE_CHARGE, WITHHOLDING)
 NET = "net"
 TAX = "tax"
 GROSS = "gross"
-BASES = (NET, TAX, GROSS)
 """What a withholding is a percentage of: the price, the tax on it, or both."""
 
 
