@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Engine, select
 from billing.adapters import tables
 from billing.adapters.charges import over_periods_of_charges, waiting_charges
 from billing.adapters.databases import reading, upsert, writing
-from billing.adapters.discounts import granted_discounts
 from billing.adapters.invoice_inputs import (
     DuePeriod,
     due_periods,
@@ -32,8 +31,7 @@ from billing.adapters.notes import departed_with_late_usage, draft_notes
 from billing.adapters.services import over_periods_of_services, service_charges
 from billing.adapters.usage_postings import newest_day_at, post_days, unposted_days
 from billing.config import BillingConfig
-from billing.discounts import Granted
-from billing.invoices import InvoiceDraft, InvoiceInputs, OutdatedDraftError, draft_invoice
+from billing.invoices import InvoiceDraft, OutdatedDraftError, draft_invoice
 from billing.tax_rules import unknown_codes
 
 LOG = logging.getLogger(__name__)
@@ -176,10 +174,7 @@ def plan_period(
     config = config or BillingConfig()
     owed = service_charges(connection, due, config.service_corrections_days)
     inputs_of = read_inputs(connection, due, state.closed_at, charges, owed)
-    drafts = [
-        draft_invoice(dataclasses.replace(inputs, discounts=_discounts(connection, inputs)))
-        for inputs in inputs_of
-    ]
+    drafts = [draft_invoice(inputs) for inputs in inputs_of]
     unknown = sorted({code for draft in drafts for code in unknown_codes(draft.taxes)})
     problems = [*state.problems, *(f"no rate of tax code {code} is known" for code in unknown)]
     hold_reason = "; ".join(problems)
@@ -200,11 +195,6 @@ def plan_period(
     return PeriodPlan(outcome, tuple(final), tuple(held), hold_reason)
 
 
-def _discounts(connection: Connection, inputs: InvoiceInputs) -> list[Granted]:
-    """Return the discounts that an account has on an invoice."""
-    return granted_discounts(connection, inputs.account, inputs.branch, inputs.period_end_at)
-
-
 def carry_out(connection: Connection, plan: PeriodPlan, config: BillingConfig, now_ms: int) -> None:
     """Write what a plan says, all inside the caller's transaction.
 
@@ -221,7 +211,7 @@ def post_usage(engine: Engine, config: BillingConfig, now_ms: int) -> int:
     """Post new usage days to the ledger, at most postings_per_run; return how many were new."""
     with reading(engine) as connection:
         position = read_cursor(connection, "usage_day")
-        since_at = position - config.posting_overlap_hours * 3_600_000
+        since_at = position - config.posting_overlap_hours * _HOUR_MS
         newest_at = newest_day_at(connection)
         days = unposted_days(connection, posted_since_at=since_at, limit=config.postings_per_run)
     if newest_at is None:

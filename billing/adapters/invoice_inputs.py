@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
 from billing.accounts import Account, Branch, Subscription
 from billing.adapters import tables
+from billing.adapters.discounts import granted_discounts
 from billing.adapters.holds import read_holds
 from billing.adapters.repositories import find, find_plan, subject_names, subscriptions_in
 from billing.adapters.tax_rules import read_tax_rules, with_day_amounts
@@ -183,6 +184,7 @@ def read_inputs(
     ]
     corrections = _corrections(connection, account, branch, late, terms, names)
     rules = read_tax_rules(connection, account)
+    discounts = granted_discounts(connection, account, branch, due.period_end_at)
     currencies = {item.terms.currency for item in recurring}
     currencies |= {c.currency for c in (*usages, *(c for c, _ in late))}
     currencies |= {charge.currency for charge in (*charges, *owed)}
@@ -199,6 +201,7 @@ def read_inputs(
             charges=[charge for charge in charges if charge.currency == currency],
             owed=[charge for charge in owed if charge.currency == currency],
             tax_rules=rules,
+            discounts=discounts,
         )
         for currency in sorted(currencies)
     ]
