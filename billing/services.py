@@ -218,7 +218,7 @@ def due_charges(item: ServiceInput, horizon: Horizon) -> list[Charge]:
         owed = to_minor(price * part, item.product.currency)
         billed = item.billed.get(period.start_at, Billed(0, 0))
         if owed != billed.amount_minor:
-            charges.append(_charge(item, period, part, owed - billed.amount_minor))
+            charges.append(_charge(item, period, part, owed, billed))
     return charges
 
 
@@ -260,9 +260,10 @@ def _is_due(service: Service, period: Period, horizon: Horizon, is_advance: bool
     return ends_at <= horizon.until_at
 
 
-def _charge(item: ServiceInput, period: Period, part: Fraction, amount_minor: int) -> Charge:
+def _charge(
+    item: ServiceInput, period: Period, part: Fraction, owed: int, billed: Billed
+) -> Charge:
     """Return the charge of one period: the first, or the difference to what was billed."""
-    billed = item.billed.get(period.start_at, Billed(0, 0))
     last_on = period.end_on - datetime.timedelta(days=1)
     words = f"{item.product.name} {period.start_on} to {last_on}"
     days = part * whole_days(period.start_at, period.end_at, item.calendar.timezone)
@@ -273,7 +274,7 @@ def _charge(item: ServiceInput, period: Period, part: Fraction, amount_minor: in
     charge_id = f"{item.service.service_id}/{period.start_on}/{billed.count + 1}"
     return dataclasses.replace(
         _charge_of(item, charge_id, words),
-        amount_minor=amount_minor,
+        amount_minor=owed - billed.amount_minor,
         due_at=period.start_at if item.product.charging == "advance" else period.end_at,
         covers_from_at=period.start_at,
         covers_until_at=period.end_at,
