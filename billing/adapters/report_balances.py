@@ -128,10 +128,7 @@ def read_usage_days(connection: Connection, reach: Reach) -> pl.DataFrame:
         .join_from(
             tables.usage_day,
             tables.usage_counter,
-            (day.rating_key == counter.rating_key)
-            & (day.period_start_at == counter.period_start_at)
-            & (day.segment_number == counter.segment_number)
-            & (day.meter_id == counter.meter_id),
+            and_(*(day[name] == counter[name] for name in key)),
         )
         .where(
             day.day_on <= reach.last_on.isoformat(),
@@ -141,9 +138,7 @@ def read_usage_days(connection: Connection, reach: Reach) -> pl.DataFrame:
         .group_by(*(day[name] for name in key), day.currency, counter.plan_id, counter.plan_version)
         .having(amount != 0)
     )
-    schema: dict[str, Any] = {"rating_key": _TEXT, "period_start_at": _WHOLE, "currency": _TEXT}
-    schema |= {"plan_id": _TEXT, "plan_version": _WHOLE, "amount_minor": _WHOLE}
-    return _postpaid(connection, read_frame(connection, query, schema))
+    return _postpaid(connection, query)
 
 
 def read_billed(connection: Connection, reach: Reach) -> pl.DataFrame:
@@ -164,13 +159,14 @@ def read_billed(connection: Connection, reach: Reach) -> pl.DataFrame:
         .join(tables.usage_charge, and_(*(billed[name] == charge[name] for name in key)))
         .where(invoice.branch_id == reach.branch.branch_id, invoice.period_end_at <= reach.end_at)
     )
-    schema: dict[str, Any] = {"rating_key": _TEXT, "period_start_at": _WHOLE, "currency": _TEXT}
-    schema |= {"plan_id": _TEXT, "plan_version": _WHOLE, "amount_minor": _WHOLE}
-    return _postpaid(connection, read_frame(connection, query, schema))
+    return _postpaid(connection, query)
 
 
-def _postpaid(connection: Connection, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows whose plan is settled by invoice, not from a balance."""
+def _postpaid(connection: Connection, query: Select[Any]) -> pl.DataFrame:
+    """Return a query's amounts per period and plan, of plans settled by invoice, not a balance."""
+    columns: dict[str, Any] = {"rating_key": _TEXT, "period_start_at": _WHOLE, "currency": _TEXT}
+    columns |= {"plan_id": _TEXT, "plan_version": _WHOLE, "amount_minor": _WHOLE}
+    frame = read_frame(connection, query, columns)
     plans = set(frame.select("plan_id", "plan_version").unique().iter_rows())
     prepaid = [plan for plan, terms in read_terms(connection, plans).items() if terms.is_prepaid]
     schema: dict[str, Any] = {"plan_id": _TEXT, "plan_version": _WHOLE}
