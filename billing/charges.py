@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from billing.ledger import ADJUSTMENTS, REVENUE_FEES, REVENUE_ONE_OFF, REVENUE_RECURRING
 from billing.taxes import TaxTreatment
-from rating.money import minor_decimals
+from rating.money import check_currency
 
 LATE_FEE = "late_fee"
 """The kind of a charge for paying late: income of fees, not of services."""
@@ -56,10 +56,7 @@ class Charge:
         for name in ("charge_id", "branch_id", "account_id", "kind", "description"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: expected some text, got none")
-        try:
-            minor_decimals(self.currency)
-        except ValueError as error:
-            raise ValueError(f"currency: {error}") from None
+        check_currency(self.currency)
         if self.quantity < 0:
             raise ValueError(f"quantity: expected 0 or more, got {self.quantity}")
         try:

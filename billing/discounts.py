@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from billing.charges import LATE_FEE
 from billing.ledger import DISCOUNTS
 from billing.tax_rules import part_amount
-from rating.money import minor_decimals, parse_amount, round_half_up
+from rating.money import check_currency, parse_amount, round_half_up
 
 if TYPE_CHECKING:
     from billing.invoices import InvoiceLine
@@ -73,10 +73,7 @@ class Discount:
             if not 0 < percent <= 100:
                 raise ValueError(f"percent: expected above 0, to 100, got {self.percent!r}")
         else:
-            try:
-                minor_decimals(self.currency)
-            except ValueError as error:
-                raise ValueError(f"currency: {error}") from None
+            check_currency(self.currency)
         for field in ("amount_minor", "periods", "months_min", "uses_max"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field}: expected 0 or more, got {getattr(self, field)}")

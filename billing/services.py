@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from billing.charges import Charge
 from billing.proration import MODES, local_day, portion, whole_days
-from rating.money import minor_decimals, parse_amount, to_minor
+from rating.money import check_currency, parse_amount, to_minor
 from rating.periods import Calendar, Cycle, Period, next_period, period_of_day
 
 Charging = Literal["one_off", "advance", "arrears"]
@@ -51,10 +51,7 @@ class Product:
     tax_code: str = ""
 
     def __post_init__(self) -> None:
-        try:
-            minor_decimals(self.currency)
-        except ValueError as error:
-            raise ValueError(f"currency: {error}") from None
+        check_currency(self.currency)
         for field in ("price", "tax_percent"):
             text = getattr(self, field)
             try:

@@ -51,6 +51,14 @@ def minor_decimals(currency: str) -> int:
         raise ValueError(f"unknown currency {currency!r}") from None
 
 
+def check_currency(currency: str) -> None:
+    """Raise ValueError, naming the field, for an unknown currency code."""
+    try:
+        minor_decimals(currency)
+    except ValueError as error:
+        raise ValueError(f"currency: {error}") from None
+
+
 def parse_amount(text: str) -> Fraction:
     """Return the exact value of a plain decimal such as ``-12.50``.
 

@@ -16,7 +16,7 @@ import msgspec
 
 from rating.bands import Band
 from rating.curves import Curve, allowance_of, never_decreases
-from rating.money import ZERO, format_amount, minor_decimals, parse_amount
+from rating.money import ZERO, check_currency, format_amount, parse_amount
 
 OCTETS_PER_GIGABYTE = {"decimal": 10**9, "binary": 2**30}
 """What a page and a form of a plan call one GB, by `Plan.octets_unit`."""
@@ -195,10 +195,7 @@ def measured_by(plan: Plan) -> str:
 
 
 def _check_plan(plan: Plan) -> None:
-    try:
-        minor_decimals(plan.currency)
-    except ValueError as error:
-        raise ValueError(f"currency: {error}") from None
+    check_currency(plan.currency)
     for field in ("plan_id", "name"):
         if not getattr(plan, field):
             raise ValueError(f"{field}: may not be empty")
