@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, Row, case, func, insert, select, update
 
 from billing.adapters import ledger, payment_tables, tables
 from billing.adapters.databases import take_turns
+from billing.adapters.dossiers import OPEN_MINOR
 from billing.adapters.dunning import restore_settled
 from billing.allocation import OpenInvoice, Share, Wanted, allocate, status_of
 from billing.payments import (
@@ -50,6 +51,21 @@ def take_account(connection: Connection, account_id: str) -> None:
     take_turns(connection, f"money/{account_id}")
 
 
+def locked_invoice(connection: Connection, invoice_id: str) -> Row[Any]:
+    """Return an invoice's row under its account's turn, and what it asks for as open_minor.
+
+    LookupError: there is none.
+    """
+    table = tables.invoice
+    is_this = table.c.invoice_id == invoice_id
+    account_id = connection.scalar(select(table.c.account_id).where(is_this))
+    if account_id is None:
+        raise LookupError(f"no invoice {invoice_id}")
+    take_account(connection, account_id)
+    query = select(table, OPEN_MINOR.label("open_minor")).where(is_this)
+    return connection.execute(query.with_for_update()).one()
+
+
 def open_invoices(connection: Connection, account_id: str, currency: str) -> list[OpenInvoice]:
     """Return the account's issued invoices that ask for money or were written off, locked, by id.
 
@@ -60,7 +76,7 @@ def open_invoices(connection: Connection, account_id: str, currency: str) -> lis
         select(
             invoice.invoice_id,
             invoice.currency,
-            invoice.total_minor - invoice.paid_minor - invoice.written_off_minor,
+            OPEN_MINOR,
             invoice.written_off_minor,
             func.coalesce(invoice.due_on, ""),
             func.coalesce(invoice.issued_at, 0),

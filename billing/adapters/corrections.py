@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from billing.accounts import Account, Branch
 from billing.adapters import document_tables, ledger, tables
-from billing.adapters.allocations import free_invoice, take_account
+from billing.adapters.allocations import free_invoice, locked_invoice
 from billing.adapters.dunning import restore_settled
 from billing.adapters.invoices import finalize
 from billing.adapters.repositories import find
@@ -35,7 +35,7 @@ def void_invoice(
     What was paid is the account's credit again. LookupError: no such invoice. InvoiceStateError:
     it is a draft or a credit note, or notes correct it.
     """
-    row = _locked(connection, invoice_id)
+    row = locked_invoice(connection, invoice_id)
     if row.status == VOID:
         return False
     state = next_state(invoice_id, row.status, "void")
@@ -70,7 +70,7 @@ def issue_note(connection: Connection, order: NoteOrder, now_ms: int) -> str:
     InvoiceStateError: it is no final one. NoteRefusedError: more than was billed.
     """
     invoice_id = order.invoice_id
-    row = _locked(connection, invoice_id)
+    row = locked_invoice(connection, invoice_id)
     if row.status not in (FINALIZED, PAID) or row.series == CREDIT_NOTE_SERIES:
         what = "a credit note" if row.series == CREDIT_NOTE_SERIES else row.status
         raise InvoiceStateError(f"{invoice_id} is {what}: expected a finalized or paid invoice")
@@ -87,13 +87,12 @@ def issue_note(connection: Connection, order: NoteOrder, now_ms: int) -> str:
         order.reason,
         credited,
     )
-    open_minor = row.total_minor - row.paid_minor - row.written_off_minor
     finalize(
         connection,
         draft,
         now_ms=now_ms,
         payment_terms_days=_terms_days(row, inputs.branch),
-        credit_pays=[Wanted(invoice_id)] if draft.total_minor < 0 < open_minor else [],
+        credit_pays=[Wanted(invoice_id)] if draft.total_minor < 0 < row.open_minor else [],
     )
     _write_note(connection, draft, order, signed, now_ms)
     return draft.invoice_id
@@ -135,17 +134,6 @@ def _write_note(
             for number, want in enumerate(wanted, 1)
         ],
     )
-
-
-def _locked(connection: Connection, invoice_id: str) -> Any:
-    """Return an invoice's row under its account's turn. LookupError: there is none."""
-    table = tables.invoice
-    is_this = table.c.invoice_id == invoice_id
-    account_id = connection.scalar(select(table.c.account_id).where(is_this))
-    if account_id is None:
-        raise LookupError(f"no invoice {invoice_id}")
-    take_account(connection, account_id)
-    return connection.execute(select(table).where(is_this).with_for_update()).one()
 
 
 def _is_corrected(connection: Connection, invoice_id: str) -> bool:

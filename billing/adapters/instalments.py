@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from billing.adapters import tables
-from billing.adapters.allocations import take_account
+from billing.adapters.allocations import locked_invoice
 from billing.adapters.dunning import bring_in_line
 from billing.adapters.instalment_tables import instalment, instalment_plan
 from billing.instalments import (
@@ -47,21 +47,14 @@ def agree(
     LookupError: no such invoice. PaymentRefusedError: it asks for nothing, or has a plan. Whatever
     parts_of raises for the open amount passes through.
     """
-    table = tables.invoice
-    account_id = connection.scalar(
-        select(table.c.account_id).where(table.c.invoice_id == invoice_id)
-    )
-    if account_id is None:
-        raise LookupError(f"no invoice {invoice_id}")
-    take_account(connection, account_id)
-    row = connection.execute(select(table).where(table.c.invoice_id == invoice_id)).one()
-    open_minor = row.total_minor - row.paid_minor - row.written_off_minor
-    if row.status != "finalized" or open_minor <= 0:
+    row = locked_invoice(connection, invoice_id)
+    account_id = row.account_id
+    if row.status != "finalized" or row.open_minor <= 0:
         raise PaymentRefusedError(f"invoice {invoice_id} asks for nothing")
     standing = _states(connection, instalment_plan.c.invoice_id == invoice_id)
     if any(state.status != "cancelled" for state in standing):
         raise PaymentRefusedError(f"invoice {invoice_id} has an instalment plan: cancel it first")
-    parts = tuple(parts_of(open_minor))
+    parts = tuple(parts_of(row.open_minor))
     by, at = made
     plan = InstalmentPlan(
         plan_id,

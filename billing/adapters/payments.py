@@ -20,6 +20,7 @@ from billing.adapters.allocations import (
     allocations_of,
     find_credit,
     give_back,
+    locked_invoice,
     open_credit,
     open_invoices,
     standing_shares,
@@ -236,17 +237,8 @@ def write_off_invoice(
     It stays finalized: whoever names it may pay it yet, and that is bad debt recovered.
     LookupError: no such invoice. PaymentRefusedError: a payment for the account is in flight.
     """
-    table = tables.invoice
-    account_id = connection.scalar(
-        select(table.c.account_id).where(table.c.invoice_id == invoice_id)
-    )
-    if account_id is None:
-        raise LookupError(f"no invoice {invoice_id}")
-    take_account(connection, account_id)
-    row = connection.execute(
-        select(table).where(table.c.invoice_id == invoice_id).with_for_update()
-    ).one()
-    open_minor = row.total_minor - row.paid_minor - row.written_off_minor
+    row = locked_invoice(connection, invoice_id)
+    account_id, open_minor = row.account_id, row.open_minor
     if row.status != "finalized" or open_minor <= 0:
         return None
     if in_flight(connection, account_id):
@@ -267,6 +259,7 @@ def write_off_invoice(
         reason,
     )
     connection.execute(insert(done), [dataclasses.asdict(found)])
+    table = tables.invoice
     connection.execute(
         update(table)
         .where(table.c.invoice_id == invoice_id)
