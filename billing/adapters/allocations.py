@@ -166,21 +166,29 @@ def write_shares(
         )
         for place, share in enumerate(shares, 1)
     ]
-    insert_allocations(connection, rows)
+    connection.execute(insert(table), [dataclasses.asdict(row) for row in rows])
+    for row in rows:
+        _move_invoice(connection, row)
+    move_credit(connection, credit.credit_id, -sum(row.taken_minor for row in rows))
     return rows
 
 
-def insert_allocations(connection: Connection, rows: Sequence[Allocation]) -> None:
-    """Write allocations, and move their invoices' and credits' sums with them."""
-    connection.execute(insert(payment_tables.allocation), [dataclasses.asdict(row) for row in rows])
-    credit = payment_tables.customer_credit
-    for row in rows:
-        _move_invoice(connection, row)
-        connection.execute(
-            update(credit)
-            .where(credit.c.credit_id == row.credit_id)
-            .values(left_minor=credit.c.left_minor - row.taken_minor)
-        )
+def take_back(
+    connection: Connection, credit: Credit, shares: Sequence[Share], by: str, at: int
+) -> list[Allocation]:
+    """Undo what standing shares of a credit pay, so that it is credit again. Posts nothing."""
+    turned = [Share(s.invoice_id, -s.amount_minor, -s.recovered_minor) for s in shares]
+    return write_shares(connection, credit, turned, by, at)
+
+
+def move_credit(connection: Connection, credit_id: str, amount_minor: int) -> None:
+    """Add an amount to what is left of a credit; a negative one is taken."""
+    table = payment_tables.customer_credit
+    connection.execute(
+        update(table)
+        .where(table.c.credit_id == credit_id)
+        .values(left_minor=table.c.left_minor + amount_minor)
+    )
 
 
 def _move_invoice(connection: Connection, row: Allocation) -> None:
@@ -227,8 +235,7 @@ def allocate_credit(
 def give_back(connection: Connection, credit: Credit, by: str, at: int) -> list[Allocation]:
     """Take back all that a credit pays, so that it is credit again, and post it."""
     shares = standing_shares(allocations_of(connection, credit.credit_id))
-    turned = [Share(s.invoice_id, -s.amount_minor, -s.recovered_minor) for s in shares]
-    rows = write_shares(connection, credit, turned, by, at)
+    rows = take_back(connection, credit, shares, by, at)
     ledger.post(connection, [allocation_transaction(row) for row in rows], at)
     return rows
 
@@ -290,8 +297,8 @@ def free_invoice(connection: Connection, invoice_id: str, by: str, at: int) -> l
     for row in sums:
         credit = find_credit(connection, row.credit_id)
         assert credit is not None, "an allocation refers to its credit"
-        share = Share(invoice_id, -int(row.amount), -int(row.recovered))
-        found += write_shares(connection, credit, [share], by, at)
+        share = Share(invoice_id, int(row.amount), int(row.recovered))
+        found += take_back(connection, credit, [share], by, at)
     ledger.post(connection, [allocation_transaction(row) for row in found], at)
     return found
 
@@ -313,18 +320,13 @@ def take_credit(
             f"amount_minor: expected at most {there} ({currency} minor units, what {of} has"
             f" as credit), got {amount_minor}"
         )
-    table = payment_tables.customer_credit
     parts: list[tuple[Credit, int]] = []
     for credit in left:
         part = min(amount_minor, credit.left_minor)
         if part:
             parts.append((credit, part))
             amount_minor -= part
-            connection.execute(
-                update(table)
-                .where(table.c.credit_id == credit.credit_id)
-                .values(left_minor=table.c.left_minor - part)
-            )
+            move_credit(connection, credit.credit_id, -part)
     return parts
 
 

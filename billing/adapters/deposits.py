@@ -7,8 +7,14 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, insert, select, update
 
-from billing.adapters import ledger, payment_tables
-from billing.adapters.allocations import allocate_credit, find_credit, take_account, take_credit
+from billing.adapters import ledger
+from billing.adapters.allocations import (
+    allocate_credit,
+    find_credit,
+    move_credit,
+    take_account,
+    take_credit,
+)
 from billing.adapters.deposit_tables import deposit as table
 from billing.adapters.deposit_tables import deposit_movement
 from billing.adapters.dunning import restore_settled
@@ -79,13 +85,8 @@ def release_deposit(
     connection.execute(
         update(table).where(table.c.deposit_id == deposit_id).values(held_minor=left.held_minor)
     )
-    credits = payment_tables.customer_credit
     for credit_id, part in parts:
-        connection.execute(
-            update(credits)
-            .where(credits.c.credit_id == credit_id)
-            .values(left_minor=credits.c.left_minor + part)
-        )
+        move_credit(connection, credit_id, part)
     ledger.post_new(connection, released_transaction(deposit, step, amount_minor, at), at)
     for credit_id, _ in parts:
         credit = find_credit(connection, credit_id)

@@ -21,10 +21,12 @@ from billing.adapters.allocations import (
     find_credit,
     give_back,
     locked_invoice,
+    move_credit,
     open_credit,
     open_invoices,
     standing_shares,
     take_account,
+    take_back,
     take_credit,
     write_shares,
 )
@@ -155,10 +157,8 @@ def reverse_payment(
             f"payment {payment_id} is cash in a till: give it back as a refund instead"
         )
     assert credit is not None, "a settled payment has its credit"
-    turned = [Share(s.invoice_id, -s.amount_minor, -s.recovered_minor) for s in shares]
-    write_shares(connection, credit, turned, by, now_ms)
-    table = payment_tables.customer_credit
-    connection.execute(update(table).where(table.c.credit_id == payment_id).values(left_minor=0))
+    take_back(connection, credit, shares, by, now_ms)
+    move_credit(connection, payment_id, -payment.amount_minor)
     _set(connection, payment_id, status=status, reason=reason)
     ledger.post_new(
         connection, reversed_payment_transaction(payment, shares, reason, now_ms), now_ms
