@@ -49,7 +49,7 @@ def open_shift(connection: Connection, shift: CashShift) -> None:
         if open_shift_of(connection, shift.cashier_id) is None:
             raise
         raise ShiftRefusedError(f"{shift.cashier} has an open shift: close it first") from error
-    _post(connection, [opened_transaction(shift)], shift.opened_at)
+    _post(connection, opened_transaction(shift), shift.opened_at)
 
 
 def open_shift_of(connection: Connection, cashier_id: str) -> CashShift | None:
@@ -130,7 +130,8 @@ def close_shift(
         return shift_report(connection, shift)
     require_open(shift)
     branch = _branch(connection, shift)
-    expected = shift_report(connection, shift).expected_minor
+    movements = movements_of(connection, shift_id)
+    expected = report_of(shift, movements).expected_minor
     closed = dataclasses.replace(
         shift,
         closed_at=at,
@@ -144,8 +145,8 @@ def close_shift(
         .where(cash_shift.c.shift_id == shift_id, cash_shift.c.closed_at.is_(None))
         .values(dataclasses.asdict(closed))
     )
-    _post(connection, [closed_transaction(closed)], at)
-    return shift_report(connection, closed)
+    _post(connection, closed_transaction(closed), at)
+    return report_of(closed, movements)
 
 
 def _wanted(shift_id: str, kind: str, amount_minor: int, at: int) -> CashMovement:
@@ -176,14 +177,13 @@ def _move(connection: Connection, wanted: CashMovement) -> CashMovement:
 def _posted(connection: Connection, movement: CashMovement) -> CashMovement:
     shift = find_shift(connection, movement.shift_id)
     assert shift is not None, "it was locked above"
-    _post(connection, [movement_transaction(shift, movement)], movement.moved_at)
+    _post(connection, movement_transaction(shift, movement), movement.moved_at)
     return movement
 
 
-def _post(connection: Connection, postings: list[Transaction | None], at: int) -> None:
-    for posting in postings:
-        if posting is not None:
-            ledger.post_new(connection, posting, at)
+def _post(connection: Connection, posting: Transaction | None, at: int) -> None:
+    if posting is not None:
+        ledger.post_new(connection, posting, at)
 
 
 def _locked(connection: Connection, shift_id: str) -> CashShift:
