@@ -29,6 +29,11 @@ RANDOM_OCTETS = 10
 VOUCHER_SALE = "voucher_sale"
 """Source of the posting of a batch's sale; its key is the batch."""
 
+_REFUSALS = {
+    "redeemed": "The voucher was redeemed before.",
+    "void": "The voucher is void.",
+    "expired": "The voucher has expired.",
+}
 _WEIGHTS = range(1, 2 * CODE_SYMBOLS - 1, 2)
 _TYPED = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
@@ -132,23 +137,19 @@ def is_of(voucher: Voucher, rating_key: str) -> bool:
 
 def refusal(voucher: Voucher, now_ms: int) -> str:
     """Return why a voucher cannot be redeemed now, "" where it can."""
-    batch = voucher.batch
-    if voucher.redeemed_at is not None and not voucher.is_refused:
-        return "The voucher was redeemed before."
-    if voucher.voided_at is not None or batch.voided_at is not None:
-        return "The voucher is void."
-    if batch.expires_at is not None and batch.expires_at <= now_ms:
-        return "The voucher has expired."
-    return ""
+    return _REFUSALS.get(state_of(voucher, now_ms), "")
 
 
 def state_of(voucher: Voucher, now_ms: int) -> str:
     """Return ``redeemed``, ``void``, ``expired`` or ``valid``."""
+    batch = voucher.batch
     if voucher.redeemed_at is not None and not voucher.is_refused:
         return "redeemed"
-    if voucher.voided_at is not None or voucher.batch.voided_at is not None:
+    if voucher.voided_at is not None or batch.voided_at is not None:
         return "void"
-    return "expired" if refusal(voucher, now_ms) else "valid"
+    if batch.expires_at is not None and batch.expires_at <= now_ms:
+        return "expired"
+    return "valid"
 
 
 def redemption_transaction(voucher: Voucher, account_id: str, occurred_at: int) -> Transaction:

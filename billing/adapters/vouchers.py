@@ -21,6 +21,8 @@ from billing.vouchers import (
 )
 
 _ROWS_PER_INSERT = 1_000
+_RESULT = tables.account_event_result.c
+_IS_REFUSED = exists().where(_RESULT.event_id == voucher.c.event_id, _RESULT.outcome == "refused")
 
 
 def create_batch(connection: Connection, batch: Batch, codes: Sequence[str]) -> None:
@@ -142,11 +144,9 @@ def add_failure(connection: Connection, rating_key: str, window_at: int) -> None
 def redeemed_counts(connection: Connection, batch_ids: Sequence[str]) -> dict[str, int]:
     """Return how many vouchers of each batch are redeemed, those that rating refused left out."""
     counts = dict.fromkeys(batch_ids, 0)
-    result = tables.account_event_result.c
-    is_refused = exists().where(result.event_id == voucher.c.event_id, result.outcome == "refused")
     statement = (
         select(voucher.c.batch_id, func.count())
-        .where(voucher.c.batch_id.in_(batch_ids), voucher.c.redeemed_at.is_not(None), ~is_refused)
+        .where(voucher.c.batch_id.in_(batch_ids), voucher.c.redeemed_at.is_not(None), ~_IS_REFUSED)
         .group_by(voucher.c.batch_id)
     )
     for batch_id, count in connection.execute(statement):
@@ -156,9 +156,7 @@ def redeemed_counts(connection: Connection, batch_ids: Sequence[str]) -> dict[st
 
 def select_vouchers() -> Select[Any]:
     """Return the statement of vouchers beside their batches and what rating answered."""
-    result = tables.account_event_result.c
-    is_refused = exists().where(result.event_id == voucher.c.event_id, result.outcome == "refused")
-    return select(voucher, is_refused.label("is_refused"))
+    return select(voucher, _IS_REFUSED.label("is_refused"))
 
 
 def read_vouchers(connection: Connection, statement: Select[Any]) -> list[Voucher]:
