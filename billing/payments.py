@@ -34,6 +34,9 @@ TOPUP = "topup"
 TOPUP_REFUSED = "topup_refused"
 """Sources of a top-up's posting and of its reversal; both have the event's id as their key."""
 
+BANK_METHOD = "bank"
+"""The method of money that comes by bank transfer."""
+
 PENDING = "pending"
 SETTLED = "settled"
 FAILED = "failed"
@@ -153,7 +156,7 @@ def money_account(method: str, shift_id: str) -> str:
     """Return the chart code of where money of a method lies: a till, the bank, or cash."""
     if shift_id:
         return TILL
-    return BANK if method == "bank" else CASH
+    return BANK if method == BANK_METHOD else CASH
 
 
 def payment_transaction(payment: Payment, shares: Sequence[Share]) -> Transaction:

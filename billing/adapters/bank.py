@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, or_, select, update
 
 from billing.accounts import Branch
 from billing.adapters import tables
@@ -20,7 +20,7 @@ from billing.adapters.payments import record_payment, reverse_payment, settle_pa
 from billing.allocation import AllocationError, Wanted
 from billing.bank_statements import BankEntry
 from billing.matching import Facts, Match, NamedInvoice, NoMatch, decide, numbers_in, words_in
-from billing.payments import Payment, PaymentRefusedError
+from billing.payments import BANK_METHOD, Payment, PaymentRefusedError
 from rating.periods import day_start_at
 
 MATCHED = "matched"
@@ -28,9 +28,6 @@ UNMATCHED = "unmatched"
 REVERSED = "reversed"
 OUTGOING = "outgoing"
 IGNORED = "ignored"
-
-BANK_METHOD = "bank"
-"""The method of payments that came by bank transfer; their reference is the entry's id."""
 
 _ENTRY = [bank_entry.c[f.name] for f in dataclasses.fields(BankEntry)]
 
@@ -84,9 +81,7 @@ def resolve_entry(
     branch, entry = _waiting(connection, entry_id)
     if entry.amount_minor <= 0:
         raise PaymentRefusedError(f"bank entry {entry_id}: expected money that came; ignore it")
-    payment = _payment(branch, entry, match, by)
-    wanted = [Wanted(invoice_id) for invoice_id in match.invoice_ids]
-    record_payment(connection, payment, now_ms, wanted)
+    payment = _record(connection, branch, entry, match, (by, now_ms))
     _settle(
         connection,
         entry_id,
@@ -128,8 +123,7 @@ def _awaited(
     if (order.amount_minor, order.currency) != (entry.amount_minor, entry.currency):
         what = f"names an order of {order.amount_minor} {order.currency} minor units"
         return NoMatch(what, order.account_id)
-    day = datetime.date.fromisoformat(entry.booked_on)
-    settle_payment(connection, order.payment_id, day_start_at(branch.timezone, day), now_ms)
+    settle_payment(connection, order.payment_id, _booked_at(branch, entry), now_ms)
     return {
         "status": MATCHED,
         "reason": "names its order",
@@ -146,11 +140,8 @@ def _paid(
     actor: tuple[str, int],
 ) -> dict[str, Any]:
     """Record a matched entry's payment; return what its row says."""
-    by, now_ms = actor
-    payment = _payment(branch, entry, match, by)
-    wanted = [Wanted(invoice_id) for invoice_id in match.invoice_ids]
     try:
-        record_payment(connection, payment, now_ms, wanted)
+        payment = _record(connection, branch, entry, match, actor)
     except AllocationError as error:  # raised before anything is written
         return {"reason": str(error), "suggestion": match.account_id}
     return {
@@ -161,9 +152,16 @@ def _paid(
     }
 
 
-def _payment(branch: Branch, entry: BankEntry, match: Match, by: str) -> Payment:
-    day = datetime.date.fromisoformat(entry.booked_on)
-    return Payment(
+def _record(
+    connection: Connection,
+    branch: Branch,
+    entry: BankEntry,
+    match: Match,
+    actor: tuple[str, int],
+) -> Payment:
+    """Record the payment that an entry brought; raises as `record_payment`."""
+    by, now_ms = actor
+    payment = Payment(
         f"pay_{entry.entry_id}",
         branch.branch_id,
         match.account_id,
@@ -172,10 +170,17 @@ def _payment(branch: Branch, entry: BankEntry, match: Match, by: str) -> Payment
         entry.entry_id,
         entry.amount_minor,
         entry.currency,
-        day_start_at(branch.timezone, day),
+        _booked_at(branch, entry),
         by,
         payer=entry.payer,
     )
+    record_payment(connection, payment, now_ms, [Wanted(one) for one in match.invoice_ids])
+    return payment
+
+
+def _booked_at(branch: Branch, entry: BankEntry) -> int:
+    """Return when the day begins on which an entry was booked (ms)."""
+    return day_start_at(branch.timezone, datetime.date.fromisoformat(entry.booked_on))
 
 
 def _outgoing(
@@ -190,14 +195,13 @@ def _outgoing(
         same.append(table.end_to_end_id == entry.end_to_end_id)
     if not same:
         return {"reason": "returns a payment, but says not which"}
-    condition = same[0] if len(same) == 1 else same[0] | same[1]
     query = select(table.payment_id, table.account_id).where(
         table.branch_id == branch.branch_id,
         table.bank_account == entry.bank_account,
         table.amount_minor == -entry.amount_minor,
         table.currency == entry.currency,
         table.status == MATCHED,
-        condition,
+        or_(*same),
     )
     rows = connection.execute(query).all()
     if len(rows) != 1:

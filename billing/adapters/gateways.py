@@ -29,6 +29,7 @@ from billing.gateways import (
     order_reference,
 )
 from billing.payments import (
+    BANK_METHOD,
     FAILED,
     PENDING,
     REVERSED,
@@ -148,7 +149,7 @@ def _order_of(payment: Payment) -> tuple[object, ...]:
 
 
 COUNTER = "counter"
-BANK = "bank"
+BANK = BANK_METHOD
 
 
 def open_gateway(connection: Connection, name: str) -> PaymentGateway:
