@@ -55,7 +55,6 @@ class Recorder:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._before: dict[tuple[str, _Key], Mapping[str, Any] | None] = {}
-        self._tables: dict[str, Table] = {}
 
     def note(
         self,
@@ -99,21 +98,19 @@ class Recorder:
                 continue
             before = _row(connection, table, keys)
             if before is None:
-                self._tables[table.name] = table
                 self._before.setdefault((table.name, tuple(keys.values())), None)
             else:
                 self._remember(table, before)
 
     def _remember(self, table: Table, row: Mapping[str, Any]) -> None:
         key = tuple(row[column.name] for column in table.primary_key)
-        self._tables[table.name] = table
         self._before.setdefault((table.name, key), row)
 
     def changes(self, connection: Connection) -> list[Change]:
         """Return what has become of the touched rows, in the order in which they were touched."""
         found: list[Change] = []
         for (name, key), before in self._before.items():
-            table = self._tables[name]
+            table = tables.metadata.tables[name]
             names = dict(zip((c.name for c in table.primary_key), key, strict=True))
             change = change_of(name, names, before, _row(connection, table, names))
             if change is not None:
