@@ -146,7 +146,7 @@ def change_packages(
 ) -> Changed:
     """Change what an outlet has; RefusedError where the packages would not go together."""
     take_turns(connection, CABLE)
-    held = _going_on(connection, whose, change.at)
+    held = _going_on(connection, whose.subscriber_id, change.at, whose.outlet)
     by_package = {holding.package_id: holding for holding in held}
     for package_id in change.remove:
         if package_id not in by_package:
@@ -169,7 +169,8 @@ def change_packages(
 def end_outlet(connection: Connection, whose: Whose, at: int) -> tuple[Holding, ...]:
     """End everything that an outlet has; return what that was."""
     take_turns(connection, CABLE)
-    ended = tuple(_end(connection, holding, at) for holding in _going_on(connection, whose, at))
+    going_on = _going_on(connection, whose.subscriber_id, at, whose.outlet)
+    ended = tuple(_end(connection, holding, at) for holding in going_on)
     touch_subscriber(connection, whose.subscriber_id)
     return ended
 
@@ -180,25 +181,24 @@ def end_subscriber(connection: Connection, subscriber_id: str, at: int) -> int:
     The rent of a box goes on until the box is back.
     """
     take_turns(connection, CABLE)
-    going_on = [
-        holding
-        for holding in holdings_of(connection, subscriber_id)
-        if holding.ends_at is None or holding.ends_at > at
-    ]
+    going_on = _going_on(connection, subscriber_id, at)
     for holding in going_on:
         _end(connection, holding, at)
     touch_subscriber(connection, subscriber_id)
     return len(going_on)
 
 
-def _going_on(connection: Connection, whose: Whose, at: int) -> list[Holding]:
-    """Return what an outlet has at an instant or will have after it."""
+def _going_on(
+    connection: Connection, subscriber_id: str, at: int, outlet: int | None = None
+) -> list[Holding]:
+    """Return what a subscriber has, at one outlet or at any, at an instant or will have after."""
     holding = tables.cable_holding.c
     query = select(*_HOLDING).where(
-        holding.subscriber_id == whose.subscriber_id,
-        holding.outlet == whose.outlet,
+        holding.subscriber_id == subscriber_id,
         or_(holding.ends_at.is_(None), holding.ends_at > at),
     )
+    if outlet is not None:
+        query = query.where(holding.outlet == outlet)
     return [Holding(*row) for row in connection.execute(query.order_by(holding.holding_id))]
 
 

@@ -27,8 +27,6 @@ LOST = "lost"
 FAILED = "failed"
 SUPERSEDED = "superseded"
 
-OUTCOMES = (PENDING, SENT, ACKNOWLEDGED, VERIFIED, LOST, FAILED, SUPERSEDED)
-
 TRANSITIONS: Mapping[tuple[str, str], str] = {
     (PENDING, "left"): SENT,
     (PENDING, "no_longer_wanted"): SUPERSEDED,
