@@ -6,10 +6,11 @@ So any payment of the invoice is one of the plan, and a bounced one opens its pa
 
 from __future__ import annotations
 
-import calendar
 import dataclasses
 import datetime
 from collections.abc import Sequence
+
+from rating.periods import day_in_month
 
 RUNNING = "running"
 CANCELLED = "cancelled"
@@ -66,10 +67,11 @@ def even_parts(
     if every_months < 1:
         raise InstalmentError(f"every_months: expected at least 1, got {every_months}")
     each = open_minor // count
+    first_month = first_on.year * 12 + first_on.month - 1
     return tuple(
         Instalment(
             number + 1,
-            _months_after(first_on, number * every_months),
+            day_in_month(first_month + number * every_months, first_on.day),
             each + (open_minor - each * count if number == 0 else 0),
         )
         for number in range(count)
@@ -112,9 +114,3 @@ def status_of_plan(plan: InstalmentPlan, parts: Sequence[Instalment], paid_minor
     if plan.is_cancelled:
         return CANCELLED
     return RUNNING if open_parts(parts, paid_minor - plan.paid_before_minor) else DONE
-
-
-def _months_after(day: datetime.date, months: int) -> datetime.date:
-    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
-    last = calendar.monthrange(year, month + 1)[1]
-    return datetime.date(year, month + 1, min(day.day, last))

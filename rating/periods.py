@@ -139,13 +139,14 @@ def _bounds(calendar: Calendar, day: datetime.date) -> tuple[datetime.date, date
     length = _CYCLE_MONTHS[calendar.cycle]
     month = day.year * 12 + day.month - 1
     month -= (month - (calendar.anchor_month - 1)) % length
-    if _anchored(month, calendar.anchor_day) > day:
+    anchor_day = calendar.anchor_day
+    if day_in_month(month, anchor_day) > day:
         month -= length
-    return _anchored(month, calendar.anchor_day), _anchored(month + length, calendar.anchor_day)
+    return day_in_month(month, anchor_day), day_in_month(month + length, anchor_day)
 
 
-def _anchored(month: int, anchor_day: int) -> datetime.date:
-    """Return the anchor day of a month counted from year 0, clamped to the month's end."""
+def day_in_month(month: int, day: int) -> datetime.date:
+    """Return a day of a month counted from year 0, clamped to the month's end."""
     year, index = divmod(month, 12)
     last_day = month_lengths.monthrange(year, index + 1)[1]
-    return datetime.date(year, index + 1, min(anchor_day, last_day))
+    return datetime.date(year, index + 1, min(day, last_day))
