@@ -89,7 +89,7 @@ class Command:
     caller: Principal
     idempotency_key: str | None
     fingerprint: str
-    action: str = ""
+    action: str
 
     def once(self, action: Callable[[CommandTransaction], Done]) -> Answer:
         """Run `action` in one transaction, or return what it answered before.
@@ -107,8 +107,9 @@ class Command:
             transaction = CommandTransaction(self.services, self.caller, connection)
             with recorded(connection) as recorder:
                 done = action(transaction)
-            asked, at = self.action or "a form of the pages", transaction.now_at
-            write_entry(connection, recorder, actor_of(self.caller), asked, at)
+            write_entry(
+                connection, recorder, actor_of(self.caller), self.action, transaction.now_at
+            )
             answer = Answer(done.status, done.model.model_dump_json(), done.location)
             kept = done.kept or done.model
             self._store(connection, dataclasses.replace(answer, body=kept.model_dump_json()))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query
 from starlette.responses import RedirectResponse, Response
 
-from api.commanding import Command, Done
+from api.commanding import Done
 from api.cursors import Paging
 from api.models.dunning import DunningHoldCreate, PromiseCreate
 from api.models.values import minor_units
 from api.reads import dunning as reads
 from api.reads import parties
 from api.web.rendering import HEADERS, page
-from api.web.visitors import FormVisitorDep, Visitor, VisitorDep
+from api.web.visitors import FormVisitorDep, VisitorDep
 from api.writes import dunning as writes
 from api.writes.transaction import CommandTransaction
 from billing.adapters.databases import reading
@@ -79,7 +78,7 @@ def add_promise(
         )
         return Done(writes.promise(transaction, account_id, body), 201)
 
-    _command(visitor, once, f"{account_id}/{amount}/{until_on}/{reason}").once(take)
+    visitor.command(once, f"{account_id}/{amount}/{until_on}/{reason}").once(take)
     return _shown(account_id, "promise")
 
 
@@ -101,7 +100,7 @@ def add_hold(
             "reason": reason,
         }
     )
-    command = _command(visitor, once, f"{account_id}/{invoice_id}/{until_on}/{reason}")
+    command = visitor.command(once, f"{account_id}/{invoice_id}/{until_on}/{reason}")
     command.once(lambda t: Done(writes.hold(t, account_id, body), 201))
     return _shown(account_id, "hold")
 
@@ -109,7 +108,7 @@ def add_hold(
 @router.post("/overdue/{account_id}/release")
 def release(visitor: FormVisitorDep, account_id: str, pause_id: Words, once: Once = "") -> Response:
     """End what holds dunning up."""
-    command = _command(visitor, once, f"{account_id}/{pause_id}/release")
+    command = visitor.command(once, f"{account_id}/{pause_id}/release")
     command.once(lambda t: Done(writes.release(t, pause_id)))
     return _shown(account_id, "released")
 
@@ -117,10 +116,3 @@ def release(visitor: FormVisitorDep, account_id: str, pause_id: Words, once: Onc
 def _shown(account_id: str, done: str) -> Response:
     """Return the way back to the account's page."""
     return RedirectResponse(f"/overdue/{account_id}?done={done}", 303, HEADERS)
-
-
-def _command(visitor: Visitor, once: str, content: str) -> Command:
-    """Return the right to act once per shown form: a double click is one command."""
-    key = f"form:{once}" if once else None
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Command(visitor.services, visitor.principal, key, fingerprint, f"page {content}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from api.commanding import Command, Done
+from api.commanding import Done
 from api.cursors import Paging
 from api.models.acting import CommandRequest
 from api.models.billing import PaymentCreate, TopUpCreate
@@ -106,7 +105,7 @@ def request_action(
     wanted = CommandRequest.model_validate(
         {"action": action, "profile": profile if action == "throttle" else None}
     )
-    command = _command(visitor, once, f"{subscriber_id}/{action}/{profile}")
+    command = visitor.command(once, f"{subscriber_id}/{action}/{profile}")
     command.once(lambda t: Done(request_command(t, subscriber_id, wanted), 202))
     return RedirectResponse(f"/subscribers/{subscriber_id}?done={action}", 303, HEADERS)
 
@@ -121,7 +120,7 @@ async def add_top_up(
 ) -> Response:
     """Take money onto the balance, and wait for rating's answer."""
     body = await run_in_threadpool(_top_up_of, visitor, subscriber_id, amount, reference)
-    command = _command(visitor, once, f"{subscriber_id}/{amount}/{reference}")
+    command = visitor.command(once, f"{subscriber_id}/{amount}/{reference}")
     answer = await run_in_threadpool(command.once, lambda t: Done(top_up(t, body), 201))
     event_id = answer.document()["event"]["event_id"]
     status = await await_event(visitor.services, event_id)
@@ -143,13 +142,6 @@ def _top_up_of(visitor: Visitor, subscriber_id: str, amount: str, reference: str
         currency=currency,
         reference=reference.strip() or None,
     )
-
-
-def _command(visitor: Visitor, once: str, content: str) -> Command:
-    """Return the right to act once per shown form: a double click is one command."""
-    key = f"form:{once}" if once else None
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Command(visitor.services, visitor.principal, key, fingerprint, f"page {content}")
 
 
 @router.get("/invoices")
@@ -207,7 +199,7 @@ def add_payment(
         )
         return Done(record_payment(transaction, invoice_id, body), 201)
 
-    command = _command(visitor, once, f"{invoice_id}/{amount}/{method}/{reference}")
+    command = visitor.command(once, f"{invoice_id}/{amount}/{method}/{reference}")
     answer = command.once(record).document()
     done = "overpaid" if answer["excess"]["amount_minor"] else "payment"
     return RedirectResponse(f"/invoices/{invoice_id}?done={done}", 303, HEADERS)
@@ -220,7 +212,7 @@ def release(
     once: Annotated[str, Form(max_length=64)] = "",
 ) -> Response:
     """Let a held draft be finalized."""
-    command = _command(visitor, once, f"{invoice_id}/release")
+    command = visitor.command(once, f"{invoice_id}/release")
     command.once(lambda t: Done(release_invoice(t, invoice_id)))
     return RedirectResponse(f"/invoices/{invoice_id}?done=released", 303, HEADERS)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Form
 from starlette.responses import RedirectResponse, Response
 
-from api.commanding import Command, Done
+from api.commanding import Done
 from api.cursors import Paging
 from api.models.cable import (
     TvCardRequest,
@@ -20,7 +19,7 @@ from api.models.cable import (
 from api.reads import cable as reads
 from api.reads import parties
 from api.web.rendering import HEADERS, page
-from api.web.visitors import FormVisitorDep, Visitor, VisitorDep
+from api.web.visitors import FormVisitorDep, VisitorDep
 from api.writes import cable as writes
 from billing.adapters.databases import reading
 from billing.cable import stock
@@ -72,7 +71,7 @@ def give_box(
 ) -> Response:
     """Give a box with a card."""
     body = TvPairingCreate(outlet=outlet, card_serial=card.strip(), box_serial=box.strip())
-    command = _command(visitor, once, f"{subscriber_id}/{outlet}/{card}/{box}")
+    command = visitor.command(once, f"{subscriber_id}/{outlet}/{card}/{box}")
     command.once(lambda t: Done(writes.pair(t, subscriber_id, body), 201))
     return _shown(subscriber_id, "paired")
 
@@ -92,7 +91,7 @@ def change_packages(
     if not add and not remove:
         return _shown(subscriber_id, "unchanged")
     body = TvPackagesChange(outlet=outlet, add=add, remove=remove)
-    command = _command(visitor, once, f"{subscriber_id}/{outlet}/{add}/{remove}")
+    command = visitor.command(once, f"{subscriber_id}/{outlet}/{add}/{remove}")
     command.once(lambda t: Done(writes.change_packages(t, subscriber_id, body)))
     return _shown(subscriber_id, "packages")
 
@@ -108,7 +107,7 @@ def swap_box(
 ) -> Response:
     """Replace the box."""
     body = TvSwapRequest.model_validate({"box_serial": box.strip(), "reason": reason})
-    command = _command(visitor, once, f"{pairing_id}/swap/{box}/{reason}")
+    command = visitor.command(once, f"{pairing_id}/swap/{box}/{reason}")
     command.once(lambda t: Done(writes.swap(t, pairing_id, body)))
     return _shown(subscriber_id, "swapped")
 
@@ -124,7 +123,7 @@ def take_back(
 ) -> Response:
     """Take box and card out of use."""
     body = TvPairingEnding.model_validate({"reason": reason, "end_packages": end_packages})
-    command = _command(visitor, once, f"{pairing_id}/end/{reason}/{end_packages}")
+    command = visitor.command(once, f"{pairing_id}/end/{reason}/{end_packages}")
     command.once(lambda t: Done(writes.end_pairing(t, pairing_id, body)))
     return _shown(subscriber_id, "ended")
 
@@ -140,17 +139,10 @@ def command_card(
     """Write on the screen; without a text, send the card again what it has."""
     operation = "message" if text.strip() else "refresh"
     body = TvCardRequest.model_validate({"operation": operation, "text": text})
-    command = _command(visitor, once, f"{serial}/{operation}/{text}")
+    command = visitor.command(once, f"{serial}/{operation}/{text}")
     command.once(lambda t: Done(writes.request_card(t, serial, body), 202))
     return _shown(subscriber_id, operation)
 
 
 def _shown(subscriber_id: str, done: str) -> Response:
     return RedirectResponse(f"/subscribers/{subscriber_id}/tv?done={done}", 303, HEADERS)
-
-
-def _command(visitor: Visitor, once: str, content: str) -> Command:
-    """Return the right to act once per shown form: a double click is one command."""
-    key = f"form:{once}" if once else None
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Command(visitor.services, visitor.principal, key, fingerprint)

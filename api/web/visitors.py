@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Form, Request
 from sqlalchemy import Connection
 
+from api.commanding import Command
 from api.keys import Principal, principal_of_key
 from api.ports import Services
 from api.problems import Problem
@@ -54,6 +56,12 @@ class Visitor:
             "csrf": csrf_token(self.services.secret, self.session),
             "refresh": f"{self.services.config.live_sample_seconds:g}s",
         }
+
+    def command(self, once: str, content: str) -> Command:
+        """Return the right to act once per shown form: a double click is one command."""
+        key = f"form:{once}" if once else None
+        fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        return Command(self.services, self.principal, key, fingerprint, f"page {content}")
 
 
 def _visitor(request: Request, services: ServicesDep) -> Visitor:
