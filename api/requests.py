@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.cursors import Paging
+from api.instants import local
 from api.keys import Principal, find_principal
 from api.ports import Services
 from api.problems import Problem, invalid_parameter
@@ -83,3 +85,24 @@ def _paging(
 
 
 PagingDep = Annotated[Paging, Depends(_paging)]
+
+
+def _days(
+    caller: CallerDep,
+    from_on: Annotated[
+        datetime.date | None,
+        Query(alias="from", description="First local day; default: of the month of `to`"),
+    ] = None,
+    to_on: Annotated[
+        datetime.date | None, Query(alias="to", description="Last local day, included; today")
+    ] = None,
+) -> tuple[datetime.date, datetime.date]:
+    last = to_on or local(caller.services.now_ms(), "UTC").date()
+    first = from_on or last.replace(day=1)
+    if first > last:
+        raise invalid_parameter("to", last.isoformat(), f"{first} or later")
+    return first, last
+
+
+DaysDep = Annotated[tuple[datetime.date, datetime.date], Depends(_days)]
+"""The first and the last local day that a request asks for."""

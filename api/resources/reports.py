@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
-from api.instants import local
 from api.models.reports import REPORT_EXAMPLE, Report, ReportOffer
 from api.models.values import Page
 from api.problems import Problem, invalid_parameter
-from api.requests import Caller, CallerDep
+from api.requests import Caller, CallerDep, DaysDep
 from api.resources.answers import problems
 from billing.adapters.databases import reading
 from billing.adapters.report_files import FORMATS, TooManyRowsError
@@ -62,13 +61,7 @@ def offers() -> list[ReportOffer]:
 
 def question_of(
     caller: CallerDep,
-    from_on: Annotated[
-        datetime.date | None,
-        Query(alias="from", description="First local day; default: of the month of `to`"),
-    ] = None,
-    to_on: Annotated[
-        datetime.date | None, Query(alias="to", description="Last local day, included; today")
-    ] = None,
+    days: DaysDep,
     branch_id: Annotated[str | None, Query(description="Only this branch")] = None,
     aged_by: Annotated[
         str, Query(pattern="^(due|period)$", description="From when a receivable ages")
@@ -79,14 +72,9 @@ def question_of(
     ] = None,
 ) -> Question:
     """Return what a request asks of a report."""
-    last_on = to_on or local(caller.services.now_ms(), "UTC").date()
-    first_on = from_on or last_on.replace(day=1)
-    if first_on > last_on:
-        raise invalid_parameter("to", last_on.isoformat(), f"{first_on} or later")
     by_period = aged_by == "period"
     return Question(
-        first_on,
-        last_on,
+        *days,
         _reachable(caller, branch_id),
         "period" if by_period else "due",
         _wanted(where or []),
@@ -134,14 +122,7 @@ def get_report(
 
 def report_for(caller: Caller, name: str, question: Question, *, has_details: bool) -> ReportTable:
     """Return a report within a caller's reach, or raise a Problem."""
-    asked = Question(
-        question.first_on,
-        question.last_on,
-        question.branch_id,
-        question.aged_by,
-        question.wanted,
-        has_details,
-    )
+    asked = dataclasses.replace(question, has_details=has_details)
     with reading(caller.services.engine) as connection:
         try:
             return run_report(connection, name, asked)

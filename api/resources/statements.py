@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.instants import local
 from api.models import statements as models
 from api.models.values import Money
-from api.problems import invalid_parameter, not_found
+from api.problems import not_found
 from api.reads.parties import get_account
-from api.requests import CallerDep
+from api.requests import CallerDep, DaysDep
 from api.resources.answers import problems
 from api.resources.billing import pdf_response
 from billing import accounts
@@ -27,38 +23,17 @@ from billing.statements import Statement
 router = APIRouter()
 
 
-def _days_of(
-    caller: CallerDep,
-    from_on: Annotated[
-        datetime.date | None,
-        Query(alias="from", description="First local day; default: of the month of `to`"),
-    ] = None,
-    to_on: Annotated[
-        datetime.date | None, Query(alias="to", description="Last local day, included; today")
-    ] = None,
-) -> tuple[str, str]:
-    """Return the first and last local day that a request asks for."""
-    last = to_on or local(caller.services.now_ms(), "UTC").date()
-    first = from_on or last.replace(day=1)
-    if first > last:
-        raise invalid_parameter("to", last.isoformat(), f"{first} or later")
-    return first.isoformat(), last.isoformat()
-
-
-DaysDep = Annotated[tuple[str, str], Depends(_days_of)]
-"""The days of a statement."""
-
-
 @router.get("/accounts/{account_id}/statement", tags=["accounts"], responses=problems(404))
 def get_statement(caller: CallerDep, account_id: str, days: DaysDep) -> models.AccountStatement:
     """Get what an account owed, every invoice, note and payment, and what it owes."""
+    first_on, last_on = (day.isoformat() for day in days)
     with reading(caller.services.engine) as connection:
         get_account(connection, caller.branch_id, account_id)
-        found = read_statements(connection, account_id, *days)
+        found = read_statements(connection, account_id, first_on, last_on)
     return models.AccountStatement(
         account_id=account_id,
-        first_on=days[0],
-        last_on=days[1],
+        first_on=first_on,
+        last_on=last_on,
         statements=[_shown(statement) for statement in found],
     )
 
@@ -77,16 +52,17 @@ def get_statement(caller: CallerDep, account_id: str, days: DaysDep) -> models.A
 )
 def get_statement_pdf(caller: CallerDep, account_id: str, days: DaysDep) -> Response:
     """Get the statement of account as PDF."""
+    first_on, last_on = (day.isoformat() for day in days)
     with reading(caller.services.engine) as connection:
         get_account(connection, caller.branch_id, account_id)
         account = find(connection, accounts.Account, account_id)
         branch = find(connection, accounts.Branch, account.branch_id) if account else None
         if account is None or branch is None:
             raise not_found("account", account_id)
-        found = read_statements(connection, account_id, *days)
-    printed = print_statement(branch, account, days, found)
+        found = read_statements(connection, account_id, first_on, last_on)
+    printed = print_statement(branch, account, (first_on, last_on), found)
     content = pdf.render(printed, pdf.STATEMENT_TEMPLATE)
-    return pdf_response(f"statement-{account_id}-{days[1]}", content)
+    return pdf_response(f"statement-{account_id}-{last_on}", content)
 
 
 def _shown(statement: Statement) -> models.Statement:
