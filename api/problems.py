@@ -77,6 +77,12 @@ def invalid_field(pointer: str, value: Any, expected: str) -> Problem:
     return Problem("invalid-request", f"{pointer}: expected {expected}", [error])
 
 
+def problem_of_field(error: ValueError) -> Problem:
+    """Return a 422 of an error whose text is ``field: expected …``, as billing's records say it."""
+    field, _, expected = str(error).partition(": ")
+    return invalid_field(f"/{field}", None, expected.removeprefix("expected "))
+
+
 def invalid_parameter(name: str, value: Any, expected: str) -> Problem:
     """Return a 422 about one query parameter."""
     error = {"parameter": name, "value": value, "expected": expected}

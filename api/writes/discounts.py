@@ -11,7 +11,7 @@ import billing.discounts
 from api.keys import branch_for
 from api.models.discounts import Discount, DiscountCreate, DiscountGrant, GrantCreate
 from api.models.parties import Account
-from api.problems import Problem, invalid_field, not_found
+from api.problems import Problem, invalid_field, not_found, problem_of_field
 from api.reads import discounts as reads
 from api.reads import parties
 from api.writes.transaction import CommandTransaction
@@ -27,8 +27,7 @@ def create_discount(transaction: CommandTransaction, body: DiscountCreate) -> Di
     try:
         made = billing.discounts.Discount(**values)
     except ValueError as error:
-        field, _, expected = str(error).partition(": ")
-        raise invalid_field(f"/{field}", None, expected.removeprefix("expected ")) from None
+        raise problem_of_field(error) from None
     taken = select(discount.c.discount_id).where(discount.c.discount_id == body.discount_id)
     if connection.scalar(taken) is not None:
         raise Problem("conflict", f"There is a discount {body.discount_id!r} already.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.models.instalments import InstalmentPlan, InstalmentPlanCreate
-from api.problems import invalid_field
+from api.problems import invalid_field, problem_of_field
 from api.reads import billing as invoice_reads
 from api.reads import instalments as reads
 from api.writes.payments import refusals
@@ -35,8 +35,7 @@ def agree_plan(
         with refusals():
             state = instalments.agree(connection, invoice_id, plan_id, parts_of, made)
     except InstalmentError as error:
-        field, _, expected = str(error).partition(": ")
-        raise invalid_field(f"/{field}", None, expected.removeprefix("expected ")) from error
+        raise problem_of_field(error) from error
     return reads.shown(state)
 
 

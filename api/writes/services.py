@@ -23,7 +23,7 @@ from api.models.services import (
     ServiceChange,
     ServiceCreate,
 )
-from api.problems import Problem, invalid_field, not_found
+from api.problems import Problem, invalid_field, not_found, problem_of_field
 from api.reads import parties
 from api.reads import services as reads
 from api.writes.transaction import CommandTransaction
@@ -67,8 +67,7 @@ def _checked(make: Callable[[], T]) -> T:
     try:
         return make()
     except ValueError as error:
-        field, _, expected = str(error).partition(": ")
-        raise invalid_field(f"/{field}", None, expected.removeprefix("expected ")) from None
+        raise problem_of_field(error) from None
 
 
 def start_service(transaction: CommandTransaction, body: ServiceCreate) -> Service:
