@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from sqlalchemy import insert, select
 
-from api.keys import branch_for
 from api.models.cable import (
     SubscriberTv,
     TvCardAccepted,
@@ -56,7 +55,7 @@ def _refusals() -> Iterator[None]:
 
 def create_channel(transaction: CommandTransaction, body: TvChannelCreate) -> TvChannel:
     """Add a channel to a branch's list."""
-    branch_id = _branch(transaction, body.branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     values = body.model_dump() | {"branch_id": branch_id}
     with _refusals():
         cable_catalog.create_channel(transaction.connection, Channel(**values))
@@ -67,7 +66,7 @@ def create_package(transaction: CommandTransaction, body: TvPackageCreate) -> Tv
     """Put a package on sale."""
     package = ChannelPackage(
         body.package_id,
-        _branch(transaction, body.branch_id),
+        transaction.branch_of(body.branch_id).branch_id,
         body.kind,
         body.name,
         body.entitlement,
@@ -101,7 +100,7 @@ def limit_package(
 def create_model(transaction: CommandTransaction, body: TvModelCreate) -> TvModel:
     """Add a make of box or card."""
     connection = transaction.connection
-    branch_id = _branch(transaction, body.branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     take_turns(connection, CABLE)
     known = cable_tables.cable_model.c
     if connection.scalar(select(known.name).where(known.model_id == body.model_id)) is not None:
@@ -254,14 +253,6 @@ def request_card(
         operation=body.operation,
         commands_url=f"/v1/tv/commands?card_serial={serial}",
     )
-
-
-def _branch(transaction: CommandTransaction, branch_id: str | None) -> str:
-    """Return the branch of something new, which exists."""
-    wanted = branch_for(transaction.principal, branch_id)
-    return parties.get_branch(
-        transaction.connection, transaction.principal.branch_id, wanted
-    ).branch_id
 
 
 def _order(transaction: CommandTransaction, action: str, note: str = "") -> Order:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 import billing.cash
-from api.keys import branch_for
 from api.models.cash import (
     CashMovementCreate,
     CashReport,
@@ -16,7 +15,6 @@ from api.models.cash import (
 )
 from api.problems import Problem
 from api.reads import cash as reads
-from api.reads.parties import get_branch
 from api.writes.transaction import CommandTransaction
 from billing.adapters import cash
 from billing.cash import ShiftRefusedError
@@ -28,8 +26,7 @@ CASH_METHOD = "cash"
 
 def open_shift(transaction: CommandTransaction, body: CashShiftOpen) -> CashShift:
     """Open the caller's shift; a 409 Problem where it has one."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     shift = billing.cash.CashShift(
         shift_id=transaction.services.new_id("shf"),
         branch_id=branch_id,

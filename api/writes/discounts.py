@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import func, select
 
 import billing.discounts
-from api.keys import branch_for
 from api.models.discounts import Discount, DiscountCreate, DiscountGrant, GrantCreate
 from api.models.parties import Account
 from api.problems import Problem, invalid_field, not_found, problem_of_field
@@ -21,8 +20,7 @@ from billing.adapters.discount_tables import discount, discount_grant
 def create_discount(transaction: CommandTransaction, body: DiscountCreate) -> Discount:
     """Offer a discount; 409 where its id or its code is taken."""
     connection = transaction.connection
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     values = dict(body) | {"branch_id": branch_id}
     try:
         made = billing.discounts.Discount(**values)

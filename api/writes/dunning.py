@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import func, select
 
 from api.instants import local
-from api.keys import branch_for
 from api.models.dunning import (
     AccountTerms,
     CustomerGroup,
@@ -59,8 +58,7 @@ def set_account_terms(
 
 def write_group(transaction: CommandTransaction, body: CustomerGroupCreate) -> CustomerGroup:
     """Make a group, or change it; 409 where another branch has the id."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     table = dunning_tables.customer_group
     query = select(table.c.branch_id).where(table.c.group_id == body.group_id)
     if transaction.connection.scalar(query) not in (None, branch_id):
@@ -75,8 +73,7 @@ def create_schedule(
     transaction: CommandTransaction, body: DunningScheduleCreate
 ) -> DunningSchedule:
     """Write a schedule's next version. A 422 Problem names what is wrong with it."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     table = dunning_tables.dunning_schedule
     known = transaction.connection.execute(
         select(func.max(table.c.version), func.min(table.c.branch_id)).where(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from api.keys import Principal, branch_for, issue_key, revoke_key
+from api.keys import Principal, issue_key, revoke_key
 from api.models.keys import ApiKey, ApiKeyCreate, IssuedApiKey
 from api.reads.keys import get_key
-from api.reads.parties import get_branch
 from api.writes.transaction import CommandTransaction
 
 
 def create_key(transaction: CommandTransaction, body: ApiKeyCreate) -> IssuedApiKey:
     """Issue a key of the caller's branch, or of the one that the body names."""
     connection, services = transaction.connection, transaction.services
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    get_branch(connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     principal = Principal(services.new_id("key"), body.name, branch_id)
     issued = issue_key(
         connection, principal, created_at=transaction.now_at, new_token=services.new_token

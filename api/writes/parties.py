@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 
 from api.instants import to_text
-from api.keys import branch_for
 from api.models.parties import (
     Account,
     AccountCreate,
@@ -51,8 +50,7 @@ def create_branch(transaction: CommandTransaction, body: BranchCreate) -> Branch
 
 def create_account(transaction: CommandTransaction, body: AccountCreate) -> Account:
     """Create an account in the key's branch, or in the one that the body names."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     row = {
         **body.model_dump(),
         "account_id": transaction.services.new_id("acc"),
@@ -78,8 +76,7 @@ def patch_account(transaction: CommandTransaction, account_id: str, body: Accoun
 
 def create_plan(transaction: CommandTransaction, body: PlanCreate) -> Plan:
     """Create a plan's next version: what is sold already keeps its own."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     plan = tables.plan.c
     known = transaction.connection.execute(
         select(func.max(plan.version), func.min(plan.branch_id)).where(plan.plan_id == body.plan_id)

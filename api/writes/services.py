@@ -10,7 +10,6 @@ from sqlalchemy import delete, func, select, update
 
 import billing.services
 from api.instants import to_text
-from api.keys import branch_for
 from api.models.parties import Ending
 from api.models.services import (
     Charge,
@@ -42,8 +41,7 @@ T = TypeVar("T")
 
 def create_product(transaction: CommandTransaction, body: ProductCreate) -> Product:
     """Create a product's next version: what is sold already keeps its own."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     table = service_tables.product.c
     known = transaction.connection.execute(
         select(func.max(table.version), func.min(table.branch_id)).where(

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from api.keys import branch_for
 from api.models.billing import InvoiceDetail
 from api.models.taxes import (
     AccountTaxes,
@@ -33,8 +32,7 @@ from billing.invoice_states import InvoiceStateError
 
 def add_rate(transaction: CommandTransaction, body: TaxRateCreate) -> TaxRate:
     """Add a rate; 409 where this tax has another one from that day on already."""
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch_id = transaction.branch_of(body.branch_id).branch_id
     row: dict[str, Any] = {
         **body.model_dump(),
         "branch_id": branch_id,

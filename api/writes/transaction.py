@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from api.instants import MINUTE_MS, next_minute, to_text
-from api.keys import Principal
+from api.keys import Principal, branch_for
+from api.models.parties import Branch
 from api.models.values import EventStatus
 from api.ports import Services
 from api.problems import invalid_field
-from api.reads.parties import rating_key_branch
+from api.reads.parties import get_branch, rating_key_branch
 from api.tables import account_event_sent
 from billing.adapters import tables
 from rating.events import Payload, account_event
@@ -53,6 +54,14 @@ class CommandTransaction:
             expected = f"not in the past; it is {to_text(self.now_at)}"
             raise invalid_field(pointer, to_text(wanted), expected)
         return wanted
+
+    def branch_of(self, wanted: str | None) -> Branch:
+        """Return the branch of something new: the key's own, or the one that is named.
+
+        Raises a Problem as `branch_for` does, and 404 where there is no such branch.
+        """
+        branch_id = branch_for(self.principal, wanted)
+        return get_branch(self.connection, branch_id, branch_id)
 
     def add(self, table: Any, row: Mapping[str, Any]) -> None:
         """Insert one business row."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import rating.events
 from api.commanding import Done
 from api.instants import MINUTE_MS, to_text
-from api.keys import branch_for
 from api.models.values import EventStatus, Money
 from api.models.vouchers import (
     IssuedVoucherBatch,
@@ -38,8 +37,7 @@ from billing.vouchers import (
 def create_batch(transaction: CommandTransaction, body: VoucherBatchCreate) -> IssuedVoucherBatch:
     """Make a batch of codes; they are in the answer and nowhere else."""
     services = transaction.services
-    branch_id = branch_for(transaction.principal, body.branch_id)
-    branch = parties.get_branch(transaction.connection, branch_id, branch_id)
+    branch = transaction.branch_of(body.branch_id)
     if body.currency != branch.currency:
         expected = f"the branch's currency, {branch.currency}"
         raise invalid_field("/currency", body.currency, expected)
@@ -51,7 +49,7 @@ def create_batch(transaction: CommandTransaction, body: VoucherBatchCreate) -> I
         raise invalid_field("/expires_at", to_text(body.expires_at), expected)
     batch = Batch(
         batch_id=services.new_id("vou"),
-        branch_id=branch_id,
+        branch_id=branch.branch_id,
         name=body.name,
         amount_minor=body.amount_minor,
         currency=body.currency,
