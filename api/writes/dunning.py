@@ -6,7 +6,7 @@ import datetime
 import json
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from api.instants import local
 from api.models.dunning import (
@@ -27,6 +27,7 @@ from api.reads import dunning as reads
 from api.reads import parties
 from api.reads.billing import get_invoice
 from api.writes.transaction import CommandTransaction
+from api.writes.versions import next_version
 from billing.adapters import dunning_tables
 from billing.adapters.databases import upsert
 from billing.adapters.dossiers import newest_schedule, read_cases
@@ -75,14 +76,8 @@ def create_schedule(
     """Write a schedule's next version. A 422 Problem names what is wrong with it."""
     branch_id = transaction.branch_of(body.branch_id).branch_id
     table = dunning_tables.dunning_schedule
-    known = transaction.connection.execute(
-        select(func.max(table.c.version), func.min(table.c.branch_id)).where(
-            table.c.schedule_id == body.schedule_id
-        )
-    ).one()
-    if known[0] is not None and known[1] != branch_id:
-        raise Problem("conflict", f"The schedule id {body.schedule_id!r} is taken.")
-    version = (known[0] or 0) + 1
+    key = table.c.schedule_id
+    version = next_version(transaction, key, body.schedule_id, branch_id, "schedule")
     members = {"schedule_id": body.schedule_id, "version": version}
     try:
         schedule = schedule_from({**body.document, **members})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, select, update
 
 from api.instants import to_text
 from api.models.parties import (
@@ -30,6 +30,7 @@ from api.reads.directory import rating_keys
 from api.writes.directory import closed, moved, opened, refuse_taken_user_name
 from api.writes.subscriptions import priced, start_subscription
 from api.writes.transaction import CommandTransaction
+from api.writes.versions import next_version
 from billing.adapters import tables
 from billing.adapters.cable_catalog import end_subscriber
 from billing.adapters.tax_tables import tax_rate
@@ -77,15 +78,9 @@ def patch_account(transaction: CommandTransaction, account_id: str, body: Accoun
 def create_plan(transaction: CommandTransaction, body: PlanCreate) -> Plan:
     """Create a plan's next version: what is sold already keeps its own."""
     branch_id = transaction.branch_of(body.branch_id).branch_id
-    plan = tables.plan.c
-    known = transaction.connection.execute(
-        select(func.max(plan.version), func.min(plan.branch_id)).where(plan.plan_id == body.plan_id)
-    ).one()
-    if known[0] is not None and known[1] != branch_id:
-        raise Problem("conflict", f"The plan id {body.plan_id!r} is taken.")
     created = Plan(
         plan_id=body.plan_id,
-        version=(known[0] or 0) + 1,
+        version=next_version(transaction, tables.plan.c.plan_id, body.plan_id, branch_id, "plan"),
         branch_id=branch_id,
         name=body.name,
         document=body.document,

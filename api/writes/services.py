@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 import billing.services
 from api.instants import to_text
@@ -26,6 +26,7 @@ from api.problems import Problem, invalid_field, not_found, problem_of_field
 from api.reads import parties
 from api.reads import services as reads
 from api.writes.transaction import CommandTransaction
+from api.writes.versions import next_version
 from billing.adapters import charge_tables, service_tables, tables
 from billing.adapters.charges import add_charges
 from billing.adapters.holds import read_holds
@@ -42,17 +43,10 @@ T = TypeVar("T")
 def create_product(transaction: CommandTransaction, body: ProductCreate) -> Product:
     """Create a product's next version: what is sold already keeps its own."""
     branch_id = transaction.branch_of(body.branch_id).branch_id
-    table = service_tables.product.c
-    known = transaction.connection.execute(
-        select(func.max(table.version), func.min(table.branch_id)).where(
-            table.product_id == body.product_id
-        )
-    ).one()
-    if known[0] is not None and known[1] != branch_id:
-        raise Problem("conflict", f"The product id {body.product_id!r} is taken.")
+    key = service_tables.product.c.product_id
     values = body.model_dump() | {
         "branch_id": branch_id,
-        "version": (known[0] or 0) + 1,
+        "version": next_version(transaction, key, body.product_id, branch_id, "product"),
         "valid_from_at": body.valid_from_at or transaction.now_at,
     }
     product = _checked(lambda: billing.services.Product(**values))
