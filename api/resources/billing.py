@@ -24,7 +24,7 @@ from api.models.billing import (
     TopUpCreate,
     TrialBalance,
 )
-from api.models.values import EventStatus, Page
+from api.models.values import EventStatus, Model, Page
 from api.models.vouchers import Redemption
 from api.ports import Services
 from api.problems import Problem
@@ -33,7 +33,7 @@ from api.reads import billing as reads
 from api.reads.evidence import EvidencePlace, Level, evidence_of, plan_evidence
 from api.reads.usage import balances
 from api.requests import CallerDep, PagingDep
-from api.resources.answers import problems
+from api.resources.answers import paper, problems, unanswered
 from api.writes.acting import top_up
 from api.writes.billing import record_payment, release_invoice
 from api.writes.transaction import CommandTransaction
@@ -42,20 +42,13 @@ from billing.adapters.databases import reading
 
 router = APIRouter()
 
-PENDING: dict[int | str, dict[str, Any]] = {
-    202: {
-        "model": TopUp,
-        "description": "Rating has not answered yet; Location says where its answer will be",
-    }
-}
-
 
 @router.post(
     "/top-ups",
     tags=["balances"],
     status_code=201,
     response_model=TopUp,
-    responses={**PENDING, **problems(404, 409)},
+    responses={**unanswered(TopUp), **problems(404, 409)},
 )
 async def create_top_up(command: CommandDep, body: TopUpCreate) -> Response:
     """Put money onto a prepaid balance and wait for rating's answer."""
@@ -71,15 +64,18 @@ async def answer_with_balance(command: Command, answer: Answer, sent: M) -> Resp
 
     202 while rating has not answered; a Problem where it refused.
     """
-    status = await await_event(command.services, sent.event.event_id)
-    if status.outcome == "refused":
-        raise Problem("event-refused", status.reason or "Rating gave no reason.")
+    status = await accepted_event(command.services, sent.event.event_id)
     balance = None
     if status.outcome != "pending":
         balance = await run_in_threadpool(
             _balance, command.services, sent.rating_key, sent.amount.currency
         )
     sent = sent.model_copy(update={"event": status, "balance": balance})
+    return event_response(answer, sent, status)
+
+
+def event_response(answer: Answer, sent: Model, status: EventStatus) -> Response:
+    """Return what was sent as a response: 201, or 202 while rating has not answered."""
     headers = {"Location": status.status_url}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -93,7 +89,15 @@ def _balance(services: Services, rating_key: str, currency: str) -> Any:
     return next((b.amount for b in known if b.amount.currency == currency), None)
 
 
-async def await_event(services: Services, event_id: str) -> EventStatus:
+async def accepted_event(services: Services, event_id: str) -> EventStatus:
+    """Return rate's answer, or pending as long as it has none; a Problem where it refused."""
+    status = await _await_event(services, event_id)
+    if status.outcome == "refused":
+        raise Problem("event-refused", status.reason or "Rating gave no reason.")
+    return status
+
+
+async def _await_event(services: Services, event_id: str) -> EventStatus:
     """Return rate's answer, or pending after account_event_wait_seconds."""
     pause = services.config.account_event_poll_seconds
     looks = max(1, round(services.config.account_event_wait_seconds / pause))
@@ -189,13 +193,7 @@ def get_line_evidence(caller: CallerDep, place: EvidencePlaceDep) -> Evidence:
     "/invoices/{invoice_id}/pdf",
     tags=["invoices"],
     response_class=Response,
-    responses={
-        200: {
-            "description": "The invoice as it is sent to the customer",
-            "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **problems(404),
-    },
+    responses={**paper("The invoice as it is sent to the customer"), **problems(404)},
 )
 def get_invoice_pdf(caller: CallerDep, invoice_id: str) -> Response:
     """Get the invoice as PDF."""

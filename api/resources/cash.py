@@ -18,7 +18,7 @@ from api.models.cash import (
 from api.models.values import Page
 from api.reads import cash as reads
 from api.requests import CallerDep, PagingDep
-from api.resources.answers import problems
+from api.resources.answers import paper, problems
 from api.resources.billing import pdf_response
 from api.writes import cash as writes
 from api.writes.transaction import CommandTransaction
@@ -101,13 +101,7 @@ def close_cash_shift(command: CommandDep, shift_id: str, body: CashShiftClose) -
     "/payments/{payment_id}/receipt",
     tags=["cash"],
     response_class=Response,
-    responses={
-        200: {
-            "description": "The receipt that a till gave, as it is printed",
-            "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **problems(404),
-    },
+    responses={**paper("The receipt that a till gave, as it is printed"), **problems(404)},
 )
 def get_receipt(caller: CallerDep, payment_id: str) -> Response:
     """Get the receipt of a cash payment as PDF, 80 mm wide."""

@@ -10,7 +10,7 @@ from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import get_account
 from api.requests import CallerDep, DaysDep
-from api.resources.answers import problems
+from api.resources.answers import paper, problems
 from api.resources.billing import pdf_response
 from billing import accounts
 from billing.adapters import pdf
@@ -42,13 +42,7 @@ def get_statement(caller: CallerDep, account_id: str, days: DaysDep) -> models.A
     "/accounts/{account_id}/statement/pdf",
     tags=["accounts"],
     response_class=Response,
-    responses={
-        200: {
-            "description": "The statement as it is given to the customer",
-            "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **problems(404),
-    },
+    responses={**paper("The statement as it is given to the customer"), **problems(404)},
 )
 def get_statement_pdf(caller: CallerDep, account_id: str, days: DaysDep) -> Response:
     """Get the statement of account as PDF."""

@@ -23,7 +23,7 @@ from api.models.vouchers import (
 from api.problems import Problem
 from api.reads import vouchers as reads
 from api.requests import CallerDep, PagingDep
-from api.resources.answers import problems
+from api.resources.answers import problems, unanswered
 from api.resources.billing import answer_with_balance
 from api.writes import vouchers as writes
 from api.writes.transaction import CommandTransaction
@@ -114,13 +114,7 @@ def void_voucher(command: CommandDep, batch_id: str, serial: Serial) -> Response
     tags=["vouchers"],
     status_code=201,
     response_model=Redemption,
-    responses={
-        202: {
-            "model": Redemption,
-            "description": "Rating has not answered yet; Location says where its answer will be",
-        },
-        **problems(404, 409, 429),
-    },
+    responses={**unanswered(Redemption), **problems(404, 409, 429)},
 )
 async def redeem_voucher(command: CommandDep, body: RedemptionCreate) -> Response:
     """Redeem a code onto a prepaid balance and wait for rating's answer; a code works once."""

@@ -16,11 +16,10 @@ from api.models.acting import CommandRequest
 from api.models.billing import PaymentCreate, TopUpCreate
 from api.models.values import minor_units
 from api.openapi import by_tag
-from api.problems import Problem
 from api.reads import billing as invoices
 from api.reads import parties
 from api.reads.evidence import find_line, plan_evidence
-from api.resources.billing import EvidencePlaceDep, await_event, pdf_response
+from api.resources.billing import EvidencePlaceDep, accepted_event, pdf_response
 from api.web import calculator, charts, logins, overdue, panels, report_pages, television, views
 from api.web.rendering import HEADERS, HERE, page
 from api.web.visitors import FormVisitorDep, LoginNeededError, Visitor, VisitorDep
@@ -123,9 +122,7 @@ async def add_top_up(
     command = visitor.command(once, f"{subscriber_id}/{amount}/{reference}")
     answer = await run_in_threadpool(command.once, lambda t: Done(top_up(t, body), 201))
     event_id = answer.document()["event"]["event_id"]
-    status = await await_event(visitor.services, event_id)
-    if status.outcome == "refused":
-        raise Problem("event-refused", status.reason or "Rating gave no reason.")
+    status = await accepted_event(visitor.services, event_id)
     done = "top-up-pending" if status.outcome == "pending" else "top-up"
     return RedirectResponse(f"/subscribers/{subscriber_id}?done={done}", 303, HEADERS)
 
