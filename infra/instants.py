@@ -1,4 +1,4 @@
-"""Instants as people give them on a command line."""
+"""Instants and days as people give them on a command line."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def instant(text: str) -> datetime.datetime:
     if at.tzinfo is None:
         raise argparse.ArgumentTypeError(f"{text}: expected an offset, such as {text}+06:00")
     return at
+
+
+def day(text: str) -> datetime.date:
+    """Return a day such as ``2026-11-30``; argparse's error where it is none."""
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a day such as 2026-11-30") from None
 
 
 def milliseconds(at: datetime.datetime) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from billing.reports.table import Question, ReportTable
+from infra.instants import day
 from infra.settings import find_file, load_settings
 from infra.wiring.reports import FORMAT_NAMES, encode_report, read_report, report_titles
 
@@ -77,13 +77,6 @@ def _wanted(words: Sequence[str]) -> dict[str, list[str]]:
     return wanted
 
 
-def _day(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a day such as 2026-11-30") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:12} {text}" for name, text in report_titles().items())
     parser = argparse.ArgumentParser(
@@ -94,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("name", choices=tuple(report_titles()), metavar="NAME", help="see below")
-    day = "first local day of each branch, 2026-11-01"
-    parser.add_argument("--from", dest="begin", type=_day, required=True, metavar="DAY", help=day)
+    first = "first local day of each branch, 2026-11-01"
+    parser.add_argument("--from", dest="begin", type=day, required=True, metavar="DAY", help=first)
     last = "last day, included; reports of what stands are of its end"
-    parser.add_argument("--to", dest="end", type=_day, required=True, metavar="DAY", help=last)
+    parser.add_argument("--to", dest="end", type=day, required=True, metavar="DAY", help=last)
     parser.add_argument("--format", choices=FORMAT_NAMES, default="csv", help="default: csv")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
     parser.add_argument("--branch", metavar="ID", help="only this branch")

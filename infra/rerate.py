@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from infra.clock import preparing_clock
+from infra.instants import day
 from infra.plan_files import FileError, read_plan
 from infra.settings import find_file, load_settings
 from infra.wiring.rerating import Rerated, Stretch, rerate
@@ -71,13 +71,6 @@ def told(found: Rerated, *, is_dry_run: bool) -> list[str]:
     return [*lines, f"{len(changed)} counters change, {same} stay; {done}"]
 
 
-def _day(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a day such as 2026-11-30") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flowrate rerate",
@@ -91,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--corrected", type=Path, required=True, metavar="FILE", help="what it should have said"
     )
     first = "first local day; only periods that lie whole within the days count"
-    parser.add_argument("--from", dest="begin", type=_day, required=True, metavar="DAY", help=first)
+    parser.add_argument("--from", dest="begin", type=day, required=True, metavar="DAY", help=first)
     parser.add_argument(
-        "--to", dest="end", type=_day, required=True, metavar="DAY", help="last day, included"
+        "--to", dest="end", type=day, required=True, metavar="DAY", help="last day, included"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the differences only")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings file")
