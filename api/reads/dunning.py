@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, select
 
+import billing.dunning
 from api.cursors import Paging, Slice, paged, slice_of
 from api.instants import local
 from api.models.dunning import (
@@ -29,9 +30,11 @@ from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import get_account, get_branch, scoped
 from billing.adapters import dunning_tables, tables
+from billing.adapters.databases import among
 from billing.adapters.dossiers import OPEN_MINOR, Case, read_cases
 from billing.dunning import DISPUTE, is_paused, next_step
 
+_RESTRICTIONS = select(dunning_tables.dunning_restriction)
 _NOTHING_SAID = {"terms_days": None, "grace_days": None, "schedule_id": ""}
 
 
@@ -101,10 +104,9 @@ def list_overdue(
     statement = statement.where(account.c.account_id.in_(owing))
     rows = connection.execute(paged(statement, [account.c.account_id], paging, [str]))
     cut = slice_of([row.account_id for row in rows], paging, lambda key: [key])
-    shown = [
-        _overdue(case, _restriction(connection, case.party.account_id))
-        for case in read_cases(connection, cut.items, now_ms)
-    ]
+    cases = read_cases(connection, cut.items, now_ms)
+    restrictions = _restrictions(connection, cut.items)
+    shown = [_overdue(case, restrictions.get(case.party.account_id)) for case in cases]
     return Slice([one for one in shown if one.overdue], cut.next_cursor)
 
 
@@ -114,7 +116,7 @@ def account_dunning(
     """Return everything about an account's dunning, or raise a 404 Problem."""
     get_account(connection, reach, account_id)
     (case,) = read_cases(connection, [account_id], now_ms)
-    head = _overdue(case, _restriction(connection, account_id))
+    head = _overdue(case, _restrictions(connection, [account_id]).get(account_id))
     step, pause = dunning_tables.dunning_step, dunning_tables.dunning_pause
     return AccountDunning(
         **dict(head),
@@ -153,11 +155,11 @@ def _step_of(row: Row[Any]) -> DunningStep:
     return DunningStep(**shown, open=Money.of(row.open_minor, row.currency))
 
 
-def _restriction(connection: Connection, account_id: str) -> Restriction | None:
-    """Return what an account is held to."""
-    table = dunning_tables.dunning_restriction
-    row = connection.execute(select(table).where(table.c.account_id == account_id)).first()
-    return Restriction(**_members(row, Restriction)) if row else None
+def _restrictions(connection: Connection, account_ids: Collection[str]) -> dict[str, Restriction]:
+    """Return what accounts are held to; those that are held to nothing are left out."""
+    held = dunning_tables.dunning_restriction.c.account_id
+    rows = among(connection, _RESTRICTIONS, held, account_ids)
+    return {row.account_id: Restriction(**_members(row, Restriction)) for row in rows}
 
 
 def _overdue(case: Case, restriction: Restriction | None) -> OverdueAccount:
@@ -184,7 +186,7 @@ def _overdue(case: Case, restriction: Restriction | None) -> OverdueAccount:
                 due_on=item.due_on.isoformat(),
                 open=Money.of(item.open_minor, item.currency),
                 days_overdue=(today - item.due_on).days,
-                next=_next(case, item.item_id),
+                next=_next(case, item),
             )
             for item in sorted(dossier.items, key=lambda item: (item.due_on, item.item_id))
         ],
@@ -194,10 +196,9 @@ def _overdue(case: Case, restriction: Restriction | None) -> OverdueAccount:
     )
 
 
-def _next(case: Case, item_id: str) -> NextStep | None:
+def _next(case: Case, item: billing.dunning.OpenItem) -> NextStep | None:
     """Return what happens to an item next, where a schedule holds for it."""
-    schedule = case.schedules.get(item_id)
-    item = next(item for item in case.dossier.items if item.item_id == item_id)
+    schedule = case.schedules.get(item.item_id)
     planned = next_step(schedule, item, case.dossier, case.moment) if schedule else None
     if planned is None:
         return None
