@@ -103,7 +103,7 @@ def _write_codes(out: Path, batch: VoucherBatch, codes: Sequence[str]) -> None:
 
 def _list(opened: Services, options: argparse.Namespace) -> int:
     for batch in _all(
-        opened, lambda connection, paging: vouchers.list_batches(connection, options.branch, paging)
+        opened, lambda paging, connection: vouchers.list_batches(connection, options.branch, paging)
     ):
         print(_line(batch))
     return 0
@@ -116,7 +116,7 @@ def _show(opened: Services, options: argparse.Namespace) -> int:
     )
     for one in _all(
         opened,
-        lambda connection, paging: vouchers.list_vouchers(
+        lambda paging, connection: vouchers.list_vouchers(
             connection, None, options.batch, paging, now
         ),
     ):
@@ -125,21 +125,15 @@ def _show(opened: Services, options: argparse.Namespace) -> int:
     return 0
 
 
-def _all(opened: Services, read: Callable[[Connection, Paging], Slice[T]]) -> Iterator[T]:
+def _all(opened: Services, read: Callable[[Paging, Connection], Slice[T]]) -> Iterator[T]:
     """Yield every item of a list, page by page."""
     cursor: str | None = None
     while True:
-        cut = look(opened, functools.partial(_read, read, Paging(_PAGE, cursor)))
+        cut = look(opened, functools.partial(read, Paging(_PAGE, cursor)))
         yield from cut.items
         cursor = cut.next_cursor
         if cursor is None:
             return
-
-
-def _read(
-    read: Callable[[Connection, Paging], Slice[T]], paging: Paging, connection: Connection
-) -> Slice[T]:
-    return read(connection, paging)
 
 
 def _sell(opened: Services, options: argparse.Namespace) -> int:

@@ -35,9 +35,14 @@ def office_loop(settings: Settings, now_ms: Callable[[], int]) -> OfficeLoop:
 def billing_loop(settings: Settings, engine: Engine) -> BillingLoop:
     """Return the loop that makes postings and invoices, and duns."""
     office = settings.office
-    channels = [c.name for c in channels_of(office.notifications, settings.data_dir)]
-    dunning = DunningLoop(engine, office.dunning, channels, _account_ending(settings, engine))
+    names = _channel_names(settings)
+    dunning = DunningLoop(engine, office.dunning, names, _account_ending(settings, engine))
     return BillingLoop(engine, office.billing, dunning)
+
+
+def _channel_names(settings: Settings) -> list[str]:
+    """Return by which channels people are told."""
+    return [one.name for one in channels_of(settings.office.notifications, settings.data_dir)]
 
 
 def _account_ending(settings: Settings, engine: Engine) -> EndAccount:
@@ -63,7 +68,7 @@ def cable_loop(settings: Settings, engine: Engine, now_ms: Callable[[], int]) ->
         access = TcpConditionalAccess(cable.cas, now_ms)
     else:
         access = DirectConditionalAccess(SimulatedCas(), now_ms)
-    names = [one.name for one in channels_of(settings.office.notifications, settings.data_dir)]
+    names = _channel_names(settings)
     return CableLoop(engine, cable, access, names, settings.office.notifications.operator_email)
 
 
