@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from api.cursors import Paging, Slice, paged, slice_of
 from api.models.bank import BankEntry
-from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
+from api.reads.rows import with_amount
 from billing.adapters.bank_tables import bank_entry
 
 
@@ -23,7 +21,9 @@ def list_entries(
         statement = statement.where(bank_entry.c.status == status)
     columns = [bank_entry.c.booked_on, bank_entry.c.entry_id]
     rows = connection.execute(paged(statement, columns, paging, [str, str], descending=True))
-    return slice_of([_entry(row) for row in rows], paging, lambda e: [e.booked_on, e.entry_id])
+    return slice_of(
+        [with_amount(row, BankEntry) for row in rows], paging, lambda e: [e.booked_on, e.entry_id]
+    )
 
 
 def get_entry(connection: Connection, branch_id: str | None, entry_id: str) -> BankEntry:
@@ -32,10 +32,4 @@ def get_entry(connection: Connection, branch_id: str | None, entry_id: str) -> B
     row = connection.execute(scoped(statement, bank_entry, branch_id)).one_or_none()
     if row is None:
         raise not_found("bank entry", entry_id)
-    return _entry(row)
-
-
-def _entry(row: Row[Any]) -> BankEntry:
-    columns = dict(row._mapping)
-    shown = {name: columns[name] for name in BankEntry.model_fields if name != "amount"}
-    return BankEntry(**shown, amount=Money.of(row.amount_minor, row.currency))
+    return with_amount(row, BankEntry)

@@ -20,6 +20,7 @@ from api.models.billing import (
 from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
+from api.reads.rows import with_amount
 from billing.adapters import payment_tables, pdf, tables
 from billing.adapters.evidence import METERED
 
@@ -86,14 +87,7 @@ def list_payments(connection: Connection, invoice_id: str) -> list[Payment]:
         or_(payment.invoice_id == invoice_id, payment.payment_id.in_(pays))
     )
     rows = connection.execute(statement.order_by(payment.received_at, payment.payment_id))
-    return [payment_of(row) for row in rows]
-
-
-def payment_of(row: Row[Any]) -> Payment:
-    """Return a payment from its whole row."""
-    columns = dict(row._mapping)
-    shown = {name: columns[name] for name in Payment.model_fields if name != "amount"}
-    return Payment(**shown, amount=Money.of(row.amount_minor, row.currency))
+    return [with_amount(row, Payment) for row in rows]
 
 
 def _head(row: Row[Any]) -> dict[str, Any]:

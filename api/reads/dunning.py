@@ -29,6 +29,7 @@ from api.models.dunning import (
 from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import get_account, get_branch, scoped
+from api.reads.rows import members
 from billing.adapters import dunning_tables, tables
 from billing.adapters.databases import among
 from billing.adapters.dossiers import OPEN_MINOR, Case, read_cases
@@ -43,7 +44,7 @@ def branch_terms(connection: Connection, reach: str | None, branch_id: str) -> T
     get_branch(connection, reach, branch_id)
     table = dunning_tables.branch_terms
     row = connection.execute(select(table).where(table.c.branch_id == branch_id)).first()
-    return Terms(**(_members(row, Terms) if row else _NOTHING_SAID))
+    return Terms(**(members(row, Terms) if row else _NOTHING_SAID))
 
 
 def account_terms(connection: Connection, reach: str | None, account_id: str) -> AccountTerms:
@@ -51,13 +52,7 @@ def account_terms(connection: Connection, reach: str | None, account_id: str) ->
     get_account(connection, reach, account_id)
     table = dunning_tables.account_terms
     row = connection.execute(select(table).where(table.c.account_id == account_id)).first()
-    return AccountTerms(**(_members(row, AccountTerms) if row else _NOTHING_SAID))
-
-
-def _members(row: Row[Any], model: type[Any]) -> dict[str, Any]:
-    """Return those columns of a row that a model has."""
-    columns = row._mapping
-    return {name: columns[name] for name in model.model_fields}
+    return AccountTerms(**(members(row, AccountTerms) if row else _NOTHING_SAID))
 
 
 def list_groups(connection: Connection, reach: str | None, paging: Paging) -> Slice[CustomerGroup]:
@@ -65,7 +60,7 @@ def list_groups(connection: Connection, reach: str | None, paging: Paging) -> Sl
     table = dunning_tables.customer_group
     statement = scoped(select(table), table, reach)
     rows = connection.execute(paged(statement, [table.c.group_id], paging, [str]))
-    groups = [CustomerGroup(**_members(row, CustomerGroup)) for row in rows]
+    groups = [CustomerGroup(**members(row, CustomerGroup)) for row in rows]
     return slice_of(groups, paging, lambda group: [group.group_id])
 
 
@@ -145,21 +140,20 @@ def find_pause(connection: Connection, reach: str | None, pause_id: str) -> Dunn
 
 def pause_of(row: Row[Any]) -> DunningPause:
     """Return a pause from its row."""
-    shown = {name: row._mapping[name] for name in DunningPause.model_fields if name != "amount"}
     amount = Money.of(row.amount_minor, row.currency) if row.currency else None
-    return DunningPause(**shown, amount=amount)
+    return DunningPause(**members(row, DunningPause, "amount"), amount=amount)
 
 
 def _step_of(row: Row[Any]) -> DunningStep:
-    shown = {name: row._mapping[name] for name in DunningStep.model_fields if name != "open"}
-    return DunningStep(**shown, open=Money.of(row.open_minor, row.currency))
+    owed = Money.of(row.open_minor, row.currency)
+    return DunningStep(**members(row, DunningStep, "open"), open=owed)
 
 
 def _restrictions(connection: Connection, account_ids: Collection[str]) -> dict[str, Restriction]:
     """Return what accounts are held to; those that are held to nothing are left out."""
     held = dunning_tables.dunning_restriction.c.account_id
     rows = among(connection, _RESTRICTIONS, held, account_ids)
-    return {row.account_id: Restriction(**_members(row, Restriction)) for row in rows}
+    return {row.account_id: Restriction(**members(row, Restriction)) for row in rows}
 
 
 def _overdue(case: Case, restriction: Restriction | None) -> OverdueAccount:

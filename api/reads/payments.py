@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from api.cursors import Paging, Slice, paged, slice_of
 from api.models.billing import Payment
 from api.models.payments import AccountCredit, Allocated, PaymentDetail, Refund
 from api.models.values import Money
 from api.problems import not_found
-from api.reads.billing import payment_of
 from api.reads.parties import get_account, scoped
+from api.reads.rows import with_amount
 from billing.adapters import payment_tables, tables
 from billing.adapters.allocations import allocations_of, credit_of, find_credit
 from billing.payments import Allocation
@@ -26,7 +24,7 @@ def get_payment(connection: Connection, branch_id: str | None, payment_id: str) 
         raise not_found("payment", payment_id)
     credit = find_credit(connection, payment_id)
     return PaymentDetail(
-        **dict(payment_of(row)),
+        **dict(with_amount(row, Payment)),
         credit_left=Money.of(credit.left_minor if credit else 0, row.currency),
         allocations=[_allocated(one) for one in allocations_of(connection, payment_id)],
     )
@@ -52,7 +50,7 @@ def list_account_payments(
     statement = select(tables.payment).where(payment.account_id == account_id)
     columns = [payment.received_at, payment.payment_id]
     rows = connection.execute(paged(statement, columns, paging, [int, str], descending=True))
-    found = [payment_of(row) for row in rows]
+    found = [with_amount(row, Payment) for row in rows]
     return slice_of(found, paging, lambda p: [p.received_at, p.payment_id])
 
 
@@ -68,7 +66,7 @@ def get_credit(connection: Connection, branch_id: str | None, account_id: str) -
     return AccountCredit(
         account_id=account_id,
         credit=[Money.of(left, code) for code, left in credit_of(connection, account_id).items()],
-        in_flight=[payment_of(row) for row in pending],
+        in_flight=[with_amount(row, Payment) for row in pending],
     )
 
 
@@ -81,7 +79,7 @@ def list_refunds(
     statement = select(payment_tables.refund).where(refund.account_id == account_id)
     columns = [refund.refunded_at, refund.refund_id]
     rows = connection.execute(paged(statement, columns, paging, [int, str], descending=True))
-    found = [_refund(row) for row in rows]
+    found = [with_amount(row, Refund) for row in rows]
     return slice_of(found, paging, lambda r: [r.refunded_at, r.refund_id])
 
 
@@ -95,10 +93,4 @@ def get_refund_by_reference(
             refund.branch_id == branch_id, refund.method == method, refund.reference == reference
         )
     ).one()
-    return _refund(row)
-
-
-def _refund(row: Row[Any]) -> Refund:
-    columns = dict(row._mapping)
-    shown = {name: columns[name] for name in Refund.model_fields if name != "amount"}
-    return Refund(**shown, amount=Money.of(row.amount_minor, row.currency))
+    return with_amount(row, Refund)

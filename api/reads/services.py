@@ -8,9 +8,9 @@ from sqlalchemy import Connection, select
 
 from api.cursors import Paging, Slice, paged, slice_of
 from api.models.services import Charge, Hold, Product, Service
-from api.models.values import Money
 from api.problems import not_found
 from api.reads.parties import scoped
+from api.reads.rows import with_amount
 from billing.adapters.charge_tables import charge
 from billing.adapters.service_tables import hold, product, service
 
@@ -70,7 +70,7 @@ def list_charges(
         is_waiting = charge.c.invoice_id.is_(None)
         statement = statement.where(is_waiting if filters["waiting"] else ~is_waiting)
     rows = connection.execute(paged(statement, [charge.c.charge_id], paging, [str]))
-    return slice_of([_charge(row) for row in rows], paging, lambda c: [c.charge_id])
+    return slice_of([with_amount(row, Charge) for row in rows], paging, lambda c: [c.charge_id])
 
 
 def get_charge(connection: Connection, branch_id: str | None, charge_id: str) -> Charge:
@@ -79,13 +79,7 @@ def get_charge(connection: Connection, branch_id: str | None, charge_id: str) ->
     row = connection.execute(scoped(statement, charge, branch_id)).one_or_none()
     if row is None:
         raise not_found("charge", charge_id)
-    return _charge(row)
-
-
-def _charge(row: Any) -> Charge:
-    values = dict(row._mapping)
-    amount = Money.of(values.pop("amount_minor"), values.pop("currency"))
-    return Charge(**values, amount=amount)
+    return with_amount(row, Charge)
 
 
 def list_holds(
