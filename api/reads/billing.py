@@ -63,6 +63,11 @@ def get_invoice(connection: Connection, branch_id: str | None, invoice_id: str) 
     return InvoiceDetail(**_head(row), lines=[_line(item, row.currency) for item in lines])
 
 
+def head_of(invoice: InvoiceDetail) -> Invoice:
+    """Return an invoice without its lines."""
+    return Invoice(**{name: getattr(invoice, name) for name in Invoice.model_fields})
+
+
 def printed_invoice(
     connection: Connection, branch_id: str | None, invoice_id: str
 ) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.models.billing import Invoice, InvoiceDetail, Payment, PaymentCreate, RecordedPayment
+from api.models.billing import Invoice, Payment, PaymentCreate, RecordedPayment
 from api.models.payments import AccountPaymentCreate
 from api.models.values import Money
 from api.problems import Problem, invalid_field
@@ -50,7 +50,7 @@ def release_invoice(transaction: CommandTransaction, invoice_id: str) -> Invoice
     if not invoices.release_draft(connection, invoice_id):
         state = "is released already" if invoice.status == "draft" else f"is {invoice.status}"
         raise Problem("conflict", f"Only a held draft can be released; this invoice {state}.")
-    return _head_of(reads.get_invoice(connection, branch_id, invoice_id))
+    return reads.head_of(reads.get_invoice(connection, branch_id, invoice_id))
 
 
 def _recorded(
@@ -61,10 +61,5 @@ def _recorded(
     return RecordedPayment(
         **{name: getattr(payment, name) for name in Payment.model_fields},
         excess=Money.of(excess_minor, payment.amount.currency),
-        invoice=_head_of(invoice),
+        invoice=reads.head_of(invoice),
     )
-
-
-def _head_of(invoice: InvoiceDetail) -> Invoice:
-    """Return an invoice without its lines."""
-    return Invoice(**{name: getattr(invoice, name) for name in Invoice.model_fields})

@@ -213,8 +213,7 @@ def write_off_invoice(transaction: CommandTransaction, invoice_id: str, reason: 
     if done is None:
         state = "asks for nothing" if invoice.status == "finalized" else f"is {invoice.status}"
         raise Problem("conflict", f"Only an open invoice can be written off; this one {state}.")
-    found = invoice_reads.get_invoice(connection, branch_id, invoice_id)
-    return Invoice(**{name: getattr(found, name) for name in Invoice.model_fields})
+    return invoice_reads.head_of(invoice_reads.get_invoice(connection, branch_id, invoice_id))
 
 
 def wanted_of(invoices: list[WantedInvoice]) -> list[Wanted]:
