@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -219,7 +218,6 @@ def _card(
             tables.cable_card.c.card_serial == view.facts.card_serial
         )
     ).one()
-    entitlements = _entitlements(wanted | known.entitlements.keys(), names)
     return TvCard(
         card_serial=view.facts.card_serial,
         is_right=known.box_serial == view.facts.box_serial and wanted == set(known.entitlements),
@@ -229,19 +227,15 @@ def _card(
         entitlements=[
             TvEntitlement(
                 entitlement=one,
-                name=name,
+                name=names.get(one, one),
                 is_wanted=one in wanted,
                 known_until=known.entitlements.get(one),
             )
-            for one, name in entitlements
+            for one in sorted(wanted | known.entitlements.keys())
         ],
         checked_at=row.checked_at,
         difference=row.difference,
     )
-
-
-def _entitlements(found: Iterable[str], names: dict[str, str]) -> list[tuple[str, str]]:
-    return [(one, names.get(one, one)) for one in sorted(found)]
 
 
 def _plain(record: Any) -> dict[str, Any]:
