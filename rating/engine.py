@@ -16,13 +16,7 @@ from msgspec import structs
 
 from rating.curves import MODELS, Curve, allowance_of, price, scaled
 from rating.money import ZERO, decode_exact, encode_exact, to_minor
-from rating.plans import (
-    Meter,
-    band_denominator,
-    band_weight_of,
-    weight_denominator,
-    weight_of,
-)
+from rating.plans import Meter, whole_weights
 from rating.plausible import INT64_MAX
 from rating.rate_state import MeterState
 from rating.shares import WHOLE, Share
@@ -88,18 +82,19 @@ def pricing_of(meter: Meter, share: Share) -> Pricing:
     """Return a meter's pricing in a segment. Only a curve over the period is prorated."""
     if meter.scope != "period":
         share = WHOLE
-    curve, of_classes = scaled(meter.curve, share), weight_denominator(meter)
-    of_bands = band_denominator(meter)
+    curve = scaled(meter.curve, share)
+    of_classes = whole_weights(meter.class_weights, meter.default_weight)
+    of_bands = whole_weights(meter.band_weights, meter.default_band_weight)
     return Pricing(
         meter,
         curve,
         share,
-        of_classes * of_bands,
+        of_classes.denominator * of_bands.denominator,
         allowance_of(curve),
-        {name: weight_of(meter, name, of_classes) for name in meter.class_weights},
-        weight_of(meter, "", of_classes),
-        {name: band_weight_of(meter, name, of_bands) for name in meter.band_weights},
-        band_weight_of(meter, "", of_bands),
+        of_classes.by_name,
+        of_classes.default,
+        of_bands.by_name,
+        of_bands.default,
         functools.partial(MODELS[type(curve)].price, curve),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -158,35 +158,22 @@ def is_class_weighted(meter: Meter) -> bool:
     return any(Fraction(*weight) != default for weight in meter.class_weights.values())
 
 
-def weight_denominator(meter: Meter) -> int:
-    """Return the least common denominator of a meter's weights, 1 without fractions."""
-    denominators = [weight[1] for weight in meter.class_weights.values()]
-    return math.lcm(meter.default_weight[1], *denominators)
+class WholeWeights(NamedTuple):
+    """Weights as whole multiples of 1 / denominator: of some names, and of all others."""
+
+    denominator: int
+    by_name: Mapping[str, int]
+    default: int
 
 
-def weight_of(meter: Meter, traffic_class: str, denominator: int) -> int:
-    """Return a class's weight as a whole multiple of 1/denominator."""
-    numerator, divisor = meter.class_weights.get(traffic_class, meter.default_weight)
-    return numerator * (denominator // divisor)
-
-
-def band_denominator(meter: Meter) -> int:
-    """Return the least common denominator of a meter's weights of bands."""
-    denominators = [weight[1] for weight in meter.band_weights.values()]
-    return math.lcm(meter.default_band_weight[1], *denominators)
-
-
-def band_weight_of(meter: Meter, band: str, denominator: int) -> int:
-    """Return a band's weight as a whole multiple of 1/denominator."""
-    numerator, divisor = meter.band_weights.get(band, meter.default_band_weight)
-    return numerator * (denominator // divisor)
-
-
-def octets_counted(meter: Meter, octets_up: int, octets_down: int) -> int:
-    """Return the octets that a meter of octets counts, before any weight."""
-    if meter.unit == "octets":
-        return octets_up + octets_down
-    return octets_up if meter.unit == "octets_up" else octets_down
+def whole_weights(weights: Mapping[str, Weight], default: Weight) -> WholeWeights:
+    """Return weights over their least common denominator, 1 without fractions."""
+    denominator = math.lcm(default[1], *(weight[1] for weight in weights.values()))
+    return WholeWeights(
+        denominator,
+        {name: over * (denominator // under) for name, (over, under) in weights.items()},
+        default[0] * (denominator // default[1]),
+    )
 
 
 def measured_by(plan: Plan) -> str:
@@ -229,9 +216,7 @@ def _check_meter(plan: Plan, meter: Meter, field: str) -> None:
     if not meter.meter_id or "|" in meter.meter_id or meter.meter_id == VOLUME_METER:
         raise ValueError(f"{field}.meter_id: expected a name without '|', not {VOLUME_METER!r}")
     weights = {**meter.class_weights, "default_weight": meter.default_weight}
-    for name, (numerator, denominator) in weights.items():
-        if numerator < 0 or denominator < 1:
-            raise ValueError(f"{field}.class_weights.{name}: expected [0 or more, 1 or more]")
+    _check_weights(weights, f"{field}.class_weights")
     if meter.unit == "seconds" and (meter.class_weights or measured_by(plan) == "flows"):
         raise ValueError(f"{field}.unit: seconds come from accounting and have no classes")
     if meter.unit == "sessions":
@@ -256,12 +241,16 @@ def _check_sessions(plan: Plan, meter: Meter, field: str) -> None:
 def _check_bands(plan: Plan, meter: Meter, field: str) -> None:
     known = {band.name for band in plan.bands}
     weights = {**meter.band_weights, "default_band_weight": meter.default_band_weight}
-    for name, (numerator, denominator) in weights.items():
-        if numerator < 0 or denominator < 1:
-            raise ValueError(f"{field}.band_weights.{name}: expected [0 or more, 1 or more]")
+    _check_weights(weights, f"{field}.band_weights")
     for name in meter.band_weights:
         if name not in known:
             raise ValueError(f"{field}.band_weights.{name}: no band {name!r} in this plan")
+
+
+def _check_weights(weights: Mapping[str, Weight], field: str) -> None:
+    for name, (numerator, denominator) in weights.items():
+        if numerator < 0 or denominator < 1:
+            raise ValueError(f"{field}.{name}: expected [0 or more, 1 or more]")
 
 
 def _check_adjustment(adjustment: Adjustment, before: set[str], field: str) -> None:

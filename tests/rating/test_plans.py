@@ -15,8 +15,7 @@ from rating.plans import (
     encode_plan,
     is_class_weighted,
     plan_from,
-    weight_denominator,
-    weight_of,
+    whole_weights,
 )
 
 DOCUMENT: dict[str, Any] = {
@@ -119,6 +118,6 @@ def test_meters_are_told_apart_by_their_ids() -> None:
 def test_weights_are_whole_multiples_of_their_common_denominator() -> None:
     meter = plan_from(DOCUMENT).meters[0]
     assert is_class_weighted(meter)
-    assert weight_denominator(meter) == 6
-    weights = {name: weight_of(meter, name, 6) for name in ("local", "cdn", "night", "other")}
-    assert weights == {"local": 3, "cdn": 0, "night": 2, "other": 6}
+    denominator, weights, default = whole_weights(meter.class_weights, meter.default_weight)
+    assert denominator == 6
+    assert {**weights, "other": default} == {"local": 3, "cdn": 0, "night": 2, "other": 6}
