@@ -172,12 +172,13 @@ def counts_sessions(pricing: Pricing) -> bool:
     return pricing.meter.unit == "sessions"
 
 
-def _is_by_session(pricing: Pricing) -> bool:
-    return pricing.meter.scope == "session" or pricing.meter.unit == "sessions"
+def is_by_session(pricing: Pricing) -> bool:
+    """Return whether a counter tells sessions apart: to price each by itself, or to count them."""
+    return pricing.meter.scope == "session" or counts_sessions(pricing)
 
 
 def _bucket(pricing: Pricing, movement: Movement) -> str:
-    if _is_by_session(pricing):
+    if is_by_session(pricing):
         return f"{movement.day_on}|{movement.session_id}"
     return movement.day_on
 
@@ -191,22 +192,18 @@ def move(state: MeterState, pricing: Pricing, movement: Movement, amount: Fracti
 
     amount is the counter's price before it; the one after it is returned.
     """
-    day_on, session_id, post_at, moved, received_at = movement
-    scope = pricing.meter.scope
-    by_session = _is_by_session(pricing)
-    waiting = _waiting(post_at, f"{day_on}|{session_id}" if by_session else day_on)
+    moved, received_at = movement.amount, movement.received_at
+    waiting = _waiting(movement.post_at, _bucket(pricing, movement))
     pending = state.pending
     pending[waiting] = pending.get(waiting, 0) + moved
     if received_at > state.updated_at:
         state.updated_at = received_at
     if counts_sessions(pricing):
-        was = state.scopes.get(session_id, 0)
-        state.scopes[session_id] = was + moved
-        moved = (was + moved > 0) - (was > 0)
+        moved = _sessions_moved(state.scopes, movement.session_id, moved)
     state.total += moved
-    if scope == "period":
+    if pricing.meter.scope == "period":
         return reprice(state, pricing, amount)
-    name = day_on if scope == "day" else session_id
+    name = _scope_name(pricing, movement)
     before = state.scopes.get(name, 0)
     after = state.scopes[name] = before + moved
     amount += _scope_price(after, pricing) - _scope_price(before, pricing)
@@ -334,10 +331,7 @@ class _Through:
 
     def add(self, bucket: str, amount: int) -> None:
         if counts_sessions(self._pricing):
-            name = bucket[11:]
-            was = self._scopes.get(name, 0)
-            self._scopes[name] = was + amount
-            amount = (was + amount > 0) - (was > 0)
+            amount = _sessions_moved(self._scopes, bucket[11:], amount)
         self._total += amount
         scope = self._pricing.meter.scope
         if scope == "period":
@@ -354,6 +348,13 @@ class _Through:
         if self._pricing.meter.scope == "period":
             return price(self._pricing.curve, self.quantity())
         return self._paid
+
+
+def _sessions_moved(sums: dict[str, int], session_id: str, amount: int) -> int:
+    """Add to what is known of a session; return 1 where it counts from now on, -1 no longer."""
+    was = sums.get(session_id, 0)
+    now = sums[session_id] = was + amount
+    return (now > 0) - (was > 0)
 
 
 def _scope_price(amount: int, pricing: Pricing) -> Fraction:
