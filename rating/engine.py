@@ -206,7 +206,7 @@ def move(state: MeterState, pricing: Pricing, movement: Movement, amount: Fracti
     name = _scope_name(pricing, movement)
     before = state.scopes.get(name, 0)
     after = state.scopes[name] = before + moved
-    amount += _scope_price(after, pricing) - _scope_price(before, pricing)
+    amount += price_of_amount(pricing, after) - price_of_amount(pricing, before)
     state.amount = encode_exact(amount)
     return amount
 
@@ -339,7 +339,7 @@ class _Through:
         name = bucket[:10] if scope == "day" else bucket[11:]
         before = self._scopes.get(name, 0)
         after = self._scopes[name] = before + amount
-        self._paid += _scope_price(after, self._pricing) - _scope_price(before, self._pricing)
+        self._paid += price_of_amount(self._pricing, after) - price_of_amount(self._pricing, before)
 
     def quantity(self) -> int:
         return _whole(self._total, self._pricing)
@@ -357,9 +357,15 @@ def _sessions_moved(sums: dict[str, int], session_id: str, amount: int) -> int:
     return (now > 0) - (was > 0)
 
 
-def _scope_price(amount: int, pricing: Pricing) -> Fraction:
+def price_of_amount(pricing: Pricing, amount: int) -> Fraction:
+    """Return F of a counter's amount, in units of 1 / denominator.
+
+    That of a day or a session is nothing where nothing was used.
+    """
     quantity = _whole(amount, pricing)
-    return price(pricing.curve, quantity) if quantity else ZERO
+    if not quantity and pricing.meter.scope != "period":
+        return ZERO
+    return pricing.price_of(quantity)
 
 
 def _whole(amount: int, pricing: Pricing) -> int:

@@ -14,7 +14,6 @@ from rating.plans import Plan
 from rating.rate_events import takes_effect_at
 from rating.rate_work import Account, Limit, Touched, Workspace
 from rating.rows import Alert, DesiredService, UsageCounter
-from rating.segments import Stretch
 from rating.thresholds import throttle_profile
 from rating.wallets import has_quota, spendable
 
@@ -184,7 +183,7 @@ def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
     calendar = account.state.calendar
     if calendar is None:
         return ""
-    stretch = _stretch_at(account, now)
+    stretch = account.stretch_at(now)
     if stretch is None:
         return ""
     span = work.span_of(account, stretch)
@@ -201,13 +200,6 @@ def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
     if profile and span.terms.by_day:
         work.add_timer(day_ends_at, account)
     return profile
-
-
-def _stretch_at(account: Account, now: int) -> Stretch | None:
-    for stretch in account.state.stretches(account.period_at(now // MINUTE_MS)):
-        if stretch.segment.start_at <= now < stretch.segment.end_at:
-            return stretch
-    return None
 
 
 def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> None:

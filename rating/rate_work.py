@@ -167,6 +167,13 @@ class Account:
                 return plan_ref
         return ""
 
+    def stretch_at(self, instant: int) -> Stretch | None:
+        """Return the segment that rates an instant, None where none does."""
+        for stretch in self.state.stretches(self.period_at(instant // MINUTE_MS)):
+            if stretch.segment.start_at <= instant < stretch.segment.end_at:
+                return stretch
+        return None
+
     def period_at(self, minute: int) -> Period:
         """Return the period that a minute lies in: mostly one that is kept already."""
         kept = self.state.period_at(minute * MINUTE_MS)

@@ -29,7 +29,7 @@ from rating.buckets import (
     row_order,
     walk,
 )
-from rating.engine import Movement, Pricing
+from rating.engine import Movement, Pricing, price_of_amount
 from rating.money import ZERO, decode_exact, minor_decimals, round_half_up
 from rating.periods import MINUTE_MS
 from rating.ports import Delete, Put
@@ -185,7 +185,7 @@ class _Prices:
             self._totals[key] = self._begin(span, pricing, scope)
         before = self._totals[key]
         after = self._totals[key] = before + left
-        return (_price(pricing, after) - _price(pricing, before)) * scale
+        return (price_of_amount(pricing, after) - price_of_amount(pricing, before)) * scale
 
     def _begin(self, span: Span, pricing: Pricing, scope: str) -> int:
         state = self._work.meter(span, pricing)
@@ -208,22 +208,14 @@ def _scope_of(pricing: Pricing, row: Row) -> str:
     return row.day_on if pricing.meter.scope == "day" else row.session_id
 
 
-def _price(pricing: Pricing, amount: int) -> Fraction:
-    quantity = max(0, amount // pricing.denominator)
-    if not quantity and pricing.meter.scope != "period":
-        return ZERO
-    return pricing.price_of(quantity)
-
-
 def _place(work: Workspace, account: Account, row: Row) -> tuple[Span, Pricing] | None:
     """Return the span that a row was used in, and its meter's pricing there."""
-    at = row.event_minute * MINUTE_MS
-    for stretch in account.state.stretches(account.period_at(row.event_minute)):
-        if stretch.segment.start_at <= at < stretch.segment.end_at:
-            span = work.span_of(account, stretch)
-            pricing = span.terms.by_meter.get(row.meter_id)
-            return None if pricing is None else (span, pricing)
-    return None
+    stretch = account.stretch_at(row.event_minute * MINUTE_MS)
+    if stretch is None:
+        return None
+    span = work.span_of(account, stretch)
+    pricing = span.terms.by_meter.get(row.meter_id)
+    return None if pricing is None else (span, pricing)
 
 
 def _post(
