@@ -13,7 +13,7 @@ from rating.plans import Plan
 from rating.rate_state import BalanceState
 from rating.rate_work import Account, Workspace
 from rating.records import AccountEvent
-from rating.wallets import grant, spendable
+from rating.wallets import grant, standing
 
 BALANCE_PAYLOADS = (TopUp, BalanceDebited, BucketGranted)
 """Payloads that `change_balance` acts on; they cut no segment."""
@@ -30,7 +30,7 @@ def change_balance(
     if isinstance(payload, TopUp):
         _top_up(work, account, event, payload)
     elif isinstance(payload, BalanceDebited):
-        _debit(work, account, event, payload)
+        _pay(work, account, event, payload.amount_minor, payload.currency)
     elif isinstance(payload, BucketGranted):
         _grant(work, account, event, payload)
 
@@ -38,10 +38,6 @@ def change_balance(
 def _top_up(work: Workspace, account: Account, event: AccountEvent, payload: TopUp) -> None:
     balance = _balance(work, account, event, payload.currency)
     work.set_balance(account.rating_key, credited(balance, payload.amount_minor, event.received_at))
-
-
-def _debit(work: Workspace, account: Account, event: AccountEvent, payload: BalanceDebited) -> None:
-    _pay(work, account, event, payload.amount_minor, payload.currency)
 
 
 def _pay(
@@ -52,7 +48,7 @@ def _pay(
     amount = from_minor(amount_minor, currency)
     plan = _plan(work, account, event)
     floor = plan.balance_floor if plan else Fraction(0)
-    free = spendable(work, account, currency) - max(floor, Fraction(0))
+    free = standing(work, account, currency).money - max(floor, Fraction(0))
     if amount > free:
         have = format_minor(max(0, to_minor(free, currency)), currency)
         wanted = format_minor(amount_minor, currency)

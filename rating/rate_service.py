@@ -15,7 +15,7 @@ from rating.rate_events import takes_effect_at
 from rating.rate_work import Account, Limit, Touched, Workspace
 from rating.rows import Alert, DesiredService, UsageCounter
 from rating.thresholds import throttle_profile
-from rating.wallets import has_quota, spendable
+from rating.wallets import Standing, standing
 
 ACTIVE = "active"
 BLOCKED = "blocked"
@@ -72,9 +72,11 @@ def _decide_closely(
 ) -> tuple[str, str] | None:
     """Return (target, reason) by balance, suspensions and usage; see `_decide`."""
     plan = work.plan(plan_ref) if plan_ref else None
+    held = None
     if plan is not None and plan.kind == "prepaid":
-        _watch_balance(work, account, plan, now)
-    return _decide(work, account, plan, now)
+        held = standing(work, account, plan.currency)
+        _watch_balance(work, account, plan, held, now)
+    return _decide(work, account, plan, held, now)
 
 
 def show_balances(work: Workspace) -> None:
@@ -146,16 +148,19 @@ def _scopes(touched: Touched) -> Iterator[str]:
 
 
 def _decide(
-    work: Workspace, account: Account, plan: Plan | None, now: int
+    work: Workspace, account: Account, plan: Plan | None, held: Standing | None, now: int
 ) -> tuple[str, str] | None:
-    """Return (target, reason), the most severe that applies; None before any subscription."""
+    """Return (target, reason), the most severe that applies; None before any subscription.
+
+    held is what a prepaid key may use now.
+    """
     if plan is None:
         has_been = any(at <= now for at, _ in account.cuts)
         return (BLOCKED, "subscription ended") if has_been else None
     suspension = _suspension(account, now)
     if suspension is not None:
         return BLOCKED, suspension
-    if plan.kind == "prepaid" and _is_exhausted(work, account, plan):
+    if held is not None and _is_exhausted(plan, held):
         return BLOCKED, "balance exhausted"
     profile = _throttle(work, account, plan, now) if plan.throttle_steps else ""
     if profile:
@@ -163,11 +168,9 @@ def _decide(
     return _active(plan)
 
 
-def _is_exhausted(work: Workspace, account: Account, plan: Plan) -> bool:
+def _is_exhausted(plan: Plan, held: Standing) -> bool:
     """Return whether neither money above the floor nor quota is left to be used now."""
-    if spendable(work, account, plan.currency) > plan.balance_floor:
-        return False
-    return not has_quota(work, account)
+    return held.money <= plan.balance_floor and not held.has_quota
 
 
 def _suspension(account: Account, now: int) -> str | None:
@@ -202,12 +205,12 @@ def _throttle(work: Workspace, account: Account, plan: Plan, now: int) -> str:
     return profile
 
 
-def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> None:
+def _watch_balance(work: Workspace, account: Account, plan: Plan, held: Standing, now: int) -> None:
     """Raise an alert when a balance falls to its floor, once per top-up."""
     balance = work.balance(account.rating_key)
     if balance is None:
         return
-    is_exhausted = _is_exhausted(work, account, plan)
+    is_exhausted = _is_exhausted(plan, held)
     if is_exhausted == balance.is_exhausted:
         return
     balance = msgspec.structs.replace(balance, is_exhausted=is_exhausted)
@@ -222,7 +225,7 @@ def _watch_balance(work: Workspace, account: Account, plan: Plan, now: int) -> N
             period_start_at=start_at,
             meter_id=BALANCE_METER,
             percent=0,
-            quantity=to_minor(spendable(work, account, balance.currency), balance.currency),
+            quantity=to_minor(held.money, balance.currency),
             threshold=to_minor(plan.balance_floor, plan.currency),
             raised_at=max(balance.updated_at, account.newest_received_at),
         )

@@ -9,9 +9,9 @@ later takes its place in the walk by when it was received.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,16 +41,11 @@ BUCKET_METER = "bucket|"
 """What the meter_id of rated rows begins with that a bucket has covered; its name follows."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
-    """What a wallet is worth in a minute: valid buckets, and money that is not to be spent then.
+class Standing(NamedTuple):
+    """What a key may use now: money in major units, and whether a valid bucket has quota left."""
 
-    locked_minor is of lots that begin later, and of lots that ended but may still be drawn on by
-    usage from before their end.
-    """
-
-    valid: Sequence[Bucket]
-    locked_minor: Fraction
+    money: Fraction
+    has_quota: bool
 
 
 def grant(work: Workspace, account: Account, bucket: Bucket, currency: str, at: int) -> None:
@@ -76,10 +71,15 @@ def settle(work: Workspace, rating_keys: Iterable[str] = ()) -> None:
         _settle(work, work.account(rating_key), waiting.get(rating_key, []))
 
 
-def standing(work: Workspace, account: Account) -> Standing:
-    """Return what a wallet is worth now."""
+def standing(work: Workspace, account: Account, currency: str) -> Standing:
+    """Return what a key may use now; currency is that of a balance which nothing has begun yet.
+
+    Not to be spent are lots of money that begin later, and lots that ended but may still be drawn
+    on by usage from before their end.
+    """
+    balance = work.balance(account.rating_key) or BalanceState(currency)
     if not account.state.has_wallet:
-        return Standing((), Fraction(0))
+        return Standing(available(balance), False)
     state = work.wallet(account.rating_key) or WalletState()
     minute = _now(work, account)
     walked = walk(
@@ -97,23 +97,12 @@ def standing(work: Workspace, account: Account) -> Standing:
         (expired_of(bucket, rolled) for bucket, rolled in walked.ended if bucket.unit == "money"),
         Fraction(0),
     )
-    return Standing([b for b in walked.standing if is_valid(b, minute)], locked)
-
-
-def spendable(work: Workspace, account: Account, currency: str) -> Fraction:
-    """Return the money that may be spent now, in major units."""
-    balance = work.balance(account.rating_key) or BalanceState(currency)
-    if not account.state.has_wallet:
-        return available(balance)
-    locked = standing(work, account).locked_minor
     scale: int = 10 ** minor_decimals(balance.currency)
-    return available(balance) - locked / scale
-
-
-def has_quota(work: Workspace, account: Account) -> bool:
-    """Return whether a valid bucket of octets or seconds is not used up."""
-    valid = standing(work, account).valid if account.state.has_wallet else ()
-    return any(bucket.unit != "money" and remaining(bucket) > 0 for bucket in valid)
+    has_quota = any(
+        bucket.unit != "money" and is_valid(bucket, minute) and remaining(bucket) > 0
+        for bucket in walked.standing
+    )
+    return Standing(available(balance) - locked / scale, has_quota)
 
 
 def put_wallets(work: Workspace) -> None:
