@@ -109,9 +109,11 @@ def start_of(usage: QuotedUsage) -> int:
     return day_start_at(usage.timezone, first.date())
 
 
-def placed_uses(usage: QuotedUsage) -> list[PlacedUse]:
-    """Return the uses by their start; DocumentError for one that begins before the subscription."""
-    start_at = start_of(usage)
+def placed_uses(usage: QuotedUsage, start_at: int) -> list[PlacedUse]:
+    """Return the uses by their start; DocumentError for one that begins before the subscription.
+
+    start_at is `start_of` the usage.
+    """
     placed: list[PlacedUse] = []
     sessions: dict[str, str] = {}
     for number, use in enumerate(usage.usage):

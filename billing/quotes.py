@@ -23,18 +23,17 @@ from billing.proration import local_day, portion, whole_days
 from billing.quoted_usage import SUBJECT, PlacedUse, QuotedUsage, measured, placed_uses, start_of
 from billing.taxes import TaxAmount, TaxTreatment, tax_amounts
 from rating.config import RateConfig
-from rating.engine import pricing_of, scope_quantity
+from rating.engine import Pricing, pricing_of, scope_quantity
 from rating.events import SubscriptionStarted, TopUp, account_event
-from rating.money import decode_exact, format_amount, to_minor
+from rating.money import decode_exact, encode_exact, format_amount, to_minor
 from rating.periods import MINUTE_MS, Calendar, Period, next_period, period_at
-from rating.plans import Meter, Plan, is_class_weighted, measured_by
+from rating.plans import Meter, Plan, is_class_weighted, measured_by, names_of
 from rating.ports import Batch, MemoryState
 from rating.rate_state import MeterState, meters_prefix, timers_through
 from rating.rate_step import step
 from rating.records import AccountEvent, Usage, frame_of
 from rating.rows import Alert, DesiredService, UsageCharge
 from rating.segments import calendar_share
-from rating.shares import Share
 from rating.thresholds import throttle_bound
 
 _CONFIG = RateConfig(closed_period_retention_days=36_500)
@@ -89,13 +88,13 @@ def quote(plan: Plan, usage: QuotedUsage) -> Quote:
 
     DocumentError names the field of the usage that cannot be used.
     """
-    start_at, uses = start_of(usage), placed_uses(usage)
+    start_at = start_of(usage)
+    uses = placed_uses(usage, start_at)
     calendar = Calendar(usage.timezone, usage.cycle, usage.anchor_day)
     run = _Run(plan, calendar, start_at, usage.balance)
     for one in uses:
         run.feed(one)
-    last_at = max([start_at, *(one.end_at - 1 for one in uses if one.use.seconds)])
-    last_at = max([last_at, *(one.start_at for one in uses)])
+    last_at = max([start_at, *(max(one.start_at, one.end_at - 1) for one in uses)])
     run.close(period_at(calendar, last_at // MINUTE_MS))
     periods = []
     period = period_at(calendar, start_at // MINUTE_MS)
@@ -195,8 +194,7 @@ class _Run:
 def _alert_text(row: Alert, plan: Plan) -> str:
     if row.percent == 0:
         return "the balance is used up"
-    names = {meter.meter_id: meter.name or meter.meter_id for meter in plan.meters}
-    return f"{row.percent} % of {names.get(row.meter_id, row.meter_id)} used"
+    return f"{row.percent} % of {names_of(plan).get(row.meter_id, row.meter_id)} used"
 
 
 def _period(run: _Run, period: Period) -> QuotePeriod:
@@ -260,11 +258,11 @@ def _line(run: _Run, charge: UsageCharge, period: Period) -> QuoteLine:
 
 def _meter_steps(run: _Run, charge: UsageCharge, period: Period, meter: Meter) -> list[PriceStep]:
     plan, amount, part = run.plan, decode_exact(charge.amount_exact), _part(run, period)
-    if meter.scope == "period":
-        steps = explain_price(plan, meter, part, charge.quantity, amount)
-    else:
-        steps = explain_scopes(plan, meter, _scopes(run, charge, meter), amount)
-    return steps + _throttles(plan, meter, part.share, charge.quantity)
+    pricing = pricing_of(meter, part.share)
+    if meter.scope != "period":
+        return explain_scopes(plan, meter, _scopes(run, charge, pricing), amount)
+    steps = explain_price(plan, meter, part, charge.quantity, amount)
+    return steps + _throttles(plan, pricing, charge.quantity)
 
 
 def _part(run: _Run, period: Period) -> Part:
@@ -274,40 +272,25 @@ def _part(run: _Run, period: Period) -> Part:
     return Part(share, days, period.days)
 
 
-def _scopes(run: _Run, charge: UsageCharge, meter: Meter) -> Mapping[str, int]:
+def _scopes(run: _Run, charge: UsageCharge, pricing: Pricing) -> Mapping[str, int]:
     """Return the quantity of each day or session of a charge."""
     state = run.meter_state(charge)
     if state is None:
         return {}
-    pricing = pricing_of(meter, _part(run, _period_of(run, charge)).share)
     return {name: scope_quantity(state, pricing, name) for name in sorted(state.scopes)}
 
 
-def _period_of(run: _Run, charge: UsageCharge) -> Period:
-    return period_at(run.calendar, charge.period_start_at // MINUTE_MS)
-
-
-def _throttles(plan: Plan, meter: Meter, share: Share, quantity: int) -> list[PriceStep]:
+def _throttles(plan: Plan, pricing: Pricing, quantity: int) -> list[PriceStep]:
     """Return which throttle steps of a meter over the period its quantity has reached."""
-    if meter.scope != "period":
-        return []
-    pricing = pricing_of(meter, share)
+    meter = pricing.meter
+    unit = meter.unit.replace("_", " ")
     return [
-        PriceStep(f"fair use: speed profile {one.profile} from {bound:,} {_UNIT_WORDS[meter.unit]}")
+        PriceStep(f"fair use: speed profile {one.profile} from {bound:,} {unit}")
         for one in plan.throttle_steps
         if one.meter_id == meter.meter_id
         for bound in (throttle_bound(one, pricing),)
         if bound and quantity >= bound
     ]
-
-
-_UNIT_WORDS: Mapping[str, str] = {
-    "octets": "octets",
-    "octets_up": "octets up",
-    "octets_down": "octets down",
-    "seconds": "seconds",
-    "sessions": "sessions",
-}
 
 
 def quote_document(quoted: Quote) -> dict[str, Any]:
@@ -367,4 +350,4 @@ def _exact(amount: Fraction) -> str:
     try:
         return format_amount(amount)
     except ValueError:
-        return f"{amount.numerator}/{amount.denominator}"
+        return encode_exact(amount)

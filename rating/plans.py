@@ -176,6 +176,12 @@ def whole_weights(weights: Mapping[str, Weight], default: Weight) -> WholeWeight
     )
 
 
+def names_of(plan: Plan) -> dict[str, str]:
+    """Return what the meters and adjustments of a plan are called, by id."""
+    names = {meter.meter_id: meter.name or meter.meter_id for meter in plan.meters}
+    return names | {one.adjustment_id: one.name or one.adjustment_id for one in plan.adjustments}
+
+
 def measured_by(plan: Plan) -> str:
     """Return the source that is charged: ``accounting`` or ``flows``."""
     return plan.measured_by or "accounting"
