@@ -7,7 +7,7 @@ sum is compared with F(q), so an explanation that does not lead to the price is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -30,7 +30,7 @@ from rating.curves import (
 )
 from rating.curves.increments import billed
 from rating.money import minor_decimals
-from rating.plans import OCTETS_PER_GIGABYTE, Adjustment, Meter, Plan
+from rating.plans import OCTETS_PER_GIGABYTE, Adjustment, Meter, Plan, Weight, names_of
 from rating.shares import WHOLE, Share
 
 _EXACT_DECIMALS = 6
@@ -78,7 +78,7 @@ def explain_price(
     head = [PriceStep(f"{reading.quantity_exactly(quantity)} used"), *_weights(meter)]
     if meter.scope == "period":
         steps = list(_STEPS[type(meter.curve)](meter.curve, quantity, reading))
-        if sum((step.amount or Fraction(0) for step in steps), Fraction(0)) == amount:
+        if _sum_of(steps) == amount:
             return [*head, *steps]
         return [*head, PriceStep("as rating priced it", amount)]
     words = f"each {meter.scope} is priced by itself; together"
@@ -96,8 +96,7 @@ def explain_adjustment(plan: Plan, adjustment: Adjustment, amount: Fraction) -> 
         "markup": f"{percent} % more",
         "discount": f"{percent} % less",
     }[adjustment.kind]
-    names = {meter.meter_id: meter.name or meter.meter_id for meter in plan.meters}
-    names |= {one.adjustment_id: one.name or one.adjustment_id for one in plan.adjustments}
+    names = names_of(plan)
     of_what = ", ".join(names[name] for name in adjustment.meters) or "all of the above"
     return [PriceStep(f"{words}, of {of_what} together", amount)]
 
@@ -120,13 +119,17 @@ def explain_scopes(
             steps.append(PriceStep(f"{meter.scope} {name}: {reading.quantity_exactly(quantity)}"))
             steps += found
         else:
-            rest += sum((step.amount or Fraction(0) for step in found), Fraction(0))
+            rest += _sum_of(found)
     if rest:
         others = len(quantities) - SCOPES_EXPLAINED_MAX
         steps.append(PriceStep(f"and {others:,} more, each by itself", rest))
-    if sum((step.amount or Fraction(0) for step in steps), Fraction(0)) == amount:
+    if _sum_of(steps) == amount:
         return steps
     return [PriceStep(f"each {meter.scope} is priced by itself; together", amount)]
+
+
+def _sum_of(steps: Sequence[PriceStep]) -> Fraction:
+    return sum((step.amount or Fraction(0) for step in steps), Fraction(0))
 
 
 def exact_text(amount: Fraction, currency: str) -> str:
@@ -306,7 +309,7 @@ def _bounded(curve: Capped | Minimum, limit: Fraction, quantity: int, reading: _
     """Yield the inner curve's steps, and what the limit takes off or adds."""
     inner = list(_STEPS[type(curve.curve)](curve.curve, quantity, reading))
     yield from inner
-    total = sum((step.amount or Fraction(0) for step in inner), Fraction(0))
+    total = _sum_of(inner)
     is_cap = isinstance(curve, Capped)
     bound = limit * (reading.part.share.end - reading.part.share.start)
     result = min(total, bound) if is_cap else max(total, bound)
@@ -339,24 +342,26 @@ _STEPS: Mapping[type, Callable[[Any, int, _Reading], Steps]] = {
 
 
 def _weights(meter: Meter) -> list[PriceStep]:
-    """Return the step that says which traffic classes count otherwise, if any does."""
+    """Return the steps that say which traffic classes and hours count otherwise, if any do."""
     default = Fraction(*meter.default_weight)
-    words = {Fraction(0): "not at all", Fraction(1, 2): "half", Fraction(1): "in full"}
-    parts = [
-        f"{name} {words.get(Fraction(*weight), f'× {Fraction(*weight)}')}"
-        for name, weight in sorted(meter.class_weights.items())
-        if Fraction(*weight) != default
-    ]
+    classes = {
+        name: weight for name, weight in meter.class_weights.items() if Fraction(*weight) != default
+    }
     steps = []
-    if parts:
-        others = words.get(default, f"× {default}")
-        steps.append(PriceStep(f"of which count: {', '.join(parts)}, everything else {others}"))
+    if classes:
+        others = f"everything else {_weight_words(meter.default_weight)}"
+        steps.append(PriceStep(f"of which count: {_listed(classes)}, {others}"))
     if meter.band_weights:
-        bands = [
-            f"{name} {words.get(Fraction(*weight), f'× {Fraction(*weight)}')}"
-            for name, weight in sorted(meter.band_weights.items())
-        ]
-        default = Fraction(*meter.default_band_weight)
-        others = words.get(default, f"× {default}")
-        steps.append(PriceStep(f"by the hour: {', '.join(bands)}, other hours {others}"))
+        others = f"other hours {_weight_words(meter.default_band_weight)}"
+        steps.append(PriceStep(f"by the hour: {_listed(meter.band_weights)}, {others}"))
     return steps
+
+
+def _listed(weights: Mapping[str, Weight]) -> str:
+    return ", ".join(f"{name} {_weight_words(weight)}" for name, weight in sorted(weights.items()))
+
+
+def _weight_words(weight: Weight) -> str:
+    part = Fraction(*weight)
+    words = {Fraction(0): "not at all", Fraction(1, 2): "half", Fraction(1): "in full"}
+    return words.get(part, f"× {part}")
