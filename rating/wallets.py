@@ -9,6 +9,8 @@ later takes its place in the walk by when it was received.
 
 from __future__ import annotations
 
+import collections
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -155,7 +157,7 @@ class _Prices:
     def __init__(self, work: Workspace, account: Account, posted: Sequence[Row]) -> None:
         self._work = work
         self._account = account
-        self._posted = posted
+        self._rows = posted
         self._totals: dict[tuple[str, str], int] = {}
 
     def charge_of(self, row: Row, left: int) -> Fraction:
@@ -168,33 +170,35 @@ class _Prices:
         if placed is None:
             return ZERO
         span, pricing = placed
-        scope = _scope_of(pricing, row)
-        key = (span.meters_prefix + pricing.meter.meter_id, scope)
+        key = _counter_of(span, pricing, row)
         if key not in self._totals:
-            self._totals[key] = self._begin(span, pricing, scope)
+            self._totals[key] = self._begin(span, pricing, key)
         before = self._totals[key]
         after = self._totals[key] = before + left
         return (price_of_amount(pricing, after) - price_of_amount(pricing, before)) * scale
 
-    def _begin(self, span: Span, pricing: Pricing, scope: str) -> int:
+    def _begin(self, span: Span, pricing: Pricing, key: tuple[str, str]) -> int:
         state = self._work.meter(span, pricing)
         if state is None:
             return 0
-        total = state.scopes.get(scope, 0) if pricing.meter.scope != "period" else state.total
-        for row in self._posted:
+        held = state.total if pricing.meter.scope == "period" else state.scopes.get(key[1], 0)
+        return held - self._posted[key]
+
+    @functools.cached_property
+    def _posted(self) -> collections.Counter[tuple[str, str]]:
+        """What the rows have moved of each day, session or period of a counter."""
+        sums: collections.Counter[tuple[str, str]] = collections.Counter()
+        for row in self._rows:
             placed = _place(self._work, self._account, row)
-            if placed and (placed[0].meters_prefix, placed[1].meter.meter_id) == (
-                span.meters_prefix,
-                pricing.meter.meter_id,
-            ):
-                total -= row.chargeable * (_scope_of(pricing, row) == scope)
-        return total
+            if placed is not None:
+                sums[_counter_of(*placed, row)] += row.chargeable
+        return sums
 
 
-def _scope_of(pricing: Pricing, row: Row) -> str:
-    if pricing.meter.scope == "period":
-        return ""
-    return row.day_on if pricing.meter.scope == "day" else row.session_id
+def _counter_of(span: Span, pricing: Pricing, row: Row) -> tuple[str, str]:
+    """Return which counter a row moves, and which day or session of it ("" for the period)."""
+    scope = {"period": "", "day": row.day_on, "session": row.session_id}[pricing.meter.scope]
+    return span.meters_prefix + pricing.meter.meter_id, scope
 
 
 def _place(work: Workspace, account: Account, row: Row) -> tuple[Span, Pricing] | None:
