@@ -7,7 +7,7 @@ watermark has jumped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from rating.money import encode_exact
 from rating.periods import MINUTE_MS, cell_of, next_period
 from rating.plans import Plan
 from rating.ports import Delete
-from rating.rate_state import OpenPeriod, cell_range, meters_prefix, timers_through
+from rating.rate_state import OpenPeriod, cell_range, timers_through
 from rating.rate_work import Account, Span, Touched, Workspace
 from rating.rows import PeriodClosing, UsageCharge, UsageDay
 
@@ -48,12 +48,9 @@ def _due_meters(work: Workspace, account: Account) -> Iterator[str]:
             continue
         segments = account.segments(opened.period)
         for number in opened.opened:
-            prefix = meters_prefix(account.rating_key, opened.period.start_at, number)
-            plan = work.plan(segments[number].plan_ref)
-            for meter in plan.meters:
-                yield prefix + meter.meter_id
-            for adjustment in plan.adjustments:
-                yield prefix + adjustment.adjustment_id
+            span = work.span(account, segments[number])
+            for pricing in span.terms.counters:
+                yield span.meters_prefix + pricing.meter.meter_id
 
 
 def _advance(work: Workspace, account: Account) -> None:
@@ -90,6 +87,7 @@ def _open_due_segments(work: Workspace, account: Account) -> None:
 def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int) -> OpenPeriod:
     """Do one posting of a period: its days, and at its end or after it the lines too."""
     is_closing = at >= work.close_at(opened.period) and not opened.is_closed
+    has_lines = opened.is_closed or is_closing
     segments = account.segments(opened.period)
     known = {s.start_at: s for s in account.segments_as_of(opened.period, at)}
     for number in opened.opened:
@@ -98,16 +96,14 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
         for pricing in span.terms.pricings:
             work.touch(span, pricing)
         as_of = work.span(account, known.get(segment.start_at, segment))
+        currency = span.terms.plan.currency
         for pricing in as_of.terms.pricings:
             touched = msgspec.structs.replace(work.touch(span, pricing), pricing=pricing)
-            for day in post(touched.state, pricing, at, span.terms.plan.currency):
-                work.rows.append(_day_row(touched, day, at))
-                work.counters["rate_days_posted"] += 1
-            if is_closing or opened.is_closed:
-                closing = closing_of(touched.state, pricing, span.terms.plan.currency)
-                _charge_line(work, touched, closing, at)
+            _write_days(work, touched, post(touched.state, pricing, at, currency), at)
+            if has_lines:
+                _charge_line(work, touched, closing_of(touched.state, pricing, currency), at)
         if as_of.terms.adjusters:
-            _post_adjustments(work, (span, as_of), at, is_closing or opened.is_closed)
+            _post_adjustments(work, (span, as_of), at, has_lines)
     if is_closing:
         period = opened.period
         work.rows.append(
@@ -120,19 +116,18 @@ def _post_period(work: Workspace, account: Account, opened: OpenPeriod, at: int)
         opened,
         posts=tuple(post_at for post_at in opened.posts if post_at > at),
         posted_at=at,
-        is_closed=opened.is_closed or is_closing,
+        is_closed=has_lines,
     )
 
 
-def _post_adjustments(work: Workspace, spans: tuple[Span, Span], at: int, is_closed: bool) -> None:
+def _post_adjustments(work: Workspace, spans: tuple[Span, Span], at: int, has_lines: bool) -> None:
     """Do a posting of a segment's adjustments, from what its meters have settled by now.
 
     spans are the segment as it is and as it was known at that instant.
     """
     span, as_of = spans
     currency, adjusters = span.terms.plan.currency, as_of.terms.adjusters
-    pricings = (*as_of.terms.pricings, *(adjuster.pricing for adjuster in adjusters))
-    counters = [(work.touch(span, pricing).state, pricing) for pricing in pricings]
+    counters = [(work.touch(span, p).state, p) for p in as_of.terms.counters]
     for state, _ in counters[len(as_of.terms.pricings) :]:
         settle(state, at)
     prices = prices_by_day(counters, adjusters, currency)
@@ -140,12 +135,15 @@ def _post_adjustments(work: Workspace, spans: tuple[Span, Span], at: int, is_clo
         touched = work.touch(span, adjuster.pricing)
         touched = msgspec.structs.replace(touched, pricing=adjuster.pricing)
         name = adjuster.adjustment.adjustment_id
-        for day in post_adjustment(touched.state, name, prices):
-            work.rows.append(_day_row(touched, day, at))
-            work.counters["rate_days_posted"] += 1
-        if is_closed:
+        _write_days(work, touched, post_adjustment(touched.state, name, prices), at)
+        if has_lines:
             last = prices[-1]
             _charge_line(work, touched, Closing(0, last.amounts[name], last.minors[name]), at)
+
+
+def _write_days(work: Workspace, touched: Touched, days: Sequence[DayPosting], at: int) -> None:
+    work.rows += [_day_row(touched, day, at) for day in days]
+    work.counters["rate_days_posted"] += len(days)
 
 
 def _day_row(touched: Touched, day: DayPosting, at: int) -> UsageDay:
@@ -220,6 +218,6 @@ def _drop_if_expired(work: Workspace, account: Account, opened: OpenPeriod) -> N
     segments = account.segments(opened.period)
     for number in opened.opened:
         span = work.span(account, segments[number])
-        for pricing in (*span.terms.pricings, *(a.pricing for a in span.terms.adjusters)):
+        for pricing in span.terms.counters:
             work.drop_meter(span, pricing)
     account.drop_period(opened.period.start_at)

@@ -99,6 +99,11 @@ class Terms:
     minor_decimals: int
     limits: Mapping[str, Limit]
 
+    @property
+    def counters(self) -> tuple[Pricing, ...]:
+        """The pricings of all counters: those of the meters, then of the adjustments."""
+        return (*self.pricings, *(adjuster.pricing for adjuster in self.adjusters))
+
 
 class Limit(NamedTuple):
     """What a meter's alerts are percentages of, and (percent, quantity reaching it), ascending."""
