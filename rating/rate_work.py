@@ -49,14 +49,7 @@ from rating.rate_state import (
     meters_prefix,
     timer_key,
 )
-from rating.segments import (
-    Segment,
-    Stretch,
-    calendar_share,
-    plan_cuts,
-    segments_of,
-    stretch_of,
-)
+from rating.segments import Segment, Stretch, calendar_share, plan_cuts, segments_of, stretch_of
 from rating.thresholds import alert_base, alert_thresholds
 from rating.wallet_rows import Origin, row_of
 
@@ -74,11 +67,10 @@ NO_OCTETS = ("", 0, 0)
 class Terms:
     """What a segment is rated by; every account with the same plan and bounds shares one.
 
-    weighted are those pricings whose meter tells traffic
-    classes apart; direct are those that charge each row of the source as it comes: all but the
-    weighted ones of accounting, which wait for the split of their cells. week has the time band
-    of each quarter of a local week, and nothing where no meter weighs bands. limits are by
-    meter_id.
+    weighted are those pricings whose meter tells traffic classes apart; direct are those that
+    charge each row of the source as it comes: all but the weighted ones of accounting, which wait
+    for the split of their cells. week has the time band of each quarter of a local week, and
+    nothing where no meter weighs bands. limits are by meter_id.
     """
 
     plan: Plan
